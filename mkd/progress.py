@@ -8,16 +8,16 @@ file, a phase gets a line when it ends, and one every LINE_SECONDS until then.
 """
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 from tqdm import autonotebook, std
 from tqdm.auto import tqdm
 
 from mkd import names
+from mkd.repeat import repeated
 from mkd.result import Report, no_report
 
 LINE_SECONDS = 30.0
@@ -101,24 +101,14 @@ def new_bar(total: float | None, label: str, unit: str = "it", initial: float = 
 @contextmanager
 def ticking(current: Callable[[], Bar | None]) -> Iterator[None]:
     """Moves the clock of the current bar every TICK_SECONDS, if it is drawn."""
-    ended = threading.Event()
 
     def tick() -> None:
-        while not ended.wait(TICK_SECONDS):
-            bar = current()
-            if bar is not None:
-                bar.refresh()
+        bar = current()
+        if bar is not None:
+            bar.refresh()
 
-    if not is_drawn():
+    with repeated(tick, TICK_SECONDS) if is_drawn() else nullcontext():
         yield
-        return
-    thread = threading.Thread(target=tick, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def split_progress(shares: Report, report: Report) -> Report:
@@ -154,8 +144,8 @@ class PhaseBars:
             is_new |= self._open(phase, step, share)
         if self.bar is None:
             return
-        if found := _figures(metrics):
-            self.figures |= found
+        if figures := _figures(metrics):
+            self.figures |= figures
             text = ", ".join(f"{name}={value}" for name, value in self.figures.items())
             self.bar.set_postfix_str(text, refresh=False)
         if shares:

@@ -29,7 +29,6 @@ them share. The study is MLflow's MlflowSparkStudy. Its storage is a separate ex
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -55,6 +54,7 @@ from experiments.studies.trial_results import first_failure, own_trials
 from experiments.tracking.store import connected
 from experiments.tracking.trials import start_worker
 from mkd import progress
+from mkd.repeat import repeated
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 
@@ -111,10 +111,10 @@ def check_same_search(config: SearchConfig, fixed: dict[str, Any]) -> None:
     """
     with connected():
         client = mlflow.MlflowClient()
-        found = client.get_experiment_by_name(experiment_name(config))
+        experiment = client.get_experiment_by_name(experiment_name(config))
         run = (
-            MlflowStorage(found.experiment_id).get_study_id_by_name_if_exists(config.study)
-            if found
+            MlflowStorage(experiment.experiment_id).get_study_id_by_name_if_exists(config.study)
+            if experiment
             else None
         )
         known = (
@@ -138,9 +138,11 @@ def open_study(config: SearchSettings, fixed: dict[str, Any]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with connected():
         client = mlflow.MlflowClient()
-        found = client.get_experiment_by_name(experiment_name(search))
+        experiment = client.get_experiment_by_name(experiment_name(search))
         store = MlflowStorage(
-            found.experiment_id if found else client.create_experiment(experiment_name(search))
+            experiment.experiment_id
+            if experiment
+            else client.create_experiment(experiment_name(search))
         )
         # Without this check, Optuna would create a second study with the same name.
         if store.get_study_id_by_name_if_exists(search.study):
@@ -244,24 +246,16 @@ def _remove_lost_trials(optuna_study: optuna.Study) -> None:
 @contextmanager
 def _progress_shown(optuna_study: optuna.Study, config: SearchConfig) -> Iterator[None]:
     """Shows the number of trials that have ended while the body runs."""
-    over = threading.Event()
+    client = mlflow.MlflowClient()
+    number = client.get_run(str(optuna_study._study_id)).info.experiment_id
+    ended = (
+        f"tags.mlflow.parentRunId = '{optuna_study._study_id}' and attributes.status != 'RUNNING'"
+    )
+    with progress.job_bar(config.trials, "trial") as show:
 
-    def watch(show: progress.Show) -> None:
-        client = mlflow.MlflowClient()
-        number = client.get_run(str(optuna_study._study_id)).info.experiment_id
-        while not over.wait(REFRESH_SECONDS):
-            ended = (
-                f"tags.mlflow.parentRunId = '{optuna_study._study_id}' "
-                "and attributes.status != 'RUNNING'"
-            )
+        def update() -> None:
             trials = len(client.search_runs([number], ended, max_results=MAX_TRIALS))
             show(min(trials, config.trials), f"{trials} of {config.trials} trials", 0)
 
-    with progress.job_bar(config.trials, "trial") as show:
-        thread = threading.Thread(target=watch, args=(show,), daemon=True)
-        thread.start()
-        try:
+        with repeated(update, REFRESH_SECONDS):
             yield
-        finally:
-            over.set()
-            thread.join()

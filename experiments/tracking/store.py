@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from mkd.repeat import repeated
 from mkd.storage.addresses import reason, without_passwords
 from mkd.storage.databases import DATABASES, check_database, sqlite_file
 from mkd.storage.owners import aside_folder, remove_left_over
@@ -142,19 +142,13 @@ def patiently(call: Callable[[], T]) -> T:
 @contextmanager
 def told_if_slow() -> Iterator[None]:
     """Says every NOTE_SECONDS that the body still waits for the store."""
-    over, begin = threading.Event(), time.monotonic()
+    begin = time.monotonic()
 
-    def watch() -> None:
-        while not over.wait(NOTE_SECONDS):
-            note(f"waiting for {address()} since {time.monotonic() - begin:.0f} seconds")
+    def tell() -> None:
+        note(f"waiting for {address()} since {time.monotonic() - begin:.0f} seconds")
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with repeated(tell, NOTE_SECONDS):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager

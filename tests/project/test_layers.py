@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mkd.shell import VERBS
+
 ROOT = Path(__file__).parents[2]
 HERE = "tests/project/test_layers.py"
 PACKAGES = ("mkd", "experiments", "analysis")
@@ -23,15 +25,21 @@ SHARED = "analysis.presentation"
 """The one room of analysis that experiments may import: tables, colours and figures."""
 
 MLFLOW = {
-    "experiments.slips", "experiments.tracking", "experiments.on_spark",
-    "analysis.runs.runs", "analysis.report",
-}  # fmt: skip
+    "experiments.slips",
+    "experiments.tracking",
+    "experiments.on_spark",
+    "analysis.runs.runs",
+    "analysis.report",
+}
 """The only modules and rooms that may import mlflow: the writers of runs, the model that is logged
 as code, its use on Spark, the search's engine there, the reader of runs, and what leaves a report
 beside them."""
 
+COMMANDS = sorted(verb.module for verb in VERBS.values() if verb.module.startswith("experiments."))
+"""The commands of experiments: each imports what comes before all of them."""
 ORDER = {
-    "mkd": ["mkd.names", "mkd.config", "mkd.rates", "mkd.result", "mkd.progress",
+    "mkd": ["mkd.names", "mkd.config", "mkd.rates", "mkd.result", "mkd.repeat",
+            "mkd.progress",
             "mkd.storage", "mkd.tasks",
             "mkd.processes", "mkd.runtime", "mkd.shell", "mkd.__main__", "mkd.selection",
             "mkd.tokenization", "mkd.students", "mkd.evaluation", "mkd.training",
@@ -40,11 +48,7 @@ ORDER = {
     "experiments": ["experiments.slips", "experiments.signals", "experiments.settings",
                     "experiments.command_line", "experiments.cli",
                     "experiments.tracking", "experiments.studies", "experiments.on_spark",
-                    "experiments.benchmark", "experiments.ablation", "experiments.distill",
-                    "experiments.export", "experiments.finetune", "experiments.init",
-                    "experiments.label", "experiments.promote", "experiments.search",
-                    "experiments.submit", "experiments.teacher", "experiments.throughput",
-                    "experiments.notebook"],
+                    "experiments.benchmark", *COMMANDS, "experiments.notebook"],
     "analysis": ["analysis.presentation", "analysis.runs", "analysis.statistics",
                  "analysis.findings", "analysis.charts", "analysis.page", "analysis.tables",
                  "analysis.arguments", "analysis.report"],
@@ -180,9 +184,12 @@ def test_every_room_of_the_order_is_there() -> None:
 )  # fmt: skip
 def test_an_import_up_is_found(tmp_path: Path, file: str, code: str, complaint: str) -> None:
     others = (
-        "mkd/__init__.py", "mkd/config.py", "mkd/pipeline.py", "mkd/students/__init__.py",
+        "mkd/__init__.py",
+        "mkd/config.py",
+        "mkd/pipeline.py",
+        "mkd/students/__init__.py",
         "experiments/distill.py",
-    )  # fmt: skip
+    )
     for other in (*others, "analysis/report.py", file):
         (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / other).touch()
