@@ -61,18 +61,36 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
     Returns the runs by seed. `made` is None for a seed that an earlier start has finished.
     """
     chosen = best_trial(config.promote)
-    of_the_trial = [
-        name
-        for name in cli.explicit_settings(None, PromoteSettings)
-        if name.split(".")[0] in TRIAL_GROUPS
-    ]
-    changed = {name: cli.flat(config)[name] for name in of_the_trial}
+    changed = _settings_of_the_command(config)
     own = promoted_settings(config, chosen, changed)
     print(
         f"{chosen.name}: {chosen.quality:.1f} on the selection split, "
         f"{chosen.latency_ms:.3g} ms in {chosen.backend}"
     )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
+    runs = _train_seeds(config, chosen, own)
+    _print_scores(runs, chosen, config.promote.budget_ms)
+    summary: dict[str, Any] = {
+        "study": config.promote.study,
+        "trial": chosen.number,
+        "model": f"models:/{own.registry.name}@{own.registry.alias}",
+        "runs": {str(seed): run.run_id for seed, run in runs.items()},
+        "quality": {str(seed): run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()},
+    }
+    tell_result(summary)
+    return runs
+
+
+def _settings_of_the_command(config: PromoteSettings) -> dict[str, Any]:
+    """Returns the settings of TRIAL_GROUPS that the command line sets, by their dotted names."""
+    given = cli.explicit_settings(None, PromoteSettings)
+    return {name: cli.flat(config)[name] for name in given if name.split(".")[0] in TRIAL_GROUPS}
+
+
+def _train_seeds(
+    config: PromoteSettings, chosen: FinishedTrial, own: DistillSettings
+) -> dict[int, FinishedRun[Result | None]]:
+    """Trains a student with each seed that has not finished before. Returns the runs by seed."""
     runs: dict[int, FinishedRun[Result | None]] = {}
     with ExitStack() as stack:
         memory = None
@@ -91,37 +109,28 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
             else:
                 print(f"seed {seed} was finished before, by run {known.run_id}", flush=True)
             runs[seed] = known
+    return runs
+
+
+def _print_scores(
+    runs: dict[int, FinishedRun[Result | None]], chosen: FinishedTrial, budget_ms: float | None
+) -> None:
+    """Prints score and latency of each seed, a note on the budget, and the spread over seeds."""
     scores = {seed: run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()}
     latency = names.speed(chosen.backend, HEADLINE_SETTING.name, names.P50)
     times = {seed: run.metrics.get(latency) for seed, run in runs.items()}
     shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
     header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
-    print(
-        "\n".join(
-            markdown(
-                [
-                    header,
-                    *([str(seed), f"{score:.2f}", shown[seed]] for seed, score in scores.items()),
-                ]
-            )
-        )
-    )
-    limit = config.promote.budget_ms
-    if limit is not None and any(time is not None and time > limit for time in times.values()):
+    rows = [[str(seed), f"{score:.2f}", shown[seed]] for seed, score in scores.items()]
+    print("\n".join(markdown([header, *rows])))
+    if budget_ms is not None and any(
+        time is not None and time > budget_ms for time in times.values()
+    ):
         print(
-            f"note: the student is slower than promote.budget_ms={limit:g}; "
+            f"note: the student is slower than promote.budget_ms={budget_ms:g}; "
             f"its trial took {chosen.latency_ms:.3g} ms"
         )
     print(seed_spread(list(scores.values())))
-    summary: dict[str, Any] = {
-        "study": config.promote.study,
-        "trial": chosen.number,
-        "model": f"models:/{own.registry.name}@{own.registry.alias}",
-        "runs": {str(seed): run.run_id for seed, run in runs.items()},
-        "quality": {str(seed): score for seed, score in scores.items()},
-    }
-    tell_result(summary)
-    return runs
 
 
 def _train(
