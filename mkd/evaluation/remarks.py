@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd import names
 from mkd.evaluation.answers import Answers
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
-from mkd.tasks.metrics import score
+from mkd.tasks.metrics import METRICS, score
 from mkd.tasks.task import Kind
 from mkd.tokenization.tokens import TaskData, TokenStore, labels_of
 
@@ -58,29 +58,43 @@ def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
 
 
 def _constant_labels(kind: Kind, labels_RC: np.ndarray) -> ConstantBaseline:
-    """Returns the best of the sets of the k most frequent labels, by formulas, for all k at once.
+    """Returns the best of the sets of the k most frequent labels.
 
-    With n rows of R that have a label, its F1 is 2 n / (n + R) if every row gets it. The average
-    precision of a constant is n / R, whatever k is.
+    The usual metrics have formulas for all k at once. With n rows of R that have a label, its F1 is
+    2 n / (n + R) if every row gets it. The average precision of a constant is n / R, whatever k is.
     """
     counts_C = labels_RC.sum(0, dtype=np.int64)
     order = np.argsort(-counts_C, kind="stable")
     rows, sorted_C, sizes_C = len(labels_RC), counts_C[order], np.arange(1, len(order) + 1)
     present = int((counts_C > 0).sum())
     f1_C = 2 * sorted_C / (sorted_C + rows)
-    scores_C = {
+    formulas_C = {
         "micro_f1": 200 * sorted_C.cumsum() / (sorted_C.sum() + sizes_C * rows),
         "macro_f1": 100 * f1_C.cumsum() / np.maximum(sizes_C, present),
         "mean_average_precision": np.full(
             len(order), 100 * sorted_C.sum() / (rows * max(1, present))
         ),
     }
-    best = int(np.mean([scores_C[name] for name in kind.metrics], axis=0).argmax())
+    scores_C = {
+        name: formulas_C[name] if name in formulas_C else _scores_of_sets(name, labels_RC, order)
+        for name in kind.metrics
+    }
+    best = int(np.mean(list(scores_C.values()), axis=0).argmax())
     some = ",".join(kind.labels[place] for place in order[: best + 1])
     return ConstantBaseline(
         "every label" if best + 1 == len(order) else some,
         {name: float(scores_C[name][best]) for name in kind.metrics},
     )
+
+
+def _scores_of_sets(metric: str, labels_RC: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Returns a metric's score if every row gets the first k labels of `order`, for each k [C]."""
+    margins_RC = np.full(labels_RC.shape, -1.0)
+    scores = []
+    for place in order:
+        margins_RC[:, place] = 1.0
+        scores.append(METRICS[metric](margins_RC, labels_RC))
+    return np.array(scores)
 
 
 def chance_margin(baseline: ConstantBaseline, rows: int) -> float:
@@ -107,16 +121,16 @@ def weak_student_notes(datas: list[TaskData], dev: Answers) -> list[str]:
         values = score(
             data.kind, dev.logits[data.name, ""], labels_R, thresholds=dev.thresholds.get(data.name)
         )
-        found, least = sum(values.values()) / len(values), constant_baseline(data.kind, labels_R)
+        mean, least = sum(values.values()) / len(values), constant_baseline(data.kind, labels_R)
         more = chance_margin(least, len(labels_R))
-        if found < least.score + more:
+        if mean < least.score + more:
             other = (
                 f"always answering {least.label!r} {least.score:.1f}"
                 if least.label
                 else "a constant 0.0"
             )
             notes.append(
-                f"{data.name}{WEAK_STUDENT}it scores {found:.1f} on dev, {other}; "
+                f"{data.name}{WEAK_STUDENT}it scores {mean:.1f} on dev, {other}; "
                 f"with {len(labels_R):,} rows, a difference below {more:.1f} points can be chance"
             )
     return notes
@@ -180,5 +194,5 @@ def _share(store: TokenStore, token: int | None) -> float:
         for side in sides
         for start in range(0, len(side.ids), COUNT_BLOCK)
     )
-    found = sum(int((ids == token).sum()) for ids in blocks)
-    return found / max(1, sum(len(side.ids) for side in sides))
+    count = sum(int((ids == token).sum()) for ids in blocks)
+    return count / max(1, sum(len(side.ids) for side in sides))

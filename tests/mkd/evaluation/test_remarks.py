@@ -16,7 +16,7 @@ from mkd.evaluation.remarks import (
     weak_student_notes,
 )
 from mkd.runtime.layout import Layout
-from mkd.tasks.metrics import MULTILABEL_METRICS, score
+from mkd.tasks.metrics import METRICS, MULTILABEL_METRICS, score
 from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import TaskData, TokenStore
@@ -56,8 +56,8 @@ def test_the_floor_by_hand() -> None:
 
 def test_the_floor_of_several_labels_is_the_best_of_all_constants() -> None:
     """By the metrics themselves: the most frequent label, the two most frequent, and so on."""
-    draw = np.random.default_rng(0)
-    labels = (draw.random((50, 5)) < [0.1, 0.7, 0.4, 0.0, 0.2]).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    labels = (rng.random((50, 5)) < [0.1, 0.7, 0.4, 0.0, 0.2]).astype(np.uint8)
     order = np.argsort(-labels.sum(0, dtype=int), kind="stable")
     for metrics in (("micro_f1",), ("macro_f1",), MULTILABEL_METRICS):
         kind = Kind(tuple("abcde"), False, metrics, None, True)
@@ -73,6 +73,18 @@ def test_the_floor_of_several_labels_is_the_best_of_all_constants() -> None:
     assert constant_baseline(kind, np.ones((3, 5), dtype=np.uint8)).label == "every label"
 
 
+def test_the_floor_of_a_metric_without_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share of rows with just their labels: two of four have `b` alone, one `a` and `b`."""
+
+    def exact(margins: np.ndarray, labels: np.ndarray) -> float:
+        return 100 * float(((margins >= 0) == (labels > 0)).all(1).mean())
+
+    monkeypatch.setitem(METRICS, "exact", exact)
+    labels = np.array([[0, 1], [0, 1], [1, 1], [0, 0]], dtype=np.uint8)
+    found = constant_baseline(Kind(("a", "b"), False, ("exact",), None, True), labels)
+    assert found == ConstantBaseline("b", {"exact": 50.0})
+
+
 def test_the_margin_is_two_standard_errors() -> None:
     expected = pytest.approx(2 * 100 * (0.75 * 0.25 / 400) ** 0.5)
     assert chance_margin(constant_baseline(SINGLE, np.array([1.0, 0, 1, 1])), 400) == expected
@@ -85,10 +97,10 @@ def test_the_margin_is_two_standard_errors() -> None:
 def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
     """Answers that know nothing, but are right as often as the most frequent label on average, in
     300 draws of 500 rows."""
-    draw, told = np.random.default_rng(0), 0
+    rng, told = np.random.default_rng(0), 0
     for _ in range(300):
-        labels = (draw.random(500) < share).astype(int)
-        right = draw.random(500) < share
+        labels = (rng.random(500) < share).astype(int)
+        right = rng.random(500) < share
         told += len(
             weak_student_notes(
                 [of(SINGLE, labels.tolist())], answers(np.where(right, labels, 1 - labels).tolist())
@@ -114,8 +126,8 @@ def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_freque
 
 def test_a_student_of_scores_has_to_correlate() -> None:
     """100 rows tell a correlation of 20 points from none."""
-    data, draw = of(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
-    noise = {("task", ""): draw.normal(size=(100, 1))}
+    data, rng = of(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
+    noise = {("task", ""): rng.normal(size=(100, 1))}
     assert weak_student_notes([data], Answers({("task", ""): np.arange(100.0)[:, None]})) == []
     (note,) = weak_student_notes([data], Answers(noise))
     assert note.endswith(
