@@ -4,7 +4,10 @@ a few made by hand."""
 import math
 import random
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+from selenium.webdriver import Chrome
 
 from analysis.page.page import (
     Apart,
@@ -16,6 +19,7 @@ from analysis.page.page import (
     Picture,
     Run,
     Teacher,
+    page,
 )
 
 TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
@@ -113,10 +117,13 @@ def few() -> PageInfo:
     """Six students. wide is the best under 5 ms, and small not told apart from it; poor and deep
     are dominated."""
     given = {
-        "bag": (0.5, 66.0, "bag"), "small": (1.0, 70.9, "bilstm"), "wide": (2.5, 71.1, "bilstm"),
-        "poor": (4.0, 68.0, "transformer"), "deep": (4.5, 70.0, "transformer"),
+        "bag": (0.5, 66.0, "bag"),
+        "small": (1.0, 70.9, "bilstm"),
+        "wide": (2.5, 71.1, "bilstm"),
+        "poor": (4.0, 68.0, "transformer"),
+        "deep": (4.5, 70.0, "transformer"),
         "slow": (9.0, 73.0, "transformer"),
-    }  # fmt: skip
+    }
     models = [
         model(name, ms, mean, kind, lost={"": (73.8 - mean, 72.8 - mean, 74.8 - mean)})
         for name, (ms, mean, kind) in given.items()
@@ -129,21 +136,21 @@ def many(count: int) -> PageInfo:
     """So many students as a search leaves them: of three kinds, on two machines, 20 settings each;
     of up to 250 how far rows would move each two is told by task too, of more than 500 for the
     front alone."""
-    draw = random.Random(1)
+    rng = random.Random(1)
     models: list[Model] = []
     best = -math.inf
-    costs = [math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count)]
+    costs = [math.exp(rng.uniform(math.log(0.3), math.log(12))) for _ in range(count)]
     for number, latency_ms in enumerate(sorted(costs)):
-        kind = draw.choice(["bilstm", "bilstm", "transformer", "bag"])
-        mean = 57 + 4 * math.log(1 + 3 * latency_ms) - abs(draw.gauss(0, 3))
-        mean -= 12 if draw.random() < 0.04 else 0
+        kind = rng.choice(["bilstm", "bilstm", "transformer", "bag"])
+        mean = 57 + 4 * math.log(1 + 3 * latency_ms) - abs(rng.gauss(0, 3))
+        mean -= 12 if rng.random() < 0.04 else 0
         settings = {
-            f"part{part}.setting{part}": f"{draw.choice([1, 2, 4, 8]) * (part + 1) / 10:g}"
+            f"part{part}.setting{part}": f"{rng.choice([1, 2, 4, 8]) * (part + 1) / 10:g}"
             for part in range(18)
         }
         models.append(
             model(f"{kind}-{round(64 * latency_ms)}-{number}", latency_ms, mean, kind,
-                  settings=settings | {"optim.rate": f"{draw.uniform(1e-4, 1e-2):.3g}",
+                  settings=settings | {"optim.rate": f"{rng.uniform(1e-4, 1e-2):.3g}",
                                        "student.kind": kind, "data.source": "demo"},
                   front=mean > best, study=f"study {number % 2}",
                   machine=OTHER if number % 10 == 9 else MACHINE),
@@ -154,3 +161,10 @@ def many(count: int) -> PageInfo:
     (teacher,) = made.teachers
     other = teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)
     return made._replace(teachers=[teacher, other])
+
+
+def opened(chrome: Chrome, folder: Path, shown: PageInfo) -> Chrome:
+    """The browser, at the page in a file of the folder."""
+    (folder / "report.html").write_text(page(shown), "utf-8")
+    chrome.get((folder / "report.html").as_uri())
+    return chrome

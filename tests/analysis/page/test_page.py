@@ -4,31 +4,15 @@ reports."""
 import json
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page.page import PageInfo, packed, page
-from tests.support.browser import asked, browser, choose, complaints, screen, text, texts
-from tests.support.pages import OTHER, apart, few, info, many, model
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browser(tmp_path_factory.mktemp("profile")) as driver:
-        screen(driver, 1280, 800)
-        yield driver
-        assert complaints(driver) == []
-
-
-def opened(chrome: Chrome, folder: Path, shown: PageInfo) -> Chrome:
-    (folder / "report.html").write_text(page(shown), "utf-8")
-    chrome.get((folder / "report.html").as_uri())
-    return chrome
+from analysis.page.page import packed, page
+from tests.support.browser import asked, choose, text, texts
+from tests.support.pages import OTHER, apart, few, info, many, model, opened
 
 
 def facts(chrome: Chrome) -> dict[str, str]:
@@ -214,8 +198,11 @@ def test_the_answer_follows_the_task_the_kind_and_the_seed(chrome: Chrome, tmp_p
 
 def test_what_is_not_known_is_said(chrome: Chrome, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {
-        "teacher": "", "teacher_mean": None, "teacher_latency_ms": None, "retention": None,
-    }  # fmt: skip
+        "teacher": "",
+        "teacher_mean": None,
+        "teacher_latency_ms": None,
+        "retention": None,
+    }
     alone = model("alone", 2.0, -3.2, seeds=1, **nothing)
     opened(chrome, tmp_path, info([alone, model("untimed", None, 60.0)], teachers=[], baselines=[]))
     assert facts(chrome) | {"has": ""} == {

@@ -1,40 +1,22 @@
 """The report's page in use: the picture, the table, two students side by side."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page.page import Model, PageInfo, page
+from analysis.page.page import Model
 from tests.support.browser import (
-    browser,
     choose,
     click,
-    complaints,
     point,
     press,
-    screen,
     text,
     texts,
 )
-from tests.support.pages import TASKS, apart, few, info, many, model
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browser(tmp_path_factory.mktemp("profile")) as driver:
-        screen(driver, 1280, 800)
-        yield driver
-        assert complaints(driver) == []
-
-
-def opened(chrome: Chrome, folder: Path, shown: PageInfo) -> Chrome:
-    (folder / "report.html").write_text(page(shown), "utf-8")
-    chrome.get((folder / "report.html").as_uri())
-    return chrome
+from tests.support.pages import TASKS, apart, few, info, many, model, opened
 
 
 def drawn(chrome: Chrome, selector: str = "[data-mark]") -> set[str]:

@@ -3,7 +3,6 @@ no other, MLflow's frame."""
 
 import base64
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,14 @@ from selenium.webdriver.common.by import By
 from analysis.page.page import PageInfo, page
 from tests.support.browser import (
     awaited,
-    browser,
     click,
-    complaints,
     media,
     press,
     screen,
     text,
     texts,
 )
-from tests.support.pages import few, info, many, model
+from tests.support.pages import few, info, many, model, opened
 
 DESK, PHONE = (1280, 800), (390, 844)
 FRAME = """<!doctype html><iframe sandbox="allow-scripts" width="1000" height="700"></iframe>
@@ -33,25 +30,17 @@ document.querySelector("iframe").src = URL.createObjectURL(new Blob([html], {typ
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with browser(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-        assert complaints(driver) == []
-
-
-def opened(
+def seen(
     chrome: Chrome,
     folder: Path,
     shown: PageInfo,
     size: tuple[int, int] = DESK,
     scheme: str = "light",
 ) -> Chrome:
-    (folder / "report.html").write_text(page(shown), "utf-8")
+    """The page as a reader with such a screen sees it."""
     screen(chrome, *size)
     media(chrome, scheme)
-    chrome.get((folder / "report.html").as_uri())
-    return chrome
+    return opened(chrome, folder, shown)
 
 
 def bottom(chrome: Chrome, selector: str) -> float:
@@ -86,7 +75,7 @@ def contrast(a: list[float], b: list[float]) -> float:
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
 def test_the_first_screen_has_it_all(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
-    opened(chrome, tmp_path, many(200), size)
+    seen(chrome, tmp_path, many(200), size)
     assert bottom(chrome, "#facts") < size[1] and bottom(chrome, "#chart") <= size[1]
 
 
@@ -102,7 +91,7 @@ def test_nothing_overflows_the_screen(
         ],
         title=name,
     )
-    opened(chrome, tmp_path, shown, size)
+    seen(chrome, tmp_path, shown, size)
     for place in (0, 1):
         chrome.find_elements(By.CSS_SELECTOR, "[data-pair]")[place].click()
     click(chrome, "[data-row]")
@@ -112,17 +101,17 @@ def test_nothing_overflows_the_screen(
 def test_a_table_that_is_wider_than_the_screen_says_that_it_scrolls(
     chrome: Chrome, tmp_path: Path
 ) -> None:
-    opened(chrome, tmp_path, few(), PHONE)
+    seen(chrome, tmp_path, few(), PHONE)
     fits = "const e = document.querySelector('.wide'); return e.scrollWidth <= e.clientWidth"
     assert chrome.execute_script(fits) and text(chrome, "#sideways") == ""
-    opened(chrome, tmp_path, few(), (320, 700))
+    seen(chrome, tmp_path, few(), (320, 700))
     assert not chrome.execute_script(fits)
     assert text(chrome, "#sideways") == "It scrolls sideways →"
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
 def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
-    opened(chrome, tmp_path, many(200), size)
+    seen(chrome, tmp_path, many(200), size)
     names = "[...document.querySelectorAll('#chart text.name')]"
     script = f"return {names}.map((name) => name.getBoundingClientRect().toJSON())"
     boxes = chrome.execute_script(script)
@@ -140,7 +129,7 @@ def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int,
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_marks_have_enough_contrast(chrome: Chrome, tmp_path: Path, scheme: str) -> None:
-    opened(chrome, tmp_path, few(), scheme=scheme)
+    seen(chrome, tmp_path, few(), scheme=scheme)
     ground = colour(chrome, "body", "background-color")
     assert (luminance(ground) > 0.5) == (scheme == "light")
     for selector in ("#claim", "#facts dd span", "#source", "#drawn", "#source a"):
@@ -151,7 +140,7 @@ def test_text_and_marks_have_enough_contrast(chrome: Chrome, tmp_path: Path, sch
 
 
 def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Path) -> None:
-    opened(chrome, tmp_path, few())
+    seen(chrome, tmp_path, few())
     marks = [
         chrome.find_element(By.CSS_SELECTOR, f"#legend .mark.{kind}")
         for kind in ("bilstm", "transformer", "bag", "teacher")
@@ -161,7 +150,7 @@ def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Pa
 
 
 def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> None:
-    opened(chrome, tmp_path, few(), scheme="dark")
+    seen(chrome, tmp_path, few(), scheme="dark")
     media(chrome, "dark", "print")
     assert luminance(colour(chrome, "body", "background-color")) == 1
     for selector in ("#filters", "#slider", ".tick"):
@@ -173,7 +162,7 @@ def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> 
 
 
 def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> None:
-    opened(chrome, tmp_path, few())
+    seen(chrome, tmp_path, few())
     reached: list[str] = []
     shown = "[e.id || e.name || e.className, getComputedStyle(e).outlineStyle]"
     script = f"const e = document.activeElement; return {shown}"
@@ -191,7 +180,7 @@ def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> Non
 
 
 def test_static_pictures_are_read_when_opened(chrome: Chrome, tmp_path: Path) -> None:
-    opened(chrome, tmp_path, few())
+    seen(chrome, tmp_path, few())
     assert texts(chrome, ".picture summary") == ["Front", "Curves"]
     assert chrome.find_elements(By.CSS_SELECTOR, "img") == []
     click(chrome, ".picture summary")
@@ -220,7 +209,7 @@ def test_more_students_cost_no_more_layouts_and_rows(chrome: Chrome, tmp_path: P
     chrome.execute_cdp_cmd("Performance.enable", {})
     elements = []
     for num in (200, 400):
-        opened(chrome, tmp_path, many(num))
+        seen(chrome, tmp_path, many(num))
         # Asked for a size, a page that has not been laid out yet is.
         chrome.execute_script("return document.body.offsetHeight")
         found = {
