@@ -118,7 +118,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
             job = WorkerJob(config, tasks, tracking_uri(), run.id, time.time())
             ENGINES[config.search.engine](job, optuna_study)
             seconds = time.time() - job.began
-            speed = teacher_speed(ready, base)
+            speed = teacher_speed(ready, base.stores.root, base.speed)
             outputs = search_outputs(
                 config, optuna_study, ready, speed, HEADLINE_SETTING.name, seconds
             )
@@ -227,7 +227,7 @@ def store_teacher(base: DistillSettings, rows: RunData, report: Report) -> DataA
     """Stores the teacher, its logits and its speed, so that workers only load them."""
     ready = DataAndTeacher(rows, load_or_refine_teacher(base, rows, report))
     soft_targets(base.loss, base.stores.root, rows.student_data, ready.teacher, report)
-    teacher_speed(ready, base)
+    teacher_speed(ready, base.stores.root, base.speed)
     return ready
 
 

@@ -122,10 +122,10 @@ def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
     )
 
 
-def teacher_speed(inputs: DataAndTeacher, config: Config) -> dict[str, float]:
+def teacher_speed(inputs: DataAndTeacher, root: Path, speed: SpeedConfig) -> dict[str, float]:
     """Returns `teacher/speed/torch/...`, stored like the cost of a student.
 
-    Returns no metrics if there is no teacher that runs here.
+    Returns no metrics if there is no teacher that runs here. root: the cache folder.
     """
     teacher = inputs.teacher
     if teacher is None or teacher.runnable is None:
@@ -133,17 +133,15 @@ def teacher_speed(inputs: DataAndTeacher, config: Config) -> dict[str, float]:
     runnable = teacher.runnable
 
     def build(aside: Path) -> None:
-        timed, asked = {TORCH: in_torch(runnable)}, one_thread_settings(config.speed)
+        timed, asked = {TORCH: in_torch(runnable)}, one_thread_settings(speed)
         _write(
             aside,
-            speed_metrics(
-                timed, dev_texts(inputs.data.tasks), asked, config.speed.seconds, names.TEACHER
-            ),
+            speed_metrics(timed, dev_texts(inputs.data.tasks), asked, speed.seconds, names.TEACHER),
         )
 
     return _cached_metrics(
-        config.stores.root,
-        _measurement_key(inputs.data, config.speed) | {"teacher": teacher.key},
+        root,
+        _measurement_key(inputs.data, speed) | {"teacher": teacher.key},
         build,
     )
 
@@ -185,7 +183,7 @@ def run_candidate(
         if config.whole
         else on_selection(student, student_data, layout, answers, teacher, targets)
     )
-    costs = cost.metrics | teacher_speed(inputs, config)
+    costs = cost.metrics | teacher_speed(inputs, config.stores.root, config.speed)
     metrics = (
         dev_metrics(inputs, answers) | selection.metrics | costs | ratios(costs) | coverage.metrics
     )

@@ -60,7 +60,7 @@ def prepare_export(
     target = _target(asked)
     student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
     config = _as_trained(config, student)
-    tasks = _known_tasks(config, student)
+    tasks = _known_tasks(tasks_with_dev(config), student)
     student_data = tokenise_tasks(
         config.stores, tasks, tokenizer, torch.device("cpu"), "student", report
     )
@@ -113,8 +113,8 @@ def run_export(
             (temporary / MODEL).rename(whole / TORCH)
             backends.append(TORCH)
         if loaded := [backend for backend in backends if backend != TORCH]:
-            found = quality_metrics(student_data.datas, *answers) | exports.metrics
-            describe_exported(student, tokenizer, hub or HubConfig(), loaded, found, whole)
+            metrics = quality_metrics(student_data.datas, *answers) | exports.metrics
+            describe_exported(student, tokenizer, hub or HubConfig(), loaded, metrics, whole)
         if not backends:
             raise ValueError(f"export.student is {asked.student!r}: {'; '.join(exports.notes)}")
         whole.rename(target)
@@ -149,12 +149,12 @@ def _as_trained(config: Config, student: Student) -> Config:
     return replace(config, data=replace(config.data, max_length=most), speed=speed)
 
 
-def _known_tasks(config: Config, student: Student) -> list[Task]:
-    """Returns the tasks that the student has a head for.
+def _known_tasks(tasks: list[Task], student: Student) -> list[Task]:
+    """Returns those tasks that the student has a head for.
 
     Raises ValueError if there are none, or if a task's texts or labels differ from the head's.
     """
-    heads, tasks = student.config.tasks, tasks_with_dev(config)
+    heads = student.config.tasks
     known = [task for task in tasks if task.name in heads]
     if not known:
         names = ", ".join(task.name for task in tasks)

@@ -15,7 +15,7 @@ from mkd.evaluation.speed import SpeedSetting, TimedModel, time_models
 from mkd.pipeline import DataAndTeacher, load_data_and_teacher, run
 from mkd.result import Result
 from mkd.runs.candidate import StudentCost, measure_cost, run_candidate, teacher_speed
-from tests.support.runs import BILSTM, HARD, QUALITY, TASKS, changed, demo_config, some, starting
+from tests.support.runs import HARD, QUALITY, TASKS, changed, demo_config, some, starting
 
 pytestmark = pytest.mark.usefixtures("quiet")
 BAG = StudentConfig(kind="bag", hidden=8, ngrams=1)
@@ -116,10 +116,10 @@ def test_a_teacher_s_speed_is_measured_once(
     config: Config, ready: DataAndTeacher, made: Result
 ) -> None:
     before = stored_costs(config)
-    found = teacher_speed(ready, config)
+    found = teacher_speed(ready, config.stores.root, config.speed)
     ways = {f"teacher/speed/{name}" for name in ("busy_share", "protocol")}
     assert steady(found) == {f"teacher/speed/torch/{name}" for name in TOLD} | ways
-    assert teacher_speed(ready, replace(config, student=replace(BILSTM, hidden=16))) == found
+    assert teacher_speed(ready, config.stores.root, config.speed) == found
     assert found == some(made.metrics, found)
     assert stored_costs(config) == before
 
@@ -135,7 +135,7 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
             measure_cost(ready.data, other, "torch"),
             measure_cost(ready.data, other, "torch"),
         )
-        teachers = teacher_speed(ready, other)
+        teachers = teacher_speed(ready, other.stores.root, other.speed)
         told = run_candidate(ready, other, first, tmp_path).notes
     assert stored_costs(config) == before, "each was measured anew"
     assert steady(first.metrics) == steady(again.metrics) and first != again
@@ -143,7 +143,7 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
     assert [note.split(":")[0] for note in told if note.startswith("the machine")] == [
         "the machine was busy when the speed was timed",
         "the machine was busy when the teacher was timed",
-    ]  # fmt: skip
+    ]
     kept = measure_cost(ready.data, other, "torch")
     assert (
         len(stored_costs(config) - before) == 1 and measure_cost(ready.data, other, "torch") == kept
@@ -220,7 +220,7 @@ def test_labels_alone_need_no_teacher(config: Config, known: StudentCost, tmp_pa
     alone = replace(config, loss=HARD, cache=str(tmp_path / "cache"))
     ready = load_data_and_teacher(alone)
     assert ready.teacher is None and not ready.data.teacher_data.datas
-    assert teacher_speed(ready, alone) == {}
+    assert teacher_speed(ready, alone.stores.root, alone.speed) == {}
     found = run_candidate(ready, alone, known, tmp_path / "run")
     assert (found.teacher, found.teacher_key) == ("", "")
     assert np.isnan(found.predictions["teacher"]).all()
