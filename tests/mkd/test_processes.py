@@ -37,8 +37,8 @@ from tests.support.serve import free_port
 # four also two or three.
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3",
-    "--teacher.train.batch_size=2", "--train.steps=30", "--teacher.train.steps=30",
-    "--train.eval_every=10", "--loss.hard_weight=0.5", "--loss.balance=uncertainty",
+    "--teacher.train.batch_size=2", "--train.steps=16", "--teacher.train.steps=16",
+    "--train.eval_every=8", "--loss.hard_weight=0.5", "--loss.balance=uncertainty",
     "--loss.match.weight=1",
     # Its table of n-grams has sparse gradients.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
@@ -57,8 +57,11 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
         f"--num_processes={number}",
     ]
     rest = [
-        "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
-    ]  # fmt: skip
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--main_process_port=0",
+    ]
     whole = [*launcher, *rest, "-m", "experiments.distill", "--json", *argv]
     return subprocess.run(
         whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -27,7 +25,6 @@ from tests.support.entry import (
     client,
     command,
     entry_point,
-    environment,
     outcome,
     runs,
     started,
@@ -36,7 +33,7 @@ from tests.support.entry import (
 from tests.support.postgres import server
 from tests.support.searches import SEARCH, states, study_of, trial_runs
 
-SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
+SLOW = ["--train.steps=400", "--train.eval_every=20", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
 BEATS = ["--search.heartbeat_seconds=2"]
 """A worker that dies is missed soon; where none does, the default keeps a busy machine's workers
@@ -200,37 +197,42 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     assert run in {found.info.run_id for found in runs(folder)}
 
 
+def as_foreground_job(*argv: str) -> None:
+    """A search in a process group of its own, with its workers, as a shell starts a job."""
+    os.setpgrp()
+    entry_point("search", *argv)
+
+
 def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    folder.mkdir()
     argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
-    files = [tmp_path / name for name in ("stdout", "stderr")]
-    with files[0].open("w") as out, files[1].open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.search", *argv], cwd=tmp_path, env=environment(),
-            stdout=out, stderr=err, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
-        working(tmp_path, 2)  # one that is just being opened cannot be told how it ends
-        pids = workers(files[0])
-        halt(pids)
-        at_work = {run.info.run_id for run in runs(tmp_path) if run.info.status == "RUNNING"}
-        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
-        wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
-        release(pids)
-        assert process.wait() == 130
-    assert files[1].read_text().strip().splitlines()[-1] == "stopped; the same command continues"
+    child = started(folder, as_foreground_job, *argv)
+    working(folder, 2)  # one that is just being opened cannot be told how it ends
+    pids = workers(child.stdout)
+    assert {os.getpgid(pid) for pid in pids} == {child.process.pid}
+    halt(pids)
+    at_work = {run.info.run_id for run in runs(folder) if run.info.status == "RUNNING"}
+    assert child.process.pid is not None
+    os.killpg(child.process.pid, signal.SIGINT)  # a terminal tells all of them
+    wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
+    release(pids)
+    done = child.end()
+    assert done.returncode == 130
+    assert done.stderr.strip().splitlines()[-1] == "stopped; the same command continues"
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    ended = {run.info.run_id: run.info.status for run in runs(tmp_path)}
+    ended = {run.info.run_id: run.info.status for run in runs(folder)}
     # The study, and each trial that was at work.
     assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}
     assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
-    told = outcome(command(tmp_path, "search", *argv))
+    told = outcome(command(folder, "search", *argv))
     assert told["states"] == {"complete": 2}
     # Two trials and the study, all gone on with.
-    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}
-    assert not any("mkd.error" in run.data.tags for run in runs(tmp_path))
-    check_quality(tmp_path)
+    assert Counter(run.info.status for run in runs(folder)) == {"FINISHED": 3}
+    assert not any("mkd.error" in run.data.tags for run in runs(folder))
+    check_quality(folder)
 
 
 def test_two_commands_share_a_postgresql_study_without_its_password(
