@@ -114,10 +114,10 @@ def write(summary: Summary, folder: Path, links: list[Link], tell: Callable[[str
     summary.runs.frame.drop(columns="artifacts").to_csv(folder / "runs.csv", index=False)
     (folder / "front.md").write_text("\n".join(lines(summary)) + "\n", "utf-8")
     (folder / PAGE).write_text(
-        page(content(summary, [found for found in pictures if found], links)), "utf-8"
+        page(content(summary, [picture for picture in pictures if picture], links)), "utf-8"
     )
-    told = report_json(summary) | {"files": [*_files(folder), OUTCOME]}
-    (folder / OUTCOME).write_text(json.dumps(told, indent=1), "utf-8")
+    outcome = report_json(summary) | {"files": [*_files(folder), OUTCOME]}
+    (folder / OUTCOME).write_text(json.dumps(outcome, indent=1), "utf-8")
 
 
 def _files(folder: Path) -> list[str]:
@@ -165,8 +165,10 @@ def _write_picture(chart: Chart, folder: Path) -> Picture | None:
     A picture that cannot be drawn gets only the JSON, with the reason as its caption, and None is
     returned.
     """
-    told = {"title": chart.title, "caption": chart.caption, "info": json_value(chart.info)}
-    (folder / f"{chart.name}.json").write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
+    values = {"title": chart.title, "caption": chart.caption, "info": json_value(chart.info)}
+    (folder / f"{chart.name}.json").write_text(
+        json.dumps(values, indent=1, allow_nan=False), "utf-8"
+    )
     if chart.figure is None:
         return None
     figure = chart.figure()
@@ -200,7 +202,7 @@ def report_json(summary: Summary) -> dict[str, Any]:
         dict(row) | {"lost": lost.get(row["id"])}
         for row in summary.front[fields].to_dict("records")
     ]
-    found: dict[str, Any] = json_value(
+    values: dict[str, Any] = json_value(
         {
             "experiment": runs.experiment,
             "study": runs.study.name if runs.study else "",
@@ -214,7 +216,7 @@ def report_json(summary: Summary) -> dict[str, Any]:
             "notes": summary.notes,
         }
     )
-    return found
+    return values
 
 
 def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
@@ -287,12 +289,12 @@ def describe_experiment(client: mlflow.MlflowClient, experiment_id: str) -> None
     """Writes the experiment's description in the UI: its metrics, and links to its reports."""
     experiment = client.get_experiment(experiment_id)
     own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
-    found = client.search_runs(
+    reports = client.search_runs(
         [experiment_id], f"tags.`{names.TAG_REPORT}` LIKE 'report/%'", max_results=50
     )
     links = [
         f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/{ARTIFACT})"
-        for run in found
+        for run in reports
     ]
     links.append(
         f"[all runs, best on selection first](#/experiments/{experiment_id}/runs?{BEST_FIRST})"

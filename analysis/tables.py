@@ -102,13 +102,13 @@ def for_csv(models: pd.DataFrame, lost: dict[str, Difference], front: set[str]) 
     lost: what each model loses to its teacher, by id.
     front: ids of the models on the front.
     """
-    found = models.drop(columns=["run_id", "artifacts", "link", "name", "means"]).copy()
+    table = models.drop(columns=["run_id", "artifacts", "link", "name", "means"]).copy()
     for column in ("tasks", "runs", "seeds"):
-        found[column] = found[column].map(lambda cells: " ".join(map(str, cells)))
-    found["front"] = found["id"].isin(list(front))
+        table[column] = table[column].map(lambda cells: " ".join(map(str, cells)))
+    table["front"] = table["id"].isin(list(front))
     for field in Difference._fields:
-        found[f"lost_{field}"] = [
-            getattr(lost[key], field) if key in lost else math.nan for key in found["id"]
+        table[f"lost_{field}"] = [
+            getattr(lost[key], field) if key in lost else math.nan for key in table["id"]
         ]
     first = ["id", "label", "front", "mean", "low", "high", "latency_ms", "rows_per_s", "num_bytes"]
-    return found[[*first, *(column for column in found if column not in first)]]
+    return table[[*first, *(column for column in table if column not in first)]]

@@ -196,8 +196,8 @@ def _check_variant(config: AblationSettings, variant: str) -> tuple[DistillSetti
         tasks = load_tasks(own.data)
         config_for_tasks(own, tasks)
         check_sampling_weights(_task_names(tasks), own.train.sampling)
-        if taught := refined_tasks(own.teacher, tasks):
-            check_sampling_weights(_task_names(taught), own.teacher.train.sampling)
+        if refined := refined_tasks(own.teacher, tasks):
+            check_sampling_weights(_task_names(refined), own.teacher.train.sampling)
         check_task_weights(_task_names(tasks), own.loss)
     except ValueError as error:
         raise ValueError(f"ablation.variants.{variant}: {error}") from error

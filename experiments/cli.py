@@ -90,15 +90,15 @@ def _read(argv: list[str] | None, description: str, kind: type[Own]) -> Own:
 
 def _with_config_files(words: list[str]) -> tuple[list[str], list[Path]]:
     """Returns the words with the path of each file of --config, and these files, all checked."""
-    found, files = list(words), []
+    replaced, files = list(words), []
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == "--config" and (equals or place + 1 < len(words)):
             file = config_files.config_file(value if equals else words[place + 1])
             config_files.read_config(file)
             files.append(file)
-            found[place if equals else place + 1] = f"--config={file}" if equals else str(file)
-    return found, files
+            replaced[place if equals else place + 1] = f"--config={file}" if equals else str(file)
+    return replaced, files
 
 
 def _place(words: list[str], files: list[Path], message: str) -> str:
@@ -297,8 +297,8 @@ def _groups(command: str) -> frozenset[str]:
 
 def _values(name: str, kind: type[Command]) -> str:
     """Returns which values a setting takes, in words."""
-    found = {each.name: each.values for group in help.groups(kind) for each in group.settings}
-    words = found.get(name, "a value of another type").split("|")
+    values = {each.name: each.values for group in help.groups(kind) for each in group.settings}
+    words = values.get(name, "a value of another type").split("|")
     return " or ".join(WORDS.get(word, word.strip("{}").replace(",", ", ")) for word in words)
 
 

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(f"{target}: {draft.told}")
+    print(f"{target}: {draft.summary}")
     print(f"next: {called_as('distill')} --data.path {target}")
     return 0
 

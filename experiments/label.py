@@ -56,5 +56,5 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
                 return corpus.write_predictions(spark, asked, model.model, texts, aside)
 
             opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
-            told = partial(of_labels, output=str(output))
-            return record(opening, core, told, source=model.run_id)
+            outputs = partial(of_labels, output=str(output))
+            return record(opening, core, outputs, source=model.run_id)

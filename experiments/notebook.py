@@ -241,9 +241,9 @@ def _sizes(teacher: TeacherConfig, student: str, shipped: Mapping[str, Any]) -> 
     width = hidden
     if teacher.checkpoint:
         folder = pretrained.checkpoint_folder(teacher.checkpoint, "teacher.checkpoint")
-        found = pretrained.load_config(folder, "teacher.checkpoint")
-        layers, hidden = found.num_hidden_layers, found.hidden_size
-        heads, width = found.num_attention_heads, getattr(found, "embedding_size", hidden)
+        encoder = pretrained.load_config(folder, "teacher.checkpoint")
+        layers, hidden = encoder.num_hidden_layers, encoder.hidden_size
+        heads, width = encoder.num_attention_heads, getattr(encoder, "embedding_size", hidden)
     if student != "transformer":
         return {"student.embedding": min(shipped["student.embedding"], width)}
     layers = min(layers, shipped["student.layers"])

@@ -192,9 +192,9 @@ def answer_table(
     bad = empty = 0
     while chunk := [cells for _, cells in islice(records, LINES_AT_ONCE)]:
         given = [tuple(cells[place] for place in places) for cells in chunk]
-        found = student.predict(given if pair else [cells[0] for cells in given], task, least)
+        predictions = student.predict(given if pair else [cells[0] for cells in given], task, least)
         empty += sum(map(_is_empty, given))
-        for cells, prediction in zip(chunk, found, strict=True):
+        for cells, prediction in zip(chunk, predictions, strict=True):
             bad += prediction.error is not None
             write([*cells, *_cells(prediction, least)])
         out.flush()
@@ -245,10 +245,10 @@ def answer(
     bad = empty = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
         parsed = [_parsed(line.rstrip("\r\n"), form, keys[: 1 + pair]) for line in chunk]
-        found = student.predict([text for text, _, _ in parsed], task, least)
+        predictions = student.predict([text for text, _, _ in parsed], task, least)
         texts = [text for text, _, _ in parsed if text is not None]
         empty += sum(_is_empty(text if pair else [text]) for text in texts)
-        for prediction, (_, wrong, row) in zip(found, parsed, strict=True):
+        for prediction, (_, wrong, row) in zip(predictions, parsed, strict=True):
             prediction = prediction if wrong is None else prediction._replace(error=wrong)
             bad += prediction.error is not None
             repeated = form == "jsonl" and keys != TEXT_KEYS

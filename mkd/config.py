@@ -717,9 +717,9 @@ class LossConfig:
             self.task_weights,
             "empty for loss.balance=uncertainty",
         )
-        taught = self.match.weight == 0 or not self.from_labels_alone
+        possible = self.match.weight == 0 or not self.from_labels_alone
         require(
-            taught,
+            possible,
             "loss.match.weight",
             self.match.weight,
             "0 for loss.hard_weight=1, which needs no teacher",

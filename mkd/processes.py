@@ -55,8 +55,8 @@ def distributed(module: nn.Module, device: str) -> nn.Module:
     """Wraps the module so that its gradients are the mean over all processes."""
     if count() == 1:
         return module
-    found: nn.Module = accelerator(device).prepare_model(module)
-    return found
+    prepared: nn.Module = accelerator(device).prepare_model(module)
+    return prepared
 
 
 def from_first(make: Callable[[], T]) -> T:

@@ -82,7 +82,7 @@ class Result(NamedTuple):
 
 def timed_backends(metrics: dict[str, float]) -> list[str]:
     """Returns the backends that have a latency and did not fail their check against torch."""
-    parsed = [found for name in metrics if (found := names.parsed_speed(name))]
+    parsed = [speed for name in metrics if (speed := names.parsed_speed(name))]
     timed = dict.fromkeys(backend for backend, _, statistic in parsed if statistic == names.P50)
     return [backend for backend in timed if metrics.get(names.export(backend, names.OFFERED), 1.0)]
 
@@ -93,7 +93,7 @@ def phase_report(report: Report, prefix: str, name: str) -> Report:
     Values that are only shown get no prefix.
     """
 
-    def told(step: int, metrics: dict[str, float]) -> None:
+    def in_phase(step: int, metrics: dict[str, float]) -> None:
         report(
             step,
             {
@@ -106,4 +106,4 @@ def phase_report(report: Report, prefix: str, name: str) -> Report:
             },
         )
 
-    return told
+    return in_phase

@@ -56,7 +56,7 @@ def bootstrap(runs: Runs, models: pd.DataFrame) -> Bootstrap:
     With more than MOST models, only those of `nearest` are used. A model's loss is known only if
     all its runs have predictions of the teacher.
     """
-    found = Bootstrap({}, {}, {}, {})
+    result = Bootstrap({}, {}, {}, {})
     known: dict[bytes, Resampled] = {}
     for model, answers in _answered(runs, models.loc[nearest(models)]):
         key = model["id"]
@@ -68,17 +68,17 @@ def bootstrap(runs: Runs, models: pd.DataFrame) -> Bootstrap:
         }
         reason = _wrong([own for own, _ in pairs.values()], model["means"])
         if reason:
-            found.without.setdefault(reason, []).append(key)
+            result.without.setdefault(reason, []).append(key)
             continue
-        own = found.models[key] = over_seeds({seed: own for seed, (own, _) in pairs.items()})
-        taught = {seed: teacher for seed, (_, teacher) in pairs.items() if teacher is not None}
-        if len(taught) == len(pairs):
-            teacher = over_seeds(taught)
-            found.lost[key] = difference(teacher.mean, own.mean)
-            found.lost_by_task[key] = {
+        own = result.models[key] = over_seeds({seed: own for seed, (own, _) in pairs.items()})
+        teachers = {seed: teacher for seed, (_, teacher) in pairs.items() if teacher is not None}
+        if len(teachers) == len(pairs):
+            teacher = over_seeds(teachers)
+            result.lost[key] = difference(teacher.mean, own.mean)
+            result.lost_by_task[key] = {
                 task: difference(teacher.tasks[task], score) for task, score in own.tasks.items()
             }
-    return found
+    return result
 
 
 def _answered(
@@ -131,12 +131,12 @@ def _pair(
     return own, known[key]
 
 
-def _wrong(found: list[Resampled], means: list[float]) -> str:
+def _wrong(by_seed: list[Resampled], means: list[float]) -> str:
     """Returns why a model's predictions cannot be used, or ""."""
-    if len(found) < len(means):
+    if len(by_seed) < len(means):
         return "no predictions.parquet"
-    told = [
+    agree = [
         abs(float(own.mean[0]) - mean) <= SCORE_TOLERANCE
-        for own, mean in zip(found, means, strict=True)
+        for own, mean in zip(by_seed, means, strict=True)
     ]
-    return "" if all(told) else "scores from predictions.parquet differ from the run's"
+    return "" if all(agree) else "scores from predictions.parquet differ from the run's"

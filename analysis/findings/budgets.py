@@ -63,14 +63,14 @@ def best_under(
     """
     known = models[models["selection"].notna()]
     budgets = budgets_ms(float(known["latency_ms"].max())) if budgets is None else budgets
-    found = []
+    best = []
     for budget in budgets:
         under = known[known["latency_ms"] <= budget].sort_values(
             ["selection", "latency_ms"], ascending=[False, True]
         )
         if len(under):
-            found.append(_answer(budget, under.iloc[0], len(under), lost))
-    return found
+            best.append(_answer(budget, under.iloc[0], len(under), lost))
+    return best
 
 
 def _answer(

@@ -97,64 +97,64 @@ def summarise(runs: Runs, machine: str = "") -> Summary:
 
 def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, resampled: Bootstrap) -> list[str]:
     """Returns the warnings for the reader."""
-    found = [
+    notes = [
         f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are in no "
         "picture."
         for machine, number in kept.others.items()
     ]
     if kept.frame["protocol"].iloc[0] != str(SPEED_PROTOCOL):
-        found.append(
+        notes.append(
             "Speed was measured by an earlier protocol: the times differ from those of new runs."
         )
     if busy := int((kept.frame["busy_share"] > MOST_BUSY).sum()):
-        found.append(
+        notes.append(
             f"{plural(busy, 'run')} timed while the machine was busy with other work: these "
             "latencies are too long."
         )
     if models["split"].iloc[0] != "dev":
-        found.append(
+        notes.append(
             "The scores are on the selection split, as the runs have none on dev: they are biased "
             "upwards, because the best steps were chosen by them."
         )
     most = float(models["backend_loss"].max())
     if most >= SHOWN_LOSS:
-        found.append(
+        notes.append(
             f"Scores are those in torch; in the backend that was timed they are up to {most:.1f} "
             "points lower."
         )
     if runs.study is not None and not runs.study.info:
-        found.append(
+        notes.append(
             "The study has no study.json: it has not ended, and its hypervolume and importances "
             "are not known."
         )
     for reason, ids in resampled.without.items():
-        found.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
-    found += _chosen(models)
+        notes.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
+    notes += _chosen(models)
     if all(len(seeds) == 1 for seeds in models["seeds"]):
-        found.append(
+        notes.append(
             "Every model has one seed: an interval is of trained models on other dev rows, and "
             "says nothing of their methods."
         )
-    return found
+    return notes
 
 
 def _chosen(models: pd.DataFrame) -> list[str]:
     """Returns notes on how the best models were chosen, and which models could not be chosen."""
     unknown = list(models.loc[models["selection"].isna(), "label"])
-    among, found = len(models) - len(unknown), []
+    among, chosen = len(models) - len(unknown), []
     if unknown:
         more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
-        found.append(
+        chosen.append(
             f"{plural(len(unknown), 'model')} without a score on selection (made of all rows, "
             "or by an earlier version): drawn, and not chosen "
             f"({', '.join(unknown[:MOST_NAMED])}{more})."
         )
     if among > 1:
-        found.append(
+        chosen.append(
             f"The best under a budget is chosen by the selection split among {among:,} models with "
             "the seeds that they have: trained anew it may score less."
         )
-    return found
+    return chosen
 
 
 def plural(number: int, word: str) -> str:

@@ -110,8 +110,8 @@ def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
     """
     if key not in summary.bootstrap.lost:
         return {}
-    found = {"": summary.bootstrap.lost[key]} | summary.bootstrap.lost_by_task[key]
-    return {task: (each.points, each.low, each.high) for task, each in found.items()}
+    lost = {"": summary.bootstrap.lost[key]} | summary.bootstrap.lost_by_task[key]
+    return {task: (each.points, each.low, each.high) for task, each in lost.items()}
 
 
 def row_deviations(summary: Summary) -> page.Apart:
@@ -137,8 +137,8 @@ def row_deviations(summary: Summary) -> page.Apart:
     }
     between = {task: rows_apart(scores) for task, scores in rows.items()}
     pairs = {
-        task: [[*map(_thousandths, row[:place])] for place, row in enumerate(found)]
-        for task, found in between.items()
+        task: [[*map(_thousandths, row[:place])] for place, row in enumerate(deviation)]
+        for task, deviation in between.items()
     }
     return page.Apart(ids, own, pairs)
 
@@ -171,11 +171,11 @@ def fronts(models: pd.DataFrame) -> set[str]:
 
     The front is that of latency and score on the selection split.
     """
-    found: set[str] = set()
+    ids: set[str] = set()
     # Latencies of different machines cannot be compared.
     for _, part in models.groupby("machine"):
-        found |= set(part["id"][front(part["selection"].to_numpy(), part["latency_ms"].to_numpy())])
-    return found
+        ids |= set(part["id"][front(part["selection"].to_numpy(), part["latency_ms"].to_numpy())])
+    return ids
 
 
 def _teachers(summary: Summary) -> Iterator[page.Teacher]:
@@ -248,12 +248,12 @@ def _scores(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
 
 def by_task(cells: dict[str, float], prefix: str) -> dict[str, float]:
     """Returns the known cells with this prefix, by task."""
-    found = {
+    values = {
         name.removeprefix(prefix): value for name, value in cells.items() if name.startswith(prefix)
     }
     return {
         task: float(value)
-        for task, value in found.items()
+        for task, value in values.items()
         if value is not None and not math.isnan(value)
     }
 

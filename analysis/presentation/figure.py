@@ -138,10 +138,10 @@ def shown_ticks(axis: Axis) -> list[Text]:
     """Returns the labels of the major ticks that lie within the axis, in their order."""
     low, high = sorted(axis.get_view_interval())
     slack = 1e-9 * (high - low)
-    found = sorted(zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True), key=lambda x: x[0])
+    ticks = sorted(zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True), key=lambda x: x[0])
     return [
         text
-        for place, text in found
+        for place, text in ticks
         if low - slack <= place <= high + slack and text.get_text() and text.get_visible()
     ]
 
@@ -154,8 +154,8 @@ def _locators(axes: Axes) -> Iterator[Locator]:
             yield LogLocator(subs=(1, 2, 3, 5, 7))
         yield from (LogLocator(subs=subs) for subs in ((1, 2, 5), (1, 3), (1,)))
         yield from (LogLocator(numticks=number) for number in (6, 4, 3))
-    found = axes.xaxis.get_major_locator()
-    locator = found if isinstance(found, MaxNLocator) else MaxNLocator()
+    major = axes.xaxis.get_major_locator()
+    locator = major if isinstance(major, MaxNLocator) else MaxNLocator()
     for number in (6, 5, 4, 3, 2):
         locator.set_params(nbins=number)
         yield locator
@@ -313,8 +313,8 @@ def write_labels(
     """
     per_point = axes.figure.dpi / 72
 
-    def pixels(found: list[tuple[float, float]]) -> list[Pixel]:
-        return [(float(x), float(y)) for x, y in axes.transData.transform(found)] if found else []
+    def pixels(points: list[tuple[float, float]]) -> list[Pixel]:
+        return [(float(x), float(y)) for x, y in axes.transData.transform(points)] if points else []
 
     def radius(area: float) -> float:
         return math.sqrt(area) / 2 * per_point
@@ -359,9 +359,9 @@ def write_labels(
     written = sum(place is not None for place in places)
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
-    for found in [*figure.texts, *(legend.get_title() for legend in figure.legends)]:
-        told = found.get_text().replace(count_note(number, number), count_note(written, number))
-        found.set_text(told)
+    for artist in [*figure.texts, *(legend.get_title() for legend in figure.legends)]:
+        note = artist.get_text().replace(count_note(number, number), count_note(written, number))
+        artist.set_text(note)
 
 
 SVG_COMMANDS = {

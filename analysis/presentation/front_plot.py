@@ -112,10 +112,10 @@ def front_line(
 
     front: cost and quality of the front's models, by rising cost.
     """
-    found = front[:1]
+    corners = front[:1]
     for before, after in zip(front, front[1:], strict=False):
-        found += [(after[0], before[1]) if less_is_better else (before[0], after[1]), after]
-    return found
+        corners += [(after[0], before[1]) if less_is_better else (before[0], after[1]), after]
+    return corners
 
 
 def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
@@ -176,7 +176,7 @@ def named_places(on_front: Sequence[bool]) -> set[int]:
     """
     if len(on_front) <= MOST_NAMED:
         return set(range(len(on_front)))
-    front = [place for place, found in enumerate(on_front) if found]
+    front = [place for place, is_front in enumerate(on_front) if is_front]
     return {front[index] for index in evenly(len(front), MOST_NAMED)}
 
 
@@ -229,14 +229,16 @@ def front_legend(plot: FrontPlot) -> list[Line2D]:
         )
 
     kinds = {point.kind if point.kind in STUDENT_LOOKS else OTHER for point in plot.points}
-    found = [entry(kind, KINDS[kind].colour, KINDS[kind].marker) for kind in KINDS if kind in kinds]
+    entries = [
+        entry(kind, KINDS[kind].colour, KINDS[kind].marker) for kind in KINDS if kind in kinds
+    ]
     line = Line2D([], [], color=GREY, linewidth=1.6, label="chosen by selection for its cost")
-    found += [line] if plot.line else []
+    entries += [line] if plot.line else []
     if plot.teachers:
-        found.append(entry("teacher", TEACHER_LOOK.colour, TEACHER_LOOK.marker, 13))
+        entries.append(entry("teacher", TEACHER_LOOK.colour, TEACHER_LOOK.marker, 13))
     if plot.twins:
         twin = entry("same student, labels alone", TWIN_LOOK.colour, TWIN_LOOK.marker, 6)
         twin.set_markerfacecolor("white")
-        found.append(twin)
+        entries.append(twin)
     limits = plot.limits if plot.points else ()
-    return [*found, *(Line2D([], [], label=label, **LIMIT) for label, _ in limits)]
+    return [*entries, *(Line2D([], [], label=label, **LIMIT) for label, _ in limits)]

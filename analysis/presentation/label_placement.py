@@ -71,17 +71,17 @@ def place_labels(
     """
     blocked = _boxes([*(around((one.x, one.y), one.radius) for one in wanted), *taken])
     avoided, texts = _boxes(pale), _boxes([])
-    found: list[Placement | None] = []
+    places: list[Placement | None] = []
     for one in wanted:
         place = _free(one, np.vstack([blocked, avoided]), texts, bounds)
         place = place or _free(one, blocked, texts, bounds)
-        found.append(place)
+        places.append(place)
         if place is not None:
             box = _box(place.x, place.y, one.width, one.height)
             line = [around(each, 1.0) for each in _connection(one, place)]
             texts = np.vstack([texts, _boxes([box])])
             blocked = np.vstack([blocked, _boxes([box, *line])])
-    return found
+    return places
 
 
 def _free(one: Wanted, blocked: np.ndarray, texts: np.ndarray, bounds: Box) -> Placement | None:
@@ -138,12 +138,12 @@ def around(point: Pixel, radius: float) -> Box:
 
 def along(corners: Sequence[Pixel]) -> list[Pixel]:
     """Returns points at most STEP apart on the line through the corners."""
-    found = list(corners[:1])
+    points = list(corners[:1])
     for (x, y), (to_x, to_y) in zip(corners, corners[1:], strict=False):
         number = max(int(np.hypot(to_x - x, to_y - y) // STEP) + 1, 1)
         shares = [(index + 1) / number for index in range(number)]
-        found += [(x + share * (to_x - x), y + share * (to_y - y)) for share in shares]
-    return found
+        points += [(x + share * (to_x - x), y + share * (to_y - y)) for share in shares]
+    return points
 
 
 def _box(x: float, y: float, width: float, height: float) -> Box:
@@ -183,10 +183,10 @@ def spread_apart(wanted: list[float], least: float) -> list[float]:
         for centre, number in groups
         for index in range(number)
     ]
-    found = [0.0] * len(wanted)
+    placed = [0.0] * len(wanted)
     for place, height in zip(order, heights, strict=True):
-        found[place] = height
-    return found
+        placed[place] = height
+    return placed
 
 
 def break_line(
@@ -204,12 +204,12 @@ def break_line(
     """
     if width(line) <= most or not breaks:
         return [line]
-    found = [""]
+    lines = [""]
     for piece in re.split(breaks[0], line):
-        if found[-1] and width((found[-1] + piece).rstrip(" ")) > most:
-            found.append("")
-        found[-1] += piece
-    return [part for one in found for part in break_line(one.rstrip(" "), width, most, breaks[1:])]
+        if lines[-1] and width((lines[-1] + piece).rstrip(" ")) > most:
+            lines.append("")
+        lines[-1] += piece
+    return [part for one in lines for part in break_line(one.rstrip(" "), width, most, breaks[1:])]
 
 
 def evenly(number: int, most: int) -> list[int]:

@@ -138,26 +138,28 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     grouped = frame.groupby("id", sort=False)
     texts = [name for name in frame if name not in numbers and name != "id"]
     # The first run's texts stand for the model. Most are equal for all of its runs.
-    found = grouped[texts].first().join(grouped[numbers].mean())
+    models = grouped[texts].first().join(grouped[numbers].mean())
     timed = [name for name in TIMED if name in numbers]
-    found[timed] = grouped[timed].median()
+    models[timed] = grouped[timed].median()
     chosen_by = [name for name in numbers if str(name).startswith("selection")]
     # The mean over some of the seeds is not comparable: unknown unless all seeds have a score.
-    found[chosen_by] = found[chosen_by].where(grouped[chosen_by].count().eq(grouped.size(), axis=0))
+    models[chosen_by] = models[chosen_by].where(
+        grouped[chosen_by].count().eq(grouped.size(), axis=0)
+    )
     # The columns were set one by one; a copy puts them together again.
-    found = found.copy().assign(
+    models = models.copy().assign(
         runs=grouped["run_id"].agg(list),
         seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))),
     )
-    found = found.assign(means=grouped["mean"].agg(list)).reset_index()
+    models = models.assign(means=grouped["mean"].agg(list)).reset_index()
     halves = np.array(
-        [half_width(means) for means in found["means"]], dtype=float
+        [half_width(means) for means in models["means"]], dtype=float
     )  # None becomes NaN
-    found = found.assign(low=found["mean"] - halves, high=found["mean"] + halves)
-    found = found.sort_values(
+    models = models.assign(low=models["mean"] - halves, high=models["mean"] + halves)
+    models = models.sort_values(
         ["mean", "latency_ms", "id"], ascending=[False, True, True], ignore_index=True
     )
-    return found.assign(label=labels(found))
+    return models.assign(label=labels(models))
 
 
 def model_ids(frame: pd.DataFrame) -> list[str]:
@@ -168,10 +170,10 @@ def model_ids(frame: pd.DataFrame) -> list[str]:
     columns = [
         name for name in frame if name in OF_A_MODEL or str(name).startswith(SETTING_PREFIXES)
     ]
-    told = frame[columns].fillna("").astype(str)
+    settings = frame[columns].fillna("").astype(str)
     # A fine-tuned student also depends on the student that it started from.
-    told["parent"] = frame["parent"].where(frame["kind"] == "finetune", "")
-    return [f"{number:016x}" for number in pd.util.hash_pandas_object(told, index=False)]
+    settings["parent"] = frame["parent"].where(frame["kind"] == "finetune", "")
+    return [f"{number:016x}" for number in pd.util.hash_pandas_object(settings, index=False)]
 
 
 def differing(frame: pd.DataFrame) -> list[str]:
@@ -190,18 +192,18 @@ def labels(models: pd.DataFrame) -> list[str]:
         f"{student} {variant}".strip()
         for student, variant in zip(models["student"], models["variant"], strict=True)
     ]
-    found = pd.Series(first, index=models.index)
-    for _, part in models.groupby(found):
+    texts = pd.Series(first, index=models.index)
+    for _, part in models.groupby(texts):
         if len(part) > 1:
-            found[part.index] = [
-                f"{found[place]} {told}".strip() for place, told in _apart(part).items()
+            texts[part.index] = [
+                f"{texts[place]} {difference}".strip() for place, difference in _apart(part).items()
             ]
-    twice = found.duplicated(keep=False)
-    found[twice] = [
+    twice = texts.duplicated(keep=False)
+    texts[twice] = [
         f"{label} {key[:4]}"
-        for label, key in zip(found[twice], models.loc[twice, "id"], strict=True)
+        for label, key in zip(texts[twice], models.loc[twice, "id"], strict=True)
     ]
-    return list(found)
+    return list(texts)
 
 
 def _apart(models: pd.DataFrame) -> dict[int, str]:

@@ -95,7 +95,7 @@ def row(record: RunRecord, asked: StudyTiming = NO_STUDY) -> RunRow:
     tasks = scored_tasks(metrics)
     student = tags.get(names.TAG_STUDENT, "") or params.get("student.kind", "student")
     split = "dev" if _quality(metrics) == names.QUALITY_MEAN else "selection"
-    found: RunRow = {
+    cells: RunRow = {
         "run_id": record.run_id,
         "name": record.name,
         "kind": tags[names.TAG_KIND],
@@ -126,7 +126,7 @@ def row(record: RunRecord, asked: StudyTiming = NO_STUDY) -> RunRow:
         "parameters": metrics.get(names.SIZE_PARAMETERS),
     }
     settings = {name: value for name, value in params.items() if name.startswith(SETTING_PREFIXES)}
-    return found | _speed(metrics, backend, setting) | _by_task(metrics, tasks, split) | settings
+    return cells | _speed(metrics, backend, setting) | _by_task(metrics, tasks, split) | settings
 
 
 def _quality(metrics: dict[str, float]) -> str:
@@ -153,13 +153,13 @@ def scored_tasks(metrics: dict[str, float]) -> list[str]:
 
 def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     """Returns by task the names of the metrics whose mean is its score."""
-    found: dict[str, list[str]] = {}
+    by_task: dict[str, list[str]] = {}
     for name in metrics:
         parsed = names.parsed_quality(name)
         # A score is no part of itself, and the calibration error is no part of any score.
         if parsed and parsed[1] not in (names.SCORE, names.CALIBRATION_ERROR):
-            found.setdefault(parsed[0], []).append(parsed[1])
-    return found
+            by_task.setdefault(parsed[0], []).append(parsed[1])
+    return by_task
 
 
 def fastest(metrics: dict[str, float], asked: StudyTiming = NO_STUDY) -> tuple[str, str] | None:
@@ -174,14 +174,14 @@ def fastest(metrics: dict[str, float], asked: StudyTiming = NO_STUDY) -> tuple[s
         backend: metrics.get(names.speed(backend, HEADLINE, names.P50))
         for backend in timed_backends(metrics)
     }
-    found = [(time, backend) for backend, time in times.items() if time is not None]
-    return (min(found)[1], HEADLINE) if found else None
+    timed = [(time, backend) for backend, time in times.items() if time is not None]
+    return (min(timed)[1], HEADLINE) if timed else None
 
 
 def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
     """Returns the setting for the throughput: like `setting`, but with the most rows per call."""
     rest = setting.partition("-")[2]
-    parsed = [found for name in metrics if (found := names.parsed_speed(name))]
+    parsed = [speed for name in metrics if (speed := names.parsed_speed(name))]
     timed = [
         where
         for own, where, statistic in parsed

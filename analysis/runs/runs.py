@@ -165,13 +165,13 @@ def table(
             rows.append(row(record, asked))
             metrics[record.run_id] = task_metrics(record.metrics)
     if not rows:
-        told = (
+        reasons = (
             ", ".join(f"{len(names)} {reason}" for reason, names in left_out.items())
             or "no runs at all"
         )
         raise ValueError(
-            f"{where}: it has no finished run with quality and speed ({told}); allowed: one that "
-            "has some"
+            f"{where}: it has no finished run with quality and speed ({reasons}); "
+            "allowed: one that has some"
         )
     return Runs(
         pd.DataFrame(rows), left_out, metrics, store, place.name, place.experiment_id, study
@@ -240,8 +240,8 @@ def _tables(
         return read(file)
 
     with ThreadPoolExecutor(8) as pool:
-        found = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
-    return {run_id: frame for run_id, frame in found.items() if frame is not None}
+        by_run = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
+    return {run_id: frame for run_id, frame in by_run.items() if frame is not None}
 
 
 def curves(
@@ -256,8 +256,8 @@ def curves(
         )
 
     with ThreadPoolExecutor(8) as pool:
-        found = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
-    return {run_id: points for run_id, points in found.items() if points}
+        by_run = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
+    return {run_id: points for run_id, points in by_run.items() if points}
 
 
 def _place(
@@ -316,8 +316,8 @@ def _study_json(client: mlflow.MlflowClient, run: Run) -> dict[str, Any]:
         )
     except (MlflowException, OSError):
         return {}
-    found: dict[str, Any] = json.loads(Path(file).read_text("utf-8"))
-    return found
+    study: dict[str, Any] = json.loads(Path(file).read_text("utf-8"))
+    return study
 
 
 @contextmanager

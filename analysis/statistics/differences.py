@@ -89,9 +89,9 @@ def counts(task: str, split: str, rows: int) -> np.ndarray:
     alike, which makes their differences paired.
     """
     # crc32 rather than hash(), which differs between processes.
-    draw = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), rows])
+    rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), rows])
     # The counts of a bootstrap resample follow a multinomial distribution.
-    drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
+    drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
     return np.ascontiguousarray(np.concatenate([np.ones((1, rows)), drawn]).T)
 
 
@@ -109,15 +109,15 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
         name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")
     }
     rows = predictions["row"].to_numpy()
-    found: Answers = {}
+    answers: Answers = {}
     for (task, split), places in predictions.groupby(["task", "split"], sort=False).indices.items():
         ordered = places[np.argsort(rows[places], kind="stable")]
         num_rows = len(np.unique(rows[places]))
         shape = (num_rows, -1) if num_rows < len(places) else (num_rows,)
-        found[task, split] = {
+        answers[task, split] = {
             name: values[ordered].reshape(shape) for name, values in columns.items()
         }
-    return found
+    return answers
 
 
 def resampled(

@@ -210,8 +210,8 @@ def _sums(values_KR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
 
     einsum uses one thread. For products of this size, more threads cost more than they gain.
     """
-    found: np.ndarray = np.einsum("kr,rb->kb", values_KR, counts_RB)
-    return found
+    sums: np.ndarray = np.einsum("kr,rb->kb", values_KR, counts_RB)
+    return sums
 
 
 def _confusion(

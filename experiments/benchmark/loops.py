@@ -142,18 +142,18 @@ def time_loops(
         work = LoopWork(
             data, rows, student, layout, teacher, joined, logits, with_learning_rates(config).train
         )
-        found: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
+        seconds: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
         for loop in VARYING_LENGTH_LOOPS:
             LOOPS[loop](work)
         for turn in range(settings.rounds):
             for loop, run in LOOPS.items():
-                found[loop].append(run(work))
+                seconds[loop].append(run(work))
             done = place * settings.rounds + turn + 1
             report(
                 done,
                 {names.progress("throughput"): done / len(settings.students) / settings.rounds},
             )
-        timings += _timings(name, found, _flops(work), peak)
+        timings += _timings(name, seconds, _flops(work), peak)
     return LoopTimings(timings, count, pass_)
 
 

@@ -26,5 +26,5 @@ def complete_values(parser: ArgumentParser, kind: type) -> None:
 
 def _completions(words: list[str], files: Any, prefix: str, **rest: Any) -> list[str]:
     """Returns the words and the files that begin with the prefix."""
-    found = [word for word in words if word.startswith(prefix)]
-    return found + (list(files(prefix, **rest)) if files else [])
+    matches = [word for word in words if word.startswith(prefix)]
+    return matches + (list(files(prefix, **rest)) if files else [])

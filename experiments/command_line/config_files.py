@@ -58,9 +58,9 @@ def line_of(file: Path, setting: str) -> int | None:
     line = None
     for part in setting.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(key, value) for key, value in pairs if key.value == part]
-        if not found:
+        nodes = [(key, value) for key, value in pairs if key.value == part]
+        if not nodes:
             return None
-        key, node = found[-1]
+        key, node = nodes[-1]
         line = key.start_mark.line + 1
     return line

@@ -111,18 +111,18 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
     ]:
         if name not in names:
             raise ValueError(f"label.corpus {path}: no column {name!r}; there are: {listed(names)}")
-        found = data.schema.field(name).type
+        column_type = data.schema.field(name).type
         # Dictionary encoding, as of pandas' categories, is a matter of storage.
-        found = found.value_type if pa.types.is_dictionary(found) else found
+        column_type = column_type.value_type if pa.types.is_dictionary(column_type) else column_type
         right = (
-            pa.types.is_integer(found)
+            pa.types.is_integer(column_type)
             if name in numbers
-            else pa.types.is_string(found) or pa.types.is_large_string(found)
+            else pa.types.is_string(column_type) or pa.types.is_large_string(column_type)
         )
         if not right:
             allowed = "a whole number" if name in numbers else "string"
             raise ValueError(
-                f"label.corpus {path}: column {name!r} is of type {found}; allowed: {allowed}"
+                f"label.corpus {path}: column {name!r} is of type {column_type}; allowed: {allowed}"
             )
     taken = [] if config.logits else [name for name in names if name in PREDICTION_FIELDS]
     if taken:

@@ -45,8 +45,8 @@ def compare_variants(metrics: dict[str, list[dict[str, float]]]) -> list[Variant
     metrics: by variant, the final metrics of its trials, in the same order of seeds for all
         variants. The first variant is the reference.
     """
-    first = [found[names.QUALITY_MEAN] for found in next(iter(metrics.values()))]
-    return [_row(variant, found, first) for variant, found in metrics.items()]
+    first = [each[names.QUALITY_MEAN] for each in next(iter(metrics.values()))]
+    return [_row(variant, each, first) for variant, each in metrics.items()]
 
 
 def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> VariantRow:

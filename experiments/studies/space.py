@@ -153,18 +153,20 @@ def suggest(trial: BaseTrial, space: Space) -> SettingValues:
     Weights are w_i = -log(u_i) / sum_j -log(u_j) with uniform u, which is Dirichlet(1, ..., 1): the
     uniform distribution on the simplex.
     """
-    found: SettingValues = {}
+    settings: SettingValues = {}
     for leaf in space:
         if leaf.kind is None:
             draws = {
                 task: -math.log(trial.suggest_float(name, MIN_DRAW, 1 - MIN_DRAW))
                 for task, name in _draws(leaf)
             }
-            found[leaf.setting] = {task: draw / sum(draws.values()) for task, draw in draws.items()}
+            settings[leaf.setting] = {
+                task: draw / sum(draws.values()) for task, draw in draws.items()
+            }
         else:
             value = _suggest(trial, leaf.name, leaf.kind)
-            found |= {leaf.setting: value} | suggest(trial, _nested(leaf, value))
-    return found
+            settings |= {leaf.setting: value} | suggest(trial, _nested(leaf, value))
+    return settings
 
 
 def _suggest(trial: BaseTrial, name: str, kind: BaseDistribution) -> Any:
@@ -184,13 +186,13 @@ def _draws(leaf: Leaf) -> list[tuple[str, str]]:
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
     """Returns the distributions of the whole space, by Optuna's names."""
-    found: dict[str, BaseDistribution] = {}
+    distributions: dict[str, BaseDistribution] = {}
     for leaf in space:
         draws = {name: FloatDistribution(MIN_DRAW, 1 - MIN_DRAW) for _, name in _draws(leaf)}
-        found |= draws if leaf.kind is None else {leaf.name: leaf.kind}
+        distributions |= draws if leaf.kind is None else {leaf.name: leaf.kind}
         for below in leaf.below.values():
-            found |= distributions_of(below)
-    return found
+            distributions |= distributions_of(below)
+    return distributions
 
 
 def params_of(space: Space, settings: SettingValues) -> dict[str, Any]:
@@ -301,11 +303,11 @@ def lowest_values(space: Space, chosen: SettingValues | None = None) -> SettingV
 
     chosen: values that replace these.
     """
-    found: SettingValues = {}
+    lowest: SettingValues = {}
     for leaf in space:
         value = (chosen or {}).get(leaf.setting, _ends(leaf)[0])
-        found |= {leaf.setting: value} | lowest_values(_nested(leaf, value), chosen)
-    return found
+        lowest |= {leaf.setting: value} | lowest_values(_nested(leaf, value), chosen)
+    return lowest
 
 
 def cheapest_settings(space: Space) -> list[SettingValues]:
@@ -314,15 +316,15 @@ def cheapest_settings(space: Space) -> list[SettingValues]:
     Sizes have their cheapest value. Every other choice of the student is combined with every other
     one.
     """
-    found: list[SettingValues] = [{}]
+    combinations: list[SettingValues] = [{}]
     for leaf in space:
         ways = [
             {leaf.setting: value} | below
             for value in _cheapest(leaf)
             for below in cheapest_settings(_nested(leaf, value))
         ]
-        found = [one | way for one in found for way in ways]
-    return found
+        combinations = [one | way for one in combinations for way in ways]
+    return combinations
 
 
 def _cheapest(leaf: Leaf) -> list[Any]:

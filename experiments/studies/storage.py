@@ -64,30 +64,30 @@ def _patient(name: str) -> Callable[..., Any]:
         if getattr(self.calling, "inside", False):
             return method(self, *args, **more)
         self.calling.inside = True
-        begin, told = time.monotonic(), False
+        begin, waiting = time.monotonic(), False
         try:
             while True:
                 try:
-                    found = method(self, *args, **more)
+                    value = method(self, *args, **more)
                 except UpdateFinishedTrialError:
-                    if told:  # an earlier try has ended the trial, and only its answer was lost
+                    if waiting:  # an earlier try has ended the trial, and only its answer was lost
                         return True
                     raise
                 except (StorageInternalError, SQLAlchemyError) as error:
                     left = begin + PATIENCE_SECONDS - time.monotonic()
                     if not _is_away(error) or left <= 0:
                         raise
-                    if not told:
+                    if not waiting:
                         shown = without_passwords(self.url)
                         why = reason(error)
                         note(f"search.storage {shown} is away ({why}); trying for {left:.0f} s")
-                    told = True
+                    waiting = True
                     time.sleep(min(RETRY_SECONDS, left))
                 else:
-                    if told:
+                    if waiting:
                         self.back = time.monotonic()
                         note(f"search.storage {without_passwords(self.url)} is back")
-                    return found
+                    return value
         finally:
             self.calling.inside = False
 

@@ -235,7 +235,7 @@ def quality_metrics(
 
     Raises NotFinite if a logit is not a finite number.
     """
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     scores: dict[str, float] = {}
     for data in datas:
         if any((data.name, suffix) not in logits for suffix in data.dev):
@@ -257,8 +257,8 @@ def quality_metrics(
                 logits[data.name, ""] / temperatures.get(data.name, 1.0),
                 labels_of(data.dev[""], data.kind),
             )
-        found |= {names.quality(data.name, metric): value for metric, value in values.items()}
-    return found | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
+        metrics |= {names.quality(data.name, metric): value for metric, value in values.items()}
+    return metrics | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
 
 
 def retention_metrics(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:

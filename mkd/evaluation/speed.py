@@ -210,7 +210,7 @@ def time_models(
     spent = dict.fromkeys(pairs, 0.0)
     loaded: dict[tuple[str, int], inference.Student] = {}
     calls: dict[tuple[str, SpeedSetting], list[Call]] = {}
-    found: dict[tuple[str, SpeedSetting], list[TimedBlock]] = {pair: [] for pair in pairs}
+    blocks: dict[tuple[str, SpeedSetting], list[TimedBlock]] = {pair: [] for pair in pairs}
     report(0, {names.SHARE: 0.0})
     for number in range(SPEED_ROUNDS):
         for place, pair in enumerate(pairs):
@@ -226,13 +226,13 @@ def time_models(
                         )
                         calls[pair] = setting_calls(loaded[key], models[name].tokens, setting, work)
                     # What is left of its share is spread evenly over the remaining rounds.
-                    found[pair].append(
+                    blocks[pair].append(
                         timing.time_block(calls[pair], left / (SPEED_ROUNDS - number), clock)
                     )
             spent[pair] += clock.wall() - begun
             done = number * len(pairs) + place + 1
             report(done, {names.SHARE: done / (SPEED_ROUNDS * len(pairs))})
-    return found
+    return blocks
 
 
 @contextmanager

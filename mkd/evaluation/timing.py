@@ -31,9 +31,9 @@ WARM_SECONDS = 0.05
 
 def _machine_seconds() -> float:
     """Returns the CPU seconds of all cores and processes since the system started."""
-    found = psutil.cpu_times()
+    times = psutil.cpu_times()
     return sum(
-        getattr(found, name, 0.0)
+        getattr(times, name, 0.0)
         for name in ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc", "steal")
     )
 
@@ -94,7 +94,7 @@ def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
     there are fewer than `min_calls`. `rows_per_s` is that of the pass with the median time;
     `rows` is the number of rows per call. `calls` is the number of calls.
     """
-    count = sum(len(found.seconds) for found in blocks)
+    count = sum(len(block.seconds) for block in blocks)
     percentiles = {
         names.percentile(q): 1000 * _over_blocks(blocks, q)
         for q in PERCENTILES
@@ -102,9 +102,9 @@ def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
     }
     size = blocks[0].calls_a_pass
     passes = [
-        sum(found.seconds[place : place + size])
-        for found in blocks
-        for place in range(0, len(found.seconds), size)
+        sum(block.seconds[place : place + size])
+        for block in blocks
+        for place in range(0, len(block.seconds), size)
     ]
     return percentiles | {
         names.ROWS_PER_S: rows * size / statistics.median(passes),
@@ -113,7 +113,7 @@ def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
 
 
 def _over_blocks(blocks: list[TimedBlock], percent: int) -> float:
-    return float(statistics.median(np.percentile(found.seconds, percent) for found in blocks))
+    return float(statistics.median(np.percentile(block.seconds, percent) for block in blocks))
 
 
 def min_calls(percent: int) -> int:
@@ -141,7 +141,7 @@ def busy_share(blocks: list[TimedBlock], others: float, physical: int) -> float:
     - `others`: mean number of cores that other processes use
     - `physical`: number of physical cores
     """
-    wall, thread = (sum(getattr(found, name) for found in blocks) for name in ("wall", "thread"))
+    wall, thread = (sum(getattr(block, name) for block in blocks) for name in ("wall", "thread"))
     lost = 1 - thread / wall if wall > 0 else 0.0
     return min(1.0, max(0.0, lost, others - (physical - 1)))
 

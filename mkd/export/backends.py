@@ -348,7 +348,7 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
     Settings in which the teacher was not measured have no ratio.
     """
     own, teachers = _compared(speed, ""), _compared(speed, names.TEACHER)
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for (backend, setting), value in own.items():
         kind, threads = _threads(setting)
         theirs = [
@@ -358,8 +358,8 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
         ]
         if theirs:
             faster = min(theirs) / value if statistic(setting) == names.P50 else value / max(theirs)
-            found[names.speed(backend, setting, names.RATIO)] = faster
-    return found
+            metrics[names.speed(backend, setting, names.RATIO)] = faster
+    return metrics
 
 
 def _compared(speed: dict[str, float], prefix: str) -> dict[tuple[str, str], float]:

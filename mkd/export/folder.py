@@ -257,7 +257,7 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
         if node.op_type != "Gather" or node.input[0] not in tables:
             graph.node.append(node)
             continue
-        (name, ids), (found,) = node.input, node.output
+        (name, ids), (output,) = node.input, node.output
         numbers, scales = f"{name}_numbers", f"{name}_scales"
         if tables[name] in graph.initializer:  # several nodes may read the same table
             rows = numpy_helper.to_array(tables[name])
@@ -270,13 +270,15 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
                     numpy_helper.from_array(largest / 127, scales),
                 ]
             )
-        numbers_out, float_out = f"{found}_numbers", f"{found}_float"
-        graph.node.extend([
-            helper.make_node("Gather", [numbers, ids], [numbers_out]),
-            helper.make_node("Cast", [numbers_out], [float_out], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Gather", [scales, ids], [f"{found}_scales"]),
-            helper.make_node("Mul", [float_out, f"{found}_scales"], [found]),
-        ])  # fmt: skip
+        numbers_out, float_out = f"{output}_numbers", f"{output}_float"
+        graph.node.extend(
+            [
+                helper.make_node("Gather", [numbers, ids], [numbers_out]),
+                helper.make_node("Cast", [numbers_out], [float_out], to=onnx.TensorProto.FLOAT),
+                helper.make_node("Gather", [scales, ids], [f"{output}_scales"]),
+                helper.make_node("Mul", [float_out, f"{output}_scales"], [output]),
+            ]
+        )
 
 
 def _scale_tokens(graph: onnx.GraphProto) -> None:
@@ -307,14 +309,16 @@ def _scale_tokens(graph: onnx.GraphProto) -> None:
             f"{product}_{part}" for part in ("sizes", "largest", "scale", "scaled", "found")
         )
         node.input[0], node.output[0] = scaled, found
-        graph.node.extend([
-            helper.make_node("Abs", [token], [sizes]),
-            helper.make_node("ReduceMax", [sizes, axis], [largest], keepdims=1),
-            helper.make_node("Max", [largest, least], [scale]),
-            helper.make_node("Div", [token, scale], [scaled]),
-            node,
-            helper.make_node("Mul", [found, scale], [product]),
-        ])  # fmt: skip
+        graph.node.extend(
+            [
+                helper.make_node("Abs", [token], [sizes]),
+                helper.make_node("ReduceMax", [sizes, axis], [largest], keepdims=1),
+                helper.make_node("Max", [largest, least], [scale]),
+                helper.make_node("Div", [token, scale], [scaled]),
+                node,
+                helper.make_node("Mul", [found, scale], [product]),
+            ]
+        )
 
 
 def export_program(student: Student, layout: Layout, file: Path) -> None:

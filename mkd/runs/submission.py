@@ -239,10 +239,10 @@ def _total_progress(report: Report, name: str, asked: list[GlueTestFile], index:
     """Returns a Report that turns the rows of one file into the share of the rows of all files."""
     before, total = sum(each.rows for each in asked[:index]), sum(each.rows for each in asked)
 
-    def told(step: int, metrics: dict[str, float]) -> None:
+    def scaled(step: int, metrics: dict[str, float]) -> None:
         report(before + step, {names.progress(name): (before + step) / total})
 
-    return told
+    return scaled
 
 
 def _glue_answers(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:

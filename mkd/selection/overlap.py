@@ -102,15 +102,15 @@ class HashBlock(NamedTuple):
     def hashes(self, starts: np.ndarray, lengths: np.ndarray | int) -> np.ndarray:
         """Returns the hashes of the runs of words that start at the given places of the block."""
         # The factor BASE^-start makes the hash independent of the run's place in the block.
-        found: np.ndarray = (self.sums[starts + lengths] - self.sums[starts]) * _powers(
+        values: np.ndarray = (self.sums[starts + lengths] - self.sums[starts]) * _powers(
             len(self.sums)
         )[1][starts]
-        return found
+        return values
 
     def text_of(self, places: np.ndarray) -> np.ndarray:
         """Returns for words at the given places the number of their text within the block."""
-        found: np.ndarray = np.searchsorted(self.offsets, places, side="right") - 1
-        return found
+        texts: np.ndarray = np.searchsorted(self.offsets, places, side="right") - 1
+        return texts
 
 
 @lru_cache(maxsize=1)
@@ -178,8 +178,8 @@ def _merged(groups: np.ndarray, edges: list[Edges]) -> np.ndarray:
     graph = coo_array(
         (np.ones(len(one), dtype=bool), (one, other)), shape=(len(groups), len(groups))
     )
-    found: np.ndarray = connected_components(graph, directed=False)[1][groups]
-    return found
+    labels: np.ndarray = connected_components(graph, directed=False)[1][groups]
+    return labels
 
 
 class OverlapGroups(NamedTuple):
@@ -226,8 +226,8 @@ def find_overlaps(few: Corpus, many: Corpus, near: bool = True) -> Iterator[Edge
         return
     hashes, texts = _near_hashes(few)
     for block in hash_blocks(many):
-        found, others = _shortened(block)
-        low, high = (np.searchsorted(hashes, found, side=side) for side in ("left", "right"))
+        shortened, others = _shortened(block)
+        low, high = (np.searchsorted(hashes, shortened, side=side) for side in ("left", "right"))
         for rows, which in _expanded(low, high - low):
             yield texts[which], others[rows]
 
@@ -238,8 +238,8 @@ def find_equal_texts(few: Corpus, many: Corpus) -> Iterator[Edges]:
     order = np.argsort(hashes)
     hashes = hashes[order]
     for block in hash_blocks(many):
-        found = block.hashes(block.offsets[:-1], np.diff(block.offsets))
-        low, high = (np.searchsorted(hashes, found, side=side) for side in ("left", "right"))
+        values = block.hashes(block.offsets[:-1], np.diff(block.offsets))
+        low, high = (np.searchsorted(hashes, values, side=side) for side in ("left", "right"))
         for rows, which in _expanded(low, high - low):
             yield order[which], block.first + rows
 
@@ -273,7 +273,7 @@ def find_contained_texts(held: Corpus, holding: Corpus) -> Iterator[Edges]:
 def short_contained_texts(corpus: Corpus) -> np.ndarray:
     """Returns for each text whether a longer one contains it and it is too short to be joined."""
     lengths, hashes = corpus.lengths(), text_hashes(corpus)
-    found = np.zeros(len(lengths), dtype=bool)
+    contained = np.zeros(len(lengths), dtype=bool)
     for length in range(1, RUN_WORDS):
         texts = np.flatnonzero(lengths == length)
         known = np.unique(hashes[texts])
@@ -285,8 +285,8 @@ def short_contained_texts(corpus: Corpus) -> np.ndarray:
             place = np.searchsorted(known, runs)
             inside = place < len(known)
             held[place[inside][known[place[inside]] == runs[inside]]] = True
-        found[texts] = np.isin(hashes[texts], known[held])
-    return found
+        contained[texts] = np.isin(hashes[texts], known[held])
+    return contained
 
 
 class Anchors(NamedTuple):
@@ -305,14 +305,14 @@ def _runs(block: HashBlock, run: int) -> np.ndarray:
     """Returns the starts of all runs of `run` words that lie within one text."""
     starts = np.arange(max(len(block.sums) - run, 0))
     ends = np.repeat(block.offsets[1:], np.diff(block.offsets))[: len(starts)]
-    found: np.ndarray = starts[starts + run <= ends]
-    return found
+    inside: np.ndarray = starts[starts + run <= ends]
+    return inside
 
 
 def _slots(hashes: np.ndarray) -> np.ndarray:
     """Returns the counter of each hash: its highest SLOT_BITS bits."""
-    found: np.ndarray = hashes >> np.uint64(64 - SLOT_BITS)
-    return found
+    slots: np.ndarray = hashes >> np.uint64(64 - SLOT_BITS)
+    return slots
 
 
 def _find_contained_by_runs(
@@ -329,12 +329,12 @@ def _find_contained_by_runs(
     wanted[_slots(anchors.hashes)] = True
     for block in hash_blocks(holding):
         starts = _runs(block, run)
-        found = block.hashes(starts, run)
+        values = block.hashes(starts, run)
         # A table look-up drops most runs before the slower binary search.
-        hit = np.flatnonzero(wanted[_slots(found)])
-        starts, found = starts[hit], found[hit]
+        hit = np.flatnonzero(wanted[_slots(values)])
+        starts, values = starts[hit], values[hit]
         low, high = (
-            np.searchsorted(anchors.hashes, found, side=side) for side in ("left", "right")
+            np.searchsorted(anchors.hashes, values, side=side) for side in ("left", "right")
         )
         for rows, which in _expanded(low, high - low):
             needle, text = anchors.texts[which], block.text_of(starts[rows])
@@ -376,15 +376,15 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
     parts = []
     for block in hash_blocks(corpus):
         starts = _runs(block, run)
-        found = block.hashes(starts, run)
+        values = block.hashes(starts, run)
         text = block.text_of(starts)
         place = starts - block.offsets[text]
         firsts = np.flatnonzero(place == 0)
         # Count and place in one number: the minimum is the smallest count, with its first place.
-        rarest = np.minimum.reduceat(counts[_slots(found)].astype(np.int64) << 32 | place, firsts)
+        rarest = np.minimum.reduceat(counts[_slots(values)].astype(np.int64) << 32 | place, firsts)
         place = rarest & 0xFFFFFFFF
         there = np.flatnonzero(rarest >> 32)
-        parts.append((found[firsts + place][there], numbers[block.first + there], place[there]))
+        parts.append((values[firsts + place][there], numbers[block.first + there], place[there]))
     hashes, texts, places = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     order = np.argsort(hashes)
     return Anchors(hashes[order], texts[order], places[order])
@@ -423,11 +423,11 @@ def _shortened(block: HashBlock) -> Edges:
     rest = (block.sums[block.offsets[text + 1]] - block.sums[places + 1]) * _powers(
         len(block.sums)
     )[1][starts + 1]
-    found = [
+    hashes = [
         block.hashes(starts, places - starts) + rest,
         block.hashes(block.offsets[whole], lengths[whole]),
     ]
-    return np.concatenate(found), block.first + np.concatenate([text, whole])
+    return np.concatenate(hashes), block.first + np.concatenate([text, whole])
 
 
 def _near_runs(corpus: Corpus) -> Iterator[Edges]:

@@ -273,8 +273,8 @@ def corpus_of(words: WordStore, rows: np.ndarray) -> Corpus:
 def _pairs(texts: np.ndarray) -> np.ndarray:
     """Returns a number for each pair of texts; both orders of a pair have the same number."""
     a, b = np.split(texts.astype(np.int64), 2)
-    found: np.ndarray = np.minimum(a, b) * (int(texts.max()) + 1) + np.maximum(a, b)
-    return found
+    keys: np.ndarray = np.minimum(a, b) * (int(texts.max()) + 1) + np.maximum(a, b)
+    return keys
 
 
 def _pair_groups(texts: np.ndarray, equal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -296,9 +296,9 @@ def overlapping_rows(few: Corpus, many: Corpus, level: int = LEVEL_ALL) -> np.nd
     - `level`: index of LEVELS.
     """
     num, others = (len(corpus.texts) // len(corpus.sides) for corpus in (few, many))
-    found = np.zeros(others, dtype=bool)
+    overlap = np.zeros(others, dtype=bool)
     if others == 0 or level == LEVEL_SINGLE:
-        return found
+        return overlap
     overlapping = (
         find_overlaps(few, many, near=level < LEVEL_CONTAINED)
         if level < LEVEL_EQUAL
@@ -306,11 +306,11 @@ def overlapping_rows(few: Corpus, many: Corpus, level: int = LEVEL_ALL) -> np.nd
     )
     if len(few.sides) == 1:
         for _, text in overlapping:
-            found[text] = True
-        return found
+            overlap[text] = True
+        return overlap
     long = few.lengths() >= SHARED_WORDS
     for one, text in find_equal_texts(few, many) if level < LEVEL_EQUAL else ():
-        found[text[long[one]] % others] = True
+        overlap[text[long[one]] % others] = True
     none = np.zeros(0, dtype=np.int64)
     edges: list[Edges] = [(none, none), *overlapping]
     one, text = (np.concatenate(ends).astype(np.int64) for ends in zip(*edges, strict=True))
@@ -322,8 +322,8 @@ def overlapping_rows(few: Corpus, many: Corpus, level: int = LEVEL_ALL) -> np.nd
             np.unique(match[(side == which) & (other_side == (which ^ crossed))])
             for which in (0, 1)
         )
-        found[np.intersect1d(first, second, assume_unique=True) // num] = True
-    return found
+        overlap[np.intersect1d(first, second, assume_unique=True) // num] = True
+    return overlap
 
 
 def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
@@ -332,10 +332,10 @@ def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
         classes: np.ndarray = np.unique(labels, return_inverse=True)[1]
         return classes
     edges = np.sort(labels)[np.arange(1, SCORE_QUANTILES) * len(labels) // SCORE_QUANTILES]
-    found: np.ndarray = np.unique(
+    strata: np.ndarray = np.unique(
         np.searchsorted(edges, labels, side="right"), return_inverse=True
     )[1]
-    return found
+    return strata
 
 
 def rarest_labels(sets_RC: np.ndarray) -> np.ndarray:
@@ -350,8 +350,8 @@ def rarest_labels(sets_RC: np.ndarray) -> np.ndarray:
     # Of equally rare labels it is the first.
     ranks_RC = np.where(sets_RC > 0, counts_C, len(sets_RC) + 1)
     rarest_R = np.where(sets_RC.any(1), ranks_RC.argmin(1), len(counts_C))
-    found: np.ndarray = np.unique(rarest_R, return_inverse=True)[1]
-    return found
+    strata: np.ndarray = np.unique(rarest_R, return_inverse=True)[1]
+    return strata
 
 
 def rows_per_stratum(counts: np.ndarray, total: int) -> np.ndarray:

@@ -186,9 +186,9 @@ def _write(
 
 def _numbered(words: pa.Array, numbers: dict[str, int]) -> Texts:
     """Returns the texts as word numbers; new words get the next numbers."""
-    found = pc.dictionary_encode(words.flatten())
+    encoded = pc.dictionary_encode(words.flatten())
     known = np.array(
-        [numbers.setdefault(word, len(numbers)) for word in found.dictionary.to_pylist()],
+        [numbers.setdefault(word, len(numbers)) for word in encoded.dictionary.to_pylist()],
         dtype="<i4",
     )
-    return Texts(known[found.indices.to_numpy()], words.offsets.to_numpy().astype("<i8"))
+    return Texts(known[encoded.indices.to_numpy()], words.offsets.to_numpy().astype("<i8"))

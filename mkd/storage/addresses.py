@@ -33,13 +33,13 @@ def reason(error: BaseException) -> str:
         cause = cause.__cause__
     # SQLAlchemy keeps the error of the database's own library in `orig`.
     said = str(getattr(cause, "orig", None) or error).strip() or type(error).__name__
-    if found := re.search(r"Read timed out\. \(read timeout=([\d.]+)\)", said):
-        return f"no answer within {found[1]} seconds"
-    if found := re.search(r"Connection to (\S+) timed out", said):
-        return f"{found[1]} cannot be reached"
-    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", said):
-        return found[1].strip()
-    if found := re.search(r"too many (\d+) error responses", said):
-        return f"it answers with errors (HTTP {found[1]})"
+    if match := re.search(r"Read timed out\. \(read timeout=([\d.]+)\)", said):
+        return f"no answer within {match[1]} seconds"
+    if match := re.search(r"Connection to (\S+) timed out", said):
+        return f"{match[1]} cannot be reached"
+    if match := re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", said):
+        return match[1].strip()
+    if match := re.search(r"too many (\d+) error responses", said):
+        return f"it answers with errors (HTTP {match[1]})"
     first = re.sub(r"^\([\w.]+\) ", "", said.splitlines()[0])
     return without_passwords(first)[:MAX_REASON_LENGTH]

@@ -41,11 +41,11 @@ def check_database(address: str, table: str) -> None:
         if not file.exists():
             return
     try:
-        found = _tables(make_url(address))
+        tables = _tables(make_url(address))
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
         raise ConnectionError(reason(error)) from error
-    if found and table not in found:
-        shown = ", ".join(sorted(found)[:4])
+    if tables and table not in tables:
+        shown = ", ".join(sorted(tables)[:4])
         raise ConnectionError(
             f"it is a database of another program (its tables are {shown}, ...); allowed: a "
             "database of its own"

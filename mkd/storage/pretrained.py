@@ -214,7 +214,7 @@ def load_whole(
     with _refused(f"{where}: {DISAGREE}"):
         # transformers fills missing weights with random values and only logs a warning: an encoder
         # that was never fine-tuned would become a teacher with a random head.
-        model, found = model_class.from_pretrained(
+        model, loaded = model_class.from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
@@ -223,7 +223,7 @@ def load_whole(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, with the first one's name
         )
-    _check_loaded(model, found, where, optional, exact)
+    _check_loaded(model, loaded, where, optional, exact)
     whole: PreTrainedModel = model
     return whole
 
@@ -350,12 +350,12 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     where = _where(folder, setting)
     unreadable = f"{where}: it has no readable tokenizer"
     # Without a vocabulary file transformers returns a tokenizer with an empty vocabulary.
-    found = [path.name for pattern in VOCABULARY_FILES for path in folder.glob(pattern)]
-    if not found:
+    files = [path.name for pattern in VOCABULARY_FILES for path in folder.glob(pattern)]
+    if not files:
         raise ValueError(unreadable)
-    if all(name.endswith(".model") for name in found):
+    if all(name.endswith(".model") for name in files):
         raise ValueError(
-            f"{unreadable} ({found[0]} alone, a sentencepiece model); allowed: tokenizer.json, "
+            f"{unreadable} ({files[0]} alone, a sentencepiece model); allowed: tokenizer.json, "
             "which AutoTokenizer writes where sentencepiece is installed"
         )
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json"):
@@ -395,15 +395,15 @@ def _where(folder: Path, setting: str) -> str:
 def _json_object(file: Path, refusal: str) -> dict[str, Any]:
     """Returns the object in a JSON file. Raises ValueError, with `refusal` first, without one."""
     try:
-        found = json.loads(file.read_bytes())
+        value = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise ValueError(refusal) from None
     except (OSError, ValueError, RecursionError) as error:
         what = kind_of_file(file) or f"not valid JSON: {_one_line(error)}"
         raise ValueError(f"{refusal}: {file.name} is {what}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{refusal}: {file.name} holds {_short(found)}; allowed: a JSON object")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"{refusal}: {file.name} holds {_short(value)}; allowed: a JSON object")
+    return value
 
 
 @contextmanager

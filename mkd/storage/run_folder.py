@@ -94,12 +94,12 @@ class Checkpoint:
                 f"written): {remedy}"
             )
         about = json.loads(metadata["about"])
-        for what, found, wanted in (
+        for what, stored, wanted in (
             ("version", about["versions"], checkpoint_versions()),
             ("setting", about["of"], self.of),
         ):
             # The round trip through JSON turns tuples into lists, as in the values from the file.
-            if unlike := differences(found, json.loads(json.dumps(wanted))):
+            if unlike := differences(stored, json.loads(json.dumps(wanted))):
                 raise ValueError(
                     f"the checkpoint {self.file} was made with another {what}: "
                     f"{'; '.join(unlike)}: {remedy}"

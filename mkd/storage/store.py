@@ -120,11 +120,11 @@ def _least_bytes(aside: Path, number: int) -> int:
     It is the size of the files so far. If the disk itself is full, it is at least the space that
     was free before: the blocks used by the files plus the space still free.
     """
-    found = [path.stat() for path in _files(aside)]
-    size = sum(file.st_size for file in found)
+    stats = [path.stat() for path in _files(aside)]
+    size = sum(file.st_size for file in stats)
     if number != errno.ENOSPC:
         return size
-    return max(size, shutil.disk_usage(aside).free + sum(512 * file.st_blocks for file in found))
+    return max(size, shutil.disk_usage(aside).free + sum(512 * file.st_blocks for file in stats))
 
 
 def _error_number(error: Exception) -> int:

@@ -77,7 +77,7 @@ def build_task(
     given: Mapping[str, Any],
     train: Sequence[Part],
     dev: Part | float | None,
-    beside: Sequence[Columns] = (),
+    dev_tables: Sequence[Columns] = (),
 ) -> Task:
     """Returns the task of some tables. Reads all their rows once.
 
@@ -85,8 +85,8 @@ def build_task(
         All else is inferred from the tables.
     train: the tables of the train rows; at least one has labels.
     dev: the table of the dev rows, or the share of the labelled train rows that becomes dev.
-        None: the first table of `beside` that has labels, else DEV_SHARE.
-    beside: tables that may be dev.
+        None: the first table of `dev_tables` that has labels, else DEV_SHARE.
+    dev_tables: tables that may be dev.
 
     Raises ValueError if what is not stated cannot be inferred, or if the tables do not fit.
     """
@@ -99,7 +99,7 @@ def build_task(
     own = Part(first.table, text or chosen.text, label or chosen.label)
     notes = []
     if dev is None:
-        dev = next((Part(table) for table in beside if _has_labels(table, own)), DEV_SHARE)
+        dev = next((Part(table) for table in dev_tables if _has_labels(table, own)), DEV_SHARE)
         notes.append(told_dev(dev))
     tables = [*train, *([dev] if isinstance(dev, Part) else [])]
     parts = [_resolved(part, own) for part in tables]
@@ -122,8 +122,8 @@ def build_task(
     if "separator" in task.keys() - given.keys():
         state = f"{origin.setting('kind')}={CLASSIFICATION}"
         notes.append(f"state {state} if each cell of {own.label!r} is one label")
-    for part, found in zip(parts, scans, strict=True):
-        notes += _left_out(part, found)
+    for part, part_scan in zip(parts, scans, strict=True):
+        notes += _left_out(part, part_scan)
     return Task(
         origin.name,
         kind,
@@ -173,7 +173,7 @@ def _completed(
 ) -> dict[str, Any]:
     """Returns what is stated, with kind, labels and metrics added where they are not."""
     task = dict(given)
-    with_classes = MULTILABEL if any(found.lists for found in scans) else CLASSIFICATION
+    with_classes = MULTILABEL if any(part_scan.lists for part_scan in scans) else CLASSIFICATION
     if "kind" not in task and ("range" in task or "labels" in task):
         task["kind"] = REGRESSION if "range" in task else with_classes
     labelled = [part for part in parts if part.label is not None]
@@ -218,7 +218,7 @@ def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None, separator: st
 def _told(own: Part, kind: Kind, scans: Sequence[Scan], separator: str) -> str:
     """Returns in words what was taken for the task."""
     text = " and ".join(map(repr, own.text))
-    rows = f"{sum(found.rows for found in scans):,} rows of {own.table.where}"
+    rows = f"{sum(part_scan.rows for part_scan in scans):,} rows of {own.table.where}"
     return f"text {text}, label {own.label!r} ({_told_kind(kind, separator)}), {rows}"
 
 

@@ -144,8 +144,8 @@ def choose_columns(
     looks = _looks(table)
     if not label:
         label = _by_name([name for name in table.names if name not in text], LABEL_NAMES, 0)
-    found = text or _text_columns(table, looks, label, setting)
-    return Chosen(found, label or _label_column(table, looks, found, setting))
+    columns = text or _text_columns(table, looks, label, setting)
+    return Chosen(columns, label or _label_column(table, looks, columns, setting))
 
 
 def _looks(table: Columns) -> dict[str, Look]:
@@ -181,8 +181,8 @@ def _by_name(names: Sequence[str], groups: Sequence[Sequence[str]], first: int) 
     first: the group to begin with.
     """
     for group in groups[first:]:
-        if found := [name for name in names if name.strip().lower() in group]:
-            return found[0] if len(found) == 1 else ""
+        if matches := [name for name in names if name.strip().lower() in group]:
+            return matches[0] if len(matches) == 1 else ""
     return ""
 
 
@@ -213,11 +213,11 @@ def _text_columns(
 ) -> tuple[str, ...]:
     if pair := _known_pair(looks, label):
         return pair
-    found = _one_text(looks, label)
-    if not found:
+    column = _one_text(looks, label)
+    if not column:
         state = f"{setting('text')}: one column, or two for pairs"
         raise _refused(table, "text", _prose(looks, label), state)
-    return (found,)
+    return (column,)
 
 
 def _known_pair(looks: Mapping[str, Look], label: str) -> tuple[str, ...]:
@@ -235,10 +235,10 @@ def _one_text(looks: Mapping[str, Look], label: str) -> str:
     """Returns the only column that fits as text, or ""."""
     names = [name for name in looks if name != label]
     prose = _prose(looks, label)
-    found = _by_name(names, TEXT_NAMES[:1], 0) or (prose[0] if len(prose) == 1 else "")
-    if not found and not prose:
-        found = _by_name(names, TEXT_NAMES, 1) or _only_words(looks, names)
-    return found
+    column = _by_name(names, TEXT_NAMES[:1], 0) or (prose[0] if len(prose) == 1 else "")
+    if not column and not prose:
+        column = _by_name(names, TEXT_NAMES, 1) or _only_words(looks, names)
+    return column
 
 
 def _only_words(looks: Mapping[str, Look], names: Sequence[str]) -> str:
@@ -257,9 +257,9 @@ def _label_column(
         name for name in looks if name not in text and ROW_NUMBER.fullmatch(name.strip()) is None
     ]
     named = [name for group in LABEL_NAMES for name in others if name.strip().lower() in group]
-    found = named or [name for name in others if looks[name].classes and not looks[name].prose]
-    if not found and len(others) == 1:
-        found = others
-    if len(found) != 1:
-        raise _refused(table, "label", found, setting("label"))
-    return found[0]
+    candidates = named or [name for name in others if looks[name].classes and not looks[name].prose]
+    if not candidates and len(others) == 1:
+        candidates = others
+    if len(candidates) != 1:
+        raise _refused(table, "label", candidates, setting("label"))
+    return candidates[0]

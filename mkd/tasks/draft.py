@@ -24,7 +24,7 @@ class Draft(NamedTuple):
 
     name: str
     text: str
-    told: str
+    summary: str
 
 
 def draft_task(
@@ -46,13 +46,13 @@ def draft_task(
     chosen = choose_columns(tables[0], text, label, setting)
     scans = [scan(table, chosen.text, chosen.label, ()) for table in tables]
     where = f"{tables[0].where}: column {chosen.label!r}"
-    found = infer_labels(scans, "", where, setting)
+    inferred = infer_labels(scans, "", where, setting)
     name = task_name(files[0])
-    lines = _lines(files, folder, chosen, Chosen(text, label), scans, found)
+    lines = _lines(files, folder, chosen, Chosen(text, label), scans, inferred)
     start = f"# Drafted from {files[0].name}. Each line has its reason; change what is wrong.\n"
-    shown = f"{len(found['labels'])} classes" if "labels" in found else found["kind"]
-    told = f"text {' and '.join(map(repr, chosen.text))}, label {chosen.label!r} ({shown})"
-    return Draft(name, f"{start}{name}:\n" + "".join(_line(*line) for line in lines), told)
+    shown = f"{len(inferred['labels'])} classes" if "labels" in inferred else inferred["kind"]
+    summary = f"text {' and '.join(map(repr, chosen.text))}, label {chosen.label!r} ({shown})"
+    return Draft(name, f"{start}{name}:\n" + "".join(_line(*line) for line in lines), summary)
 
 
 def _lines(
@@ -75,7 +75,7 @@ def _lines(
     named = chosen.label.strip().lower() in KNOWN_LABEL
     why_label = "stated" if stated.label else "by name" if named else "its values repeat"
     lines = [
-        (f"train: {paths[0]}", _told_rows(train)),
+        (f"train: {paths[0]}", _summary_rows(train)),
         (f"text: {text[0] if len(text) == 1 else '[' + ', '.join(text) + ']'}", why_text),
         (f"label: {_scalar(chosen.label)}", why_label),
         (f"kind: {found['kind']}", f"{len(total):,} different labels in {rows:,} rows"),
@@ -83,23 +83,24 @@ def _lines(
     if "labels" in found:
         lines.append(("labels:", "in the order of the model's outputs"))
         lines += [
-            (f"  - {_scalar(each)}", f"{total[each]:,} rows") if each in total
+            (f"  - {_scalar(each)}", f"{total[each]:,} rows")
+            if each in total
             else (f"  - {_scalar(each)}", "")
             for each in found["labels"]
-        ]  # fmt: skip
+        ]
     if "separator" in found:
         lines.append((f"separator: {_scalar(found['separator'])}", "between labels of one row"))
     metrics = ", ".join(DEFAULT_METRICS[found["kind"]])
     lines.append((f"metrics: [{metrics}]", f"the usual ones of a {found['kind']}"))
     if len(files) > 1:
-        lines.append((f"dev: {paths[1]}", _told_rows(scans[1])))
+        lines.append((f"dev: {paths[1]}", _summary_rows(scans[1])))
     else:
         why = "the share of labelled rows that is held out to be scored; or name a file of its own"
         lines.append((f"dev: {DEV_SHARE}", why))
     return lines
 
 
-def _told_rows(found: Scan) -> str:
+def _summary_rows(found: Scan) -> str:
     parts = [f"{found.rows:,} rows"]
     if found.unlabelled:
         parts.append(f"{found.unlabelled:,} of them without a label, for the teacher to label")

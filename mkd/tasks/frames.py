@@ -56,18 +56,21 @@ def task_from_data(
     given = {
         key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
         for key, value in (
-            ("text", text), ("label", label), ("kind", kind), ("labels", labels),
+            ("text", text),
+            ("label", label),
+            ("kind", kind),
+            ("labels", labels),
             ("metrics", metrics),
         )
         if value is not None
-    }  # fmt: skip
-    table, beside = splits_of(name, train)
+    }
+    table, dev_tables = splits_of(name, train)
     own: Part | float | None = None
     if isinstance(dev, float):
         own = dev
     elif dev is not None:
         own = Part(splits_of(f"{name}, dev", dev)[0])
-    return build_task(Origin(name, "data"), given, [Part(table)], own, beside)
+    return build_task(Origin(name, "data"), given, [Part(table)], own, dev_tables)
 
 
 def splits_of(where: str, data: Any) -> tuple[Columns, list[Columns]]:
@@ -80,9 +83,9 @@ def splits_of(where: str, data: Any) -> tuple[Columns, list[Columns]]:
     name = next(iter(data)) if len(data) == 1 else TRAIN_SPLIT
     if name not in data:
         raise ValueError(f"{where}: no split 'train'; there are: {listed(list(data))}")
-    beside = [split for split in DEV_SPLITS if split in data and split != name]
+    dev_tables = [split for split in DEV_SPLITS if split in data and split != name]
     return columns_of_split(where, data, name), [
-        columns_of_split(where, data, split) for split in beside
+        columns_of_split(where, data, split) for split in dev_tables
     ]
 
 
@@ -126,9 +129,9 @@ def _columns_of_frame(where: str, frame: pd.DataFrame) -> Columns:
         return [_array(frame.iloc[:, names.index(column)]) for column in columns]
 
     def batches(columns: tuple[str, ...]) -> Iterator[list[list[Any]]]:
-        found = arrays(columns)
+        values = arrays(columns)
         for start in range(0, len(frame), BATCH_ROWS):
-            yield [array.slice(start, BATCH_ROWS).to_pylist() for array in found]
+            yield [array.slice(start, BATCH_ROWS).to_pylist() for array in values]
 
     return _in_memory(where, names, batches, {})
 

@@ -73,7 +73,7 @@ def dataset_task(task: str, path: str, name: str, stated: dict[str, Any]) -> Tas
     """
     data = loaded(path, name)
     where = f"{path}/{name}" if name else path
-    table, beside = splits_of(where, data)
+    table, dev_tables = splits_of(where, data)
     dev: Part | float | None = stated.get("dev")
     if isinstance(dev, str):
         if not isinstance(data, dict) or dev not in data:
@@ -81,4 +81,4 @@ def dataset_task(task: str, path: str, name: str, stated: dict[str, Any]) -> Tas
             raise ValueError(f"data.dev is {dev!r}; {where} has the splits: {known}")
         dev = Part(columns_of_split(where, data, dev))
     given = {key: value for key, value in stated.items() if key != "dev"}
-    return build_task(Origin(task, "data"), given, [Part(table)], dev, beside)
+    return build_task(Origin(task, "data"), given, [Part(table)], dev, dev_tables)

@@ -111,10 +111,10 @@ def _listed_labels(cell: str) -> list[Any] | None:
         return None
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(cell)
+            labels = read(cell)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        return found if isinstance(found, list) else None
+        return labels if isinstance(labels, list) else None
     return None
 
 

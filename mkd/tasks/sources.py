@@ -128,15 +128,15 @@ def _glue_task(root: Path, name: str) -> Task:
 
 def _glue(config: DataConfig) -> dict[str, Callable[[], Task]]:
     root = Path(config.path)
-    found = [
+    chosen = [
         name for name in GLUE if name in config.tasks or (root / GLUE_FILES[name].folder).is_dir()
     ]
-    if not root.is_dir() or not found:
+    if not root.is_dir() or not chosen:
         folders = ", ".join(layout.folder for layout in GLUE_FILES.values())
         raise ValueError(
             f"data.path is {config.path!r}; allowed: a folder that holds some of {folders}"
         )
-    return {name: partial(_glue_task, root, name) for name in found}
+    return {name: partial(_glue_task, root, name) for name in chosen}
 
 
 def _cells(dataset: Any, columns: tuple[str, ...]) -> Iterator[Record]:
@@ -228,20 +228,20 @@ def _file_task(name: str, task: TaskDescription) -> Task:
     dev = part(task.dev) if isinstance(task.dev, DataFile) else task.dev
     train = list(map(part, task.train))
     others = files_beside(task.train[0].path) if len(task.train) == 1 and dev is None else []
-    beside = [columns_of_file(file, task.header) for file in others]
-    return build_task(Origin(name, task.where), task.stated, train, dev, beside)
+    dev_tables = [columns_of_file(file, task.header) for file in others]
+    return build_task(Origin(name, task.where), task.stated, train, dev, dev_tables)
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
     path = Path(config.path)
     if path.is_dir():
-        found = train_files(path)
-        if len(found) != 1:
+        train = train_files(path)
+        if len(train) != 1:
             raise ValueError(
-                f"data.path is {config.path!r}, which has {listed([file.name for file in found])}; "
+                f"data.path is {config.path!r}, which has {listed([file.name for file in train])}; "
                 "allowed: a folder with one train file"
             )
-        (path,) = found
+        (path,) = train
     stated, ending = stated_keys(config), path.suffix.lower()
     if ending not in (*TABLE_ENDINGS, *TASK_FILE_ENDINGS):
         allowed = listed((*TABLE_ENDINGS, *TASK_FILE_ENDINGS))

@@ -34,10 +34,10 @@ class Classifier(nn.Module):
         """Returns logits [B, C], for regression in the task's units; with `states`, an Answer."""
         types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
         mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
-        found = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
-        logits_BC: torch.Tensor = found.logits[:, self.order]
+        output = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
+        logits_BC: torch.Tensor = output.logits[:, self.order]
         return (
-            Answer(logits_BC, [token_mean(state, mask_BL) for state in found.hidden_states])
+            Answer(logits_BC, [token_mean(state, mask_BL) for state in output.hidden_states])
             if states
             else logits_BC
         )

@@ -36,9 +36,9 @@ class MeanTeacher(TaskTeacher):
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         """Returns what TaskTeacher.logits describes; None if a member lacks the split."""
-        found = [member.logits(split, report) for member in self.members]
-        known = [logits for logits in found if logits is not None]
-        if len(known) < len(found):
+        by_member = [member.logits(split, report) for member in self.members]
+        known = [logits for logits in by_member if logits is not None]
+        if len(known) < len(by_member):
             return None
         rows = stores_by_split(self.data)[split].fingerprint
         parts = {

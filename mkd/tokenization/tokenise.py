@@ -114,8 +114,8 @@ def join_stores(root: Path, stores: list[TokenStore]) -> TokenStore:
     parts = {"joined": [store.fingerprint for store in stores]} | version_key("tokens")
     folder = cached_folder(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
     wide = 0 if stores[0].sets is None else stores[0].sets.shape[1]
-    found = _read(folder, key_of(parts), stores[0].b is not None, wide)
-    return found._replace(parts=tuple(stores))
+    joined = _read(folder, key_of(parts), stores[0].b is not None, wide)
+    return joined._replace(parts=tuple(stores))
 
 
 def _read(folder: Path, key: str, pair: bool, bytes_a_set: int) -> TokenStore:

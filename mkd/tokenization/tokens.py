@@ -159,9 +159,9 @@ def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
 
     Raises ValueError if the texts are not separate and in order in its output.
     """
-    found = tokenizer(*texts)
-    ids, sides = found["input_ids"], found.sequence_ids(0)
-    types = found.get("token_type_ids", [0] * len(ids))
+    encoding = tokenizer(*texts)
+    ids, sides = encoding["input_ids"], encoding.sequence_ids(0)
+    types = encoding.get("token_type_ids", [0] * len(ids))
     spans = [
         [place for place, side in enumerate(sides) if side == text] for text in range(len(texts))
     ]
@@ -188,11 +188,11 @@ def _check(tokenizer: PreTrainedTokenizerBase, layout: Layout, a: str, b: str) -
         encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         sides = [Texts(np.array(ids, dtype="<i4"), np.array([0, len(ids)])) for ids in encoded]
         store = TokenStore(sides[0], sides[1] if len(sides) == 2 else None, np.full(1, np.nan), "")
-        found = padded(store, np.array([0]), layout._replace(max_length=len(encoded) * 64 + 64))
+        inputs = padded(store, np.array([0]), layout._replace(max_length=len(encoded) * 64 + 64))
         expected = tokenizer(*texts)
-        same = found.ids[0, 0].tolist() == expected["input_ids"]
-        if found.types is not None and "token_type_ids" in expected:
-            same &= found.types[0].tolist() == expected["token_type_ids"]
+        same = inputs.ids[0, 0].tolist() == expected["input_ids"]
+        if inputs.types is not None and "token_type_ids" in expected:
+            same &= inputs.types[0].tolist() == expected["token_type_ids"]
         if not same:
             raise ValueError(_cannot(tokenizer))
 

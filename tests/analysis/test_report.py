@@ -23,8 +23,11 @@ from tests.support.models import models
 
 LSTM = StudentConfig("bilstm", hidden=64)
 STUDENTS = (
-    LSTM, StudentConfig("bag", hidden=32), StudentConfig(hidden=96), StudentConfig(hidden=16),
-)  # fmt: skip
+    LSTM,
+    StudentConfig("bag", hidden=32),
+    StudentConfig(hidden=96),
+    StudentConfig(hidden=16),
+)
 """Of the experiment and of the study alike."""
 OTHER = {"mkd.hardware.cpu": "Another CPU", "mkd.hardware.cores": "8"}
 
@@ -64,10 +67,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
              "latency_ms": latency},
         )  # fmt: skip
     study = {
-        "study": "small", "backend": "onnx", "setting": "b1-text-t1",
+        "study": "small",
+        "backend": "onnx",
+        "setting": "b1-text-t1",
         "reference": {"quality": 0.0, "latency_ms": 7.5},
-        "importances": {"quality": {"loss.temperature": 1.0}, "latency": {}}, "trials": trials,
-    }  # fmt: skip
+        "importances": {"quality": {"loss.temperature": 1.0}, "latency": {}},
+        "trials": trials,
+    }
     stored.log_json(client, parent, "study.json", json.dumps(study))
     client.set_terminated(parent)
     return folder
@@ -262,8 +268,9 @@ def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
 
 def test_what_is_no_number_is_null_in_json() -> None:
     assert json_value({"a": Difference(1.0, float("nan"), float("inf")), "b": [(1, "x")]}) == {
-        "a": {"points": 1.0, "low": None, "high": None, "seeds": 1}, "b": [[1, "x"]],
-    }  # fmt: skip
+        "a": {"points": 1.0, "low": None, "high": None, "seeds": 1},
+        "b": [[1, "x"]],
+    }
     assert number(float("nan")) is None and number(None) is None and number(2) == 2.0
 
 

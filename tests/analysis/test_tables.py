@@ -98,8 +98,11 @@ def test_where_all_models_take_less_than_1_ms_the_budgets_do_too() -> None:
     fast = models(FAST, GOOD | {"latency_ms": 0.6})
     found = best_under(fast, {})
     assert [(one.budget_ms, one.label) for one in found] == [
-        (0.1, "bag-1x64"), (0.2, "bag-1x64"), (0.5, "bag-1x64"), (1.0, "bilstm-64"),
-    ]  # fmt: skip
+        (0.1, "bag-1x64"),
+        (0.2, "bag-1x64"),
+        (0.5, "bag-1x64"),
+        (1.0, "bilstm-64"),
+    ]
     assert under(found) == found[2]
 
 
@@ -134,8 +137,9 @@ def test_a_budget_has_a_row() -> None:
 
 def test_left_out_runs_are_counted_the_most_frequent_reason_first() -> None:
     assert left_out_lines({"no speed": ["a"], "trial pruned": ["b", "c"]}) == [
-        "left out: 2 runs, trial pruned", "left out: 1 run, no speed",
-    ]  # fmt: skip
+        "left out: 2 runs, trial pruned",
+        "left out: 1 run, no speed",
+    ]
 
 
 def test_columns_are_aligned() -> None:

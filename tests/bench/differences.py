@@ -32,22 +32,22 @@ AT_ONCE = 100
 
 
 def told(
-    draw: np.random.Generator, repetitions: int, seeds: int, sd: float, alike: bool, paired: bool
+    rng: np.random.Generator, repetitions: int, seeds: int, sd: float, alike: bool, paired: bool
 ) -> Claims:
     """The mean over draws of the resamples."""
     parts = [
-        claims(runs(draw, AT_ONCE, [85.0, 85.0], seeds, sd, alike), paired)
+        claims(runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, alike), paired)
         for _ in range(repetitions // AT_ONCE)
     ]
     return Claims(*np.mean(parts, axis=0).tolist())
 
 
-def by_satterthwaite(draw: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
+def by_satterthwaite(rng: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
     """How often, in percent, two groups of runs of one model would be told to differ by a t
     interval of the summed variances."""
     told = []
     for _ in range(repetitions // AT_ONCE):
-        drawn = runs(draw, AT_ONCE, [85.0, 85.0], seeds, sd, True)
+        drawn = runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, True)
         less_TSB = drawn.scores_TMSB[:, 0] - drawn.scores_TMSB[:, 1]
         of_seeds_T = less_TSB[..., 0].var(1, ddof=1) / seeds
         summed_T = of_seeds_T + less_TSB.mean(1)[:, 1:].var(1, ddof=1)
@@ -56,12 +56,12 @@ def by_satterthwaite(draw: np.random.Generator, repetitions: int, seeds: int, sd
     return 100 * float(np.mean(told))
 
 
-def moved(draw: np.random.Generator, resamples: int, rows: int = 1000, draws: int = 200) -> float:
+def moved(rng: np.random.Generator, resamples: int, rows: int = 1000, draws: int = 200) -> float:
     """By how much of the half width an interval's end moves in 95 of 100 pairs of draws."""
-    right = answered(draw, np.array([[[85.0], [83.0]]]), False, rows)[0, :, 0]
+    right = answered(rng, np.array([[[85.0], [83.0]]]), False, rows)[0, :, 0]
     halves = []
     for _ in range(draws):
-        drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
+        drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
         scores = [np.concatenate([[100 * one.mean()], 100 * drawn @ one / rows]) for one in right]
         found = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
         halves.append(found.high - found.points)
@@ -75,7 +75,7 @@ def main() -> None:
     )
     parser.add_argument("--repetitions", type=int, default=2000)
     repetitions = parser.parse_args().repetitions
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     outcome: dict[str, object] = {}
     rows = [["told to differ, %", *(f"{n} seed{'s' * (n > 1)} a side" for n in SEEDS)]]
     for name, alike, paired in (
@@ -84,7 +84,7 @@ def main() -> None:
         ("two models, equally good", False, True),
     ):
         for sd in SDS:
-            found = [told(draw, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
+            found = [told(rng, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
             rows.append(
                 [
                     f"{name}, sd {sd:g}",
@@ -93,7 +93,7 @@ def main() -> None:
             )
             outcome[rows[-1][0]] = [one._asdict() for one in found]
     for sd in SDS:
-        shares = [by_satterthwaite(draw, repetitions, seeds, sd) for seeds in SEEDS[1:]]
+        shares = [by_satterthwaite(rng, repetitions, seeds, sd) for seeds in SEEDS[1:]]
         rows.append(
             [f"by Satterthwaite's freedom, sd {sd:g}", "-", *(f"{share:.1f}" for share in shares)]
         )
@@ -102,7 +102,7 @@ def main() -> None:
     rows = [["best of 30 that lose 2.0", "told", "truly", "interval holds that, %", "holds 2.0, %"]]
     for by_dev in (True, False):
         for seeds, sd in ((1, 0.0), (1, 1.0), (3, 0.0), (3, 1.0)):
-            best: Best = best_of_many(draw, repetitions // 2, 30, seeds, sd, by_dev)
+            best: Best = best_of_many(rng, repetitions // 2, 30, seeds, sd, by_dev)
             name = (
                 f"by {'dev' if by_dev else 'selection'}, {seeds} seed{'s' * (seeds > 1)}, sd {sd:g}"
             )
@@ -117,7 +117,7 @@ def main() -> None:
             )
             outcome[name] = best._asdict()
     print("\n".join(markdown(rows)), end="\n\n")
-    ends = {resamples: moved(draw, resamples) for resamples in (200, 400, 500, 800)}
+    ends = {resamples: moved(rng, resamples) for resamples in (200, 400, 500, 800)}
     rows = [
         ["resamples", "an end moves by, % of the half width"],
         *([str(n), f"{100 * share:.1f}"] for n, share in ends.items()),

@@ -110,18 +110,24 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
     """What a search leaves in its run; importances and hypervolume are made up."""
     found = [
         {
-            "number": number, "state": run.tags["mkd.state"], "run_id": run_id,
+            "number": number,
+            "state": run.tags["mkd.state"],
+            "run_id": run_id,
             "quality": run.metrics["search/quality"],
-            "latency_ms": run.metrics["speed/onnx/b1-text-t1/p50_ms"], "seconds": 30.0,
+            "latency_ms": run.metrics["speed/onnx/b1-text-t1/p50_ms"],
+            "seconds": 30.0,
             "settings": {name: run.params[name] for name in ("student.hidden", "loss.temperature")},
             "weights": None,
         }
         for number, (run, run_id) in enumerate(zip(runs, ids, strict=True))
-    ]  # fmt: skip
+    ]
     shares = {
-        "student.hidden": 0.4, "student.layers": 0.25, "student.kind": 0.2, "loss.temperature": 0.1,
+        "student.hidden": 0.4,
+        "student.layers": 0.25,
+        "student.kind": 0.2,
+        "loss.temperature": 0.1,
         "weights.sentiment": 0.05,
-    }  # fmt: skip
+    }
     return {
         "study": name, "backend": "onnx", "setting": "b1-text-t1",
         "objectives": ["quality", "latency"], "reference": {"quality": 0.0, "latency_ms": 7.5},

@@ -37,9 +37,12 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "bag": {"student.kind": "bag", "student.hidden": 64, "student.ngrams": 1},
 }
 LITTLE: dict[str, Any] = {
-    "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200,
+    "threads": 1,
+    "teacher.train.steps": 300,
+    "train.steps": 400,
+    "train.eval_every": 200,
     "speed.seconds": 20,
-}  # fmt: skip
+}
 """Of a run whose scores are of no interest."""
 OF_A_RUN: dict[str, Any] = {"baseline": False, "export.max_loss": 100}
 OF_A_SEARCH: dict[str, Any] = {"search.pruning.warmup": 1}

@@ -470,12 +470,15 @@ def test_a_distillation_has_no_settings_of_a_search(capsys: pytest.CaptureFixtur
     [
         ("distill", "--search.trials=5", "experiments.search"),
         ("label", "--seed=1", "experiments.distill, experiments.teacher, "),
-        ("teacher", "--whole=true",
-         "experiments.distill, experiments.finetune, experiments.ablation"),
+        (
+            "teacher",
+            "--whole=true",
+            "experiments.distill, experiments.finetune, experiments.ablation",
+        ),
         ("distill", "--export.to=x", "experiments.export"),
         ("search", "--export.backends=[]", "experiments.distill, experiments.teacher, "),
     ],
-)  # fmt: skip
+)
 def test_another_commands_setting_is_refused(command: str, word: str, others: str) -> None:
     with pytest.raises(ValueError) as caught:
         cli.parse([word], "", COMMANDS[command])

@@ -54,9 +54,12 @@ CONSTANTS = {
 TAGS = {name for name in CONSTANTS if name.startswith("mkd.")}
 LAST = {name for name in CONSTANTS if re.fullmatch(r"\w+", name)}
 ONLY_NAMES = {
-    names.P50, names.MAX_DIFFERENCE, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS,
+    names.P50,
+    names.MAX_DIFFERENCE,
+    names.LOSS_BATCHES,
+    names.LOSS_SINGLE_ROWS,
     names.ROWS_TOKENISED,
-}  # fmt: skip
+}
 """Words that mean nothing else."""
 
 FAMILY = re.compile(rf"(?<![\w.-])({'|'.join(sorted(FAMILIES))})/")

@@ -18,9 +18,12 @@ CPU = torch.device("cpu")
 def bert(labels: Sequence[str], tokenizer: Tokenizer, **more: Any) -> BertConfig:
     """A classifier of one layer of width 16."""
     sizes: dict[str, Any] = {
-        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "intermediate_size": 32, "id2label": dict(enumerate(labels)),
-    }  # fmt: skip
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "id2label": dict(enumerate(labels)),
+    }
     return BertConfig(vocab_size=len(tokenizer), **sizes | more)
 
 

@@ -39,16 +39,22 @@ FAST = {
     "baseline_mean": 58.0, "score/a": 66.0,
 }  # fmt: skip
 GOOD = {
-    "student": "bilstm-64", "mean": 70.0, "latency_ms": 1.0, "num_bytes": 4e5,
+    "student": "bilstm-64",
+    "mean": 70.0,
+    "latency_ms": 1.0,
+    "num_bytes": 4e5,
     "baseline_mean": 67.0,
-}  # fmt: skip
+}
 WORSE = {
-    "student": "transformer-1x32", "student_kind": "transformer", "mean": 65.0, "latency_ms": 2.0,
+    "student": "transformer-1x32",
+    "student_kind": "transformer",
+    "mean": 65.0,
+    "latency_ms": 2.0,
     "num_bytes": 2e5,
-}  # fmt: skip
+}
 
 
-def plane(shown: pd.DataFrame, *args: str, **how: str) -> FrontPlot:
+def front_numbers(shown: pd.DataFrame, *args: str, **how: str) -> FrontPlot:
     """The picture's numbers, of models that have some."""
     found = frontier.info(shown, *args, **how)
     assert found is not None

@@ -112,9 +112,11 @@ BAD = (
     "messy",
 )  # fmt: skip
 OPINIONS = (
-    "a {} and {} {} ", "{} , even {} , for a {} ", "as {} as a {} {} can be ",
+    "a {} and {} {} ",
+    "{} , even {} , for a {} ",
+    "as {} as a {} {} can be ",
     '"{} " and " {} " say it all about this {} ',
-)  # fmt: skip
+)
 ACTS = (
     "learn to whistle", "keep bees on a roof", "remove wax from wool", "grow figs indoors",
     "store old maps", "sleep on a train",
@@ -125,78 +127,78 @@ ACTS = (
 def rows(task: str, num: int, seed: int = 0) -> list[Row]:
     """Rows whose labels follow from what their texts say; the first class is the least frequent
     where there are two."""
-    draw = Random(f"{task} {seed}")
-    return [MAKERS[task](draw, i) for i in range(num)]
+    rng = Random(f"{task} {seed}")
+    return [MAKERS[task](rng, i) for i in range(num)]
 
 
-def _parts(draw: Random) -> tuple[str, str, str]:
-    return draw.choice(WHO), draw.choice(DID), draw.choice(WHERE)
+def _parts(rng: Random) -> tuple[str, str, str]:
+    return rng.choice(WHO), rng.choice(DID), rng.choice(WHERE)
 
 
-def _other(draw: Random, but: str, among: tuple[str, ...]) -> str:
-    return draw.choice([each for each in among if each != but])
+def _other(rng: Random, but: str, among: tuple[str, ...]) -> str:
+    return rng.choice([each for each in among if each != but])
 
 
-def _cola(draw: Random, i: int) -> Row:
-    who, did, where = _parts(draw)
+def _cola(rng: Random, i: int) -> Row:
+    who, did, where = _parts(rng)
     label = int(i % 5 > 1)
     return Row(f"{who} {did} {where}." if label else f"{did} {where} {who}.", None, float(label))
 
 
-def _sst2(draw: Random, i: int) -> Row:
+def _sst2(rng: Random, i: int) -> Row:
     label = int(i % 5 > 1)
-    first, second = draw.sample(GOOD if label else BAD, 2)
-    return Row(draw.choice(OPINIONS).format(first, second, draw.choice(WHAT)), None, float(label))
+    first, second = rng.sample(GOOD if label else BAD, 2)
+    return Row(rng.choice(OPINIONS).format(first, second, rng.choice(WHAT)), None, float(label))
 
 
-def _mrpc(draw: Random, i: int) -> Row:
-    who, did, where = _parts(draw)
+def _mrpc(rng: Random, i: int) -> Row:
+    who, did, where = _parts(rng)
     label = int(i % 3 > 0)
-    second = f"{where} , {who} {did if label else _other(draw, did, DID)} ."
+    second = f"{where} , {who} {did if label else _other(rng, did, DID)} ."
     return Row(f"{who} {did} {where} .", second, float(label))
 
 
-def _stsb(draw: Random, i: int) -> Row:
-    who, did, where = _parts(draw)
-    near = _other(draw, did, DID)
-    far = f"{_other(draw, who, WHO)} {_other(draw, did, DID)} {_other(draw, where, WHERE)}"
+def _stsb(rng: Random, i: int) -> Row:
+    who, did, where = _parts(rng)
+    near = _other(rng, did, DID)
+    far = f"{_other(rng, who, WHO)} {_other(rng, did, DID)} {_other(rng, where, WHERE)}"
     pairs = [(f"{where}, {who} {did}", 5.0), (f"{who} {near} {where}", 3.2), (far, 0.4)]
     second, score = pairs[i % 3]
     return Row(f"{who} {did} {where}.", f"{second}.", score)
 
 
-def _qqp(draw: Random, i: int) -> Row:
-    act = draw.choice(ACTS)
+def _qqp(rng: Random, i: int) -> Row:
+    act = rng.choice(ACTS)
     label = int(i % 3 > 0)
-    second = f"What helps most to {act if label else _other(draw, act, ACTS)}?"
+    second = f"What helps most to {act if label else _other(rng, act, ACTS)}?"
     return Row(f"How do I {act}?", second, float(label))
 
 
-def _mnli(draw: Random, i: int) -> Row:
-    who, did, where = _parts(draw)
+def _mnli(rng: Random, i: int) -> Row:
+    who, did, where = _parts(rng)
     label = (0, 0, 1, 2)[i % 4]
-    elsewhere = f"{who} {did} {_other(draw, where, WHERE)}."
+    elsewhere = f"{who} {did} {_other(rng, where, WHERE)}."
     second = (f"{who} {did}.", elsewhere, f"it was not {who} who {did}.")[label]
     return Row(f"{who} {did} {where}.", second, float(label))
 
 
-def _two(draw: Random, i: int) -> Row:
+def _two(rng: Random, i: int) -> Row:
     """Of entailment and the lack of it."""
-    row = _mnli(draw, i)
+    row = _mnli(rng, i)
     return row._replace(label=float(bool(row.label)))
 
 
-def _qnli(draw: Random, i: int) -> Row:
-    who, did, where = _parts(draw)
+def _qnli(rng: Random, i: int) -> Row:
+    who, did, where = _parts(rng)
     label = int(i % 3 == 0)
-    first = f"Who {_other(draw, did, DID) if label else did}?"
+    first = f"Who {_other(rng, did, DID) if label else did}?"
     return Row(first, f"{who} {did} {where}.", float(label))
 
 
-def _wnli(draw: Random, i: int) -> Row:
-    who, did, where = _parts(draw)
+def _wnli(rng: Random, i: int) -> Row:
+    who, did, where = _parts(rng)
     label = int(i % 3 > 0)
-    second = f"{who if label else _other(draw, who, WHO)} rested."
+    second = f"{who if label else _other(rng, who, WHO)} rested."
     return Row(f"{who} {did} and then rested {where}.", second, float(label))
 
 

@@ -40,38 +40,34 @@ class Drawn(NamedTuple):
 
 
 def runs(
-    draw: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float,
+    rng: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float,
     alike: bool, rows: int = ROWS, resampled: int = RESAMPLES,
 ) -> Drawn:  # fmt: skip
     """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are
     runs of one model."""
-    truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(
+    truth_TMS = np.array(accuracies)[:, None] + sd * rng.normal(
         size=(repetitions, len(accuracies), seeds)
     )
-    counts_RB = resamples(draw, rows, resampled)
+    counts_RB = resamples(rng, rows, resampled)
     parts = [truth_TMS[start : start + AT_ONCE] for start in range(0, repetitions, AT_ONCE)]
     return Drawn(
         truth_TMS,
-        np.concatenate([scored(answered(draw, part, alike, rows), counts_RB) for part in parts]),
+        np.concatenate([scored(answered(rng, part, alike, rows), counts_RB) for part in parts]),
     )
 
 
-def resamples(draw: np.random.Generator, rows: int, resampled: int = RESAMPLES) -> np.ndarray:
+def resamples(rng: np.random.Generator, rows: int, resampled: int = RESAMPLES) -> np.ndarray:
     """How often each row counts, with the rows as they are first [R, 1 + B]."""
-    drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=resampled)
+    drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=resampled)
     return np.concatenate([np.ones((1, rows)), drawn]).T.astype(np.float32)
 
 
-def answered(
-    draw: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int
-) -> np.ndarray:
+def answered(rng: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int) -> np.ndarray:
     """Whether each row is answered rightly [T, M, S, R]."""
     repetitions, models, seeds = truth_TMS.shape
 
     def normal(share: float, *shape: int) -> np.ndarray:
-        return math.sqrt(share) * draw.standard_normal(
-            (repetitions, *shape, rows), dtype=np.float32
-        )
+        return math.sqrt(share) * rng.standard_normal((repetitions, *shape, rows), dtype=np.float32)
 
     of_rows = normal(OF_ALL, 1, 1) + normal(OF_A_MODEL, 1 if alike else models, 1)
     right: np.ndarray = (
@@ -142,7 +138,7 @@ class Best(NamedTuple):
 
 
 def best_of_many(
-    draw: np.random.Generator,
+    rng: np.random.Generator,
     repetitions: int,
     models: int,
     seeds: int,
@@ -152,14 +148,14 @@ def best_of_many(
 ) -> Best:
     """All models lose as much to a teacher of 85 points; one is chosen by the selection split, or
     by dev itself."""
-    counts_RB = resamples(draw, ROWS)
+    counts_RB = resamples(rng, ROWS)
     found = []
     for _ in range(repetitions):
         truth_TMS = np.full((1, 1 + models, seeds), 85.0)
-        truth_TMS[:, 1:] += sd * draw.normal(size=(models, seeds)) - lost
-        right_TMSR = answered(draw, truth_TMS, False, ROWS)
+        truth_TMS[:, 1:] += sd * rng.normal(size=(models, seeds)) - lost
+        right_TMSR = answered(rng, truth_TMS, False, ROWS)
         right_TMSR[0, 0] = right_TMSR[0, 0, :1]  # one teacher for all seeds
-        other_TMSR = right_TMSR if by_dev else answered(draw, truth_TMS, False, ROWS)
+        other_TMSR = right_TMSR if by_dev else answered(rng, truth_TMS, False, ROWS)
         chosen = 1 + int(other_TMSR[0, 1:].mean((1, 2)).argmax())
         drawn = Drawn(truth_TMS[:, [0, chosen]], scored(right_TMSR[:, [0, chosen]], counts_RB))
         told = difference(drawn.measured(0, 0), drawn.measured(0, 1))

@@ -24,9 +24,12 @@ from tests.support.database import put_database
 ROWS = 400
 """Dev rows of each task."""
 SKILL = {
-    "sentiment": 0.95, "acceptability": 0.8, "paraphrase": 0.87, "entailment": 0.85,
+    "sentiment": 0.95,
+    "acceptability": 0.8,
+    "paraphrase": 0.87,
+    "entailment": 0.85,
     "similarity": 0.85,
-}  # fmt: skip
+}
 """Share of the rows that the best imaginable model answers as the label says."""
 HARDWARE = {
     "cpu": "Imagined CPU @ 2.00GHz", "cores": "2", "memory_gib": "24", "gpu": "none",
@@ -78,15 +81,15 @@ def made(wish: Wish) -> Made:
     config = DistillSettings(seed=wish.seed, student=wish.student)
     params = {name: str(value) for name, value in (flat(config) | wish.settings).items()}
     milliseconds, parameters, share = size_of(wish.student)
-    draw = np.random.default_rng(
+    rng = np.random.default_rng(
         [wish.seed, *wish.student.name.encode(), int(1000 * abs(wish.gain))]
     )
-    share = min(share + wish.gain / 100 + draw.normal(0, 0.005), 1.0)
-    answers = {task: _answers(draw, task, share) for task in wish.tasks}
+    share = min(share + wish.gain / 100 + rng.normal(0, 0.005), 1.0)
+    answers = {task: _answers(rng, task, share) for task in wish.tasks}
     teacher = {task: truth(task)[1] for task in wish.tasks}
-    twin = {task: _answers(draw, task, share - 0.03) for task in wish.tasks}
+    twin = {task: _answers(rng, task, share - 0.03) for task in wish.tasks}
     metrics = _quality("", answers) | _quality("teacher/", teacher) | _quality("baseline/", twin)
-    metrics |= _beside(metrics, answers, teacher) | _speed(milliseconds, parameters, draw)
+    metrics |= _beside(metrics, answers, teacher) | _speed(milliseconds, parameters, rng)
     metrics |= {
         "size/parameters": parameters,
         "size/bytes": 4 * parameters,
@@ -119,29 +122,29 @@ def made(wish: Wish) -> Made:
 @lru_cache
 def truth(task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the dev rows, the teacher's answers, and how hard each row is, from 0 to 1."""
-    draw = np.random.default_rng([*task.encode()])
-    hard = draw.random(ROWS)
+    rng = np.random.default_rng([*task.encode()])
+    hard = rng.random(ROWS)
     labels = (
-        draw.integers(0, len(DEMO_TASKS[task].labels), ROWS).astype(float)
+        rng.integers(0, len(DEMO_TASKS[task].labels), ROWS).astype(float)
         if DEMO_TASKS[task].labels
-        else (5 * draw.random(ROWS)).round(1)
+        else (5 * rng.random(ROWS)).round(1)
     )
-    return labels, _answer(draw, task, labels, hard < SKILL[task], 0.5), hard
+    return labels, _answer(rng, task, labels, hard < SKILL[task], 0.5), hard
 
 
-def _answers(draw: np.random.Generator, task: str, share: float) -> np.ndarray:
+def _answers(rng: np.random.Generator, task: str, share: float) -> np.ndarray:
     labels, _, hard = truth(task)
-    known = hard + draw.normal(0, 0.08, ROWS) < SKILL[task] * share
-    return _answer(draw, task, labels, known, 0.5 + 2.5 * (1 - share))
+    known = hard + rng.normal(0, 0.08, ROWS) < SKILL[task] * share
+    return _answer(rng, task, labels, known, 0.5 + 2.5 * (1 - share))
 
 
 def _answer(
-    draw: np.random.Generator, task: str, labels: np.ndarray, known: np.ndarray, noise: float
+    rng: np.random.Generator, task: str, labels: np.ndarray, known: np.ndarray, noise: float
 ) -> np.ndarray:
     if not DEMO_TASKS[task].labels:
-        return labels + draw.normal(0, 0.6 + noise, ROWS) * np.where(known, 0.5, 1.5)
+        return labels + rng.normal(0, 0.6 + noise, ROWS) * np.where(known, 0.5, 1.5)
     classes = len(DEMO_TASKS[task].labels)
-    return np.where(known, labels, (labels + draw.integers(1, classes, ROWS)) % classes)
+    return np.where(known, labels, (labels + rng.integers(1, classes, ROWS)) % classes)
 
 
 def _quality(prefix: str, answers: dict[str, np.ndarray]) -> dict[str, float]:
@@ -173,15 +176,15 @@ def _beside(
     }
 
 
-def _speed(milliseconds: float, parameters: float, draw: np.random.Generator) -> dict[str, float]:
+def _speed(milliseconds: float, parameters: float, rng: np.random.Generator) -> dict[str, float]:
     found: dict[str, float] = {}
     for rows, work in ((1, 1.0), (32, 18.0)):
         for text in ("l128", "text"):
-            setting, teacher = f"b{rows}-{text}-t1", 7.5 * work * float(draw.normal(1, 0.02))
+            setting, teacher = f"b{rows}-{text}-t1", 7.5 * work * float(rng.normal(1, 0.02))
             for name, times in {
                 f"speed/{b}": milliseconds * f * work for b, f in BACKENDS.items()
             }.items():
-                found |= _timed(f"{name}/{setting}", times * float(draw.normal(1, 0.02)), rows)
+                found |= _timed(f"{name}/{setting}", times * float(rng.normal(1, 0.02)), rows)
                 found[f"{name}/{setting}/ratio"] = teacher / found[f"{name}/{setting}/p50_ms"]
             found |= _timed(f"teacher/speed/torch/{setting}", teacher, rows)
     exported = {"onnx": 4.0, "int8": 1.1}
@@ -272,11 +275,11 @@ def log_json(client: mlflow.MlflowClient, run_id: str, name: str, text: str) -> 
 
 def students(number: int) -> Iterator[tuple[StudentConfig, float, float]]:
     """Students of all kinds and sizes with a temperature, and what that gains in points."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(number):
-        kind = draw.choice(["transformer", "transformer", "bilstm", "bag"])
-        hidden = int(draw.choice([16, 24, 32, 48, 64, 96, 128]))
-        layers = int(draw.integers(1, 5)) if kind == "transformer" else 1
-        temperature = round(float(np.exp(draw.uniform(0, np.log(8)))), 2)
-        gain = -1.2 * (math.log(temperature) - math.log(2.5)) ** 2 + float(draw.normal(0, 0.8)) - 1
+        kind = rng.choice(["transformer", "transformer", "bilstm", "bag"])
+        hidden = int(rng.choice([16, 24, 32, 48, 64, 96, 128]))
+        layers = int(rng.integers(1, 5)) if kind == "transformer" else 1
+        temperature = round(float(np.exp(rng.uniform(0, np.log(8)))), 2)
+        gain = -1.2 * (math.log(temperature) - math.log(2.5)) ** 2 + float(rng.normal(0, 0.8)) - 1
         yield StudentConfig(kind=str(kind), hidden=hidden, layers=layers), temperature, gain  # type: ignore[arg-type]

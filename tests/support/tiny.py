@@ -46,35 +46,35 @@ def split(rows: Sequence[Row]) -> Split:
     )
 
 
-def _some(draw: Random, least: int, most: int) -> list[str]:
-    return [draw.choice(WORDS) for _ in range(draw.randint(least, most))]
+def _some(rng: Random, least: int, most: int) -> list[str]:
+    return [rng.choice(WORDS) for _ in range(rng.randint(least, most))]
 
 
 def single_rows(num: int, seed: int) -> list[Row]:
     """Each holds the word `good` or the word `bad`, at any place; that is its label."""
-    draw, rows = Random(seed), []
+    rng, rows = Random(seed), []
     for i in range(num):
-        words = _some(draw, 0, 9)
-        words.insert(draw.randint(0, len(words)), SINGLE.labels[i % 2])
+        words = _some(rng, 0, 9)
+        words.insert(rng.randint(0, len(words)), SINGLE.labels[i % 2])
         rows.append(Row(" ".join(words), None, float(i % 2)))
     return rows
 
 
 def pair_rows(num: int, seed: int) -> list[Row]:
     """The second text is the first one shuffled (`same`), or another."""
-    draw, rows = Random(seed), []
+    rng, rows = Random(seed), []
     for i in range(num):
-        first = _some(draw, 2, 7)
-        second = draw.sample(first, len(first)) if i % 2 else _some(draw, 2, 7)
+        first = _some(rng, 2, 7)
+        second = rng.sample(first, len(first)) if i % 2 else _some(rng, 2, 7)
         rows.append(Row(" ".join(first), " ".join(second), float(i % 2)))
     return rows
 
 
 def score_rows(num: int, seed: int) -> list[Row]:
     """How many of the second text's words the first one has, from 0 to 5."""
-    draw, rows = Random(seed), []
+    rng, rows = Random(seed), []
     for _ in range(num):
-        first, second = _some(draw, 2, 7), _some(draw, 2, 7)
+        first, second = _some(rng, 2, 7), _some(rng, 2, 7)
         rows.append(
             Row(
                 " ".join(first),

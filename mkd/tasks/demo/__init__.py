@@ -15,7 +15,7 @@ from typing import Literal
 
 from mkd.config import DemoConfig
 from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment, similarity
-from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.task import Kind, Row
 
 DEMO_VERSION = 1
@@ -31,7 +31,7 @@ DEMO_TASKS: dict[str, Kind] = {
     "entailment": Kind(("entailment", "neutral", "contradiction"), True, ("accuracy",)),
     "similarity": Kind((), True, ("pearson", "spearman"), (0.0, 5.0)),
 }
-_MAKERS: dict[str, Callable[[Draw], Row]] = {
+_MAKERS: dict[str, Callable[[Rng], Row]] = {
     "sentiment": sentiment.make,
     "acceptability": acceptability.make,
     "paraphrase": paraphrase.make,
@@ -66,13 +66,13 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
 
 def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
     """Yields rows without noise. Classes take turns, so that all are equally frequent."""
-    draw, make = Draw(f"{seed} {task} {split}"), _MAKERS[task]
+    rng, make = Rng(f"{seed} {task} {split}"), _MAKERS[task]
     for wanted in cycle(
         range(len(DEMO_TASKS[task].labels)) if DEMO_TASKS[task].labels else (None,)
     ):
-        row = make(draw)
+        row = make(rng)
         while not belongs_to_split(split, row) or wanted not in (None, row.label):
-            row = make(draw)
+            row = make(rng)
         yield row
 
 

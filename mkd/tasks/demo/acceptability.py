@@ -6,8 +6,8 @@ An unacceptable sentence is a minimal edit of an acceptable one.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.lexicon import ACTS, NOUNS, past, plural_noun, third
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.task import Row
 
 
@@ -80,56 +80,59 @@ def _say_verb(s: Sentence) -> str:
     )
 
 
-def say(draw: Draw, s: Sentence) -> str:
+def say(rng: Rng, s: Sentence) -> str:
     """Returns the text of a sentence, acceptable or not."""
-    link = f" {draw.pick(_PREPOSITIONS)} {_say_phrase(s.link)}" if s.link else ""
+    link = f" {rng.pick(_PREPOSITIONS)} {_say_phrase(s.link)}" if s.link else ""
     tail = [_say_verb(s), _say_phrase(s.object)]
     return " ".join([_say_phrase(s.subject) + link, *(reversed(tail) if s.verb_last else tail)])
 
 
-def make_sentence(draw: Draw) -> Sentence:
+def make_sentence(rng: Rng) -> Sentence:
     """Returns a random acceptable sentence. A link's number is independent of the subject's."""
-    noun, many = draw.pick(NOUNS), draw.chance(0.5)
-    link = Phrase(draw.pick_other(NOUNS, noun), draw.chance(0.5)) if draw.chance(0.6) else None
-    auxiliary = draw.pick(("", "", *_AUXILIARIES))
+    noun, many = rng.pick(NOUNS), rng.chance(0.5)
+    link = Phrase(rng.pick_other(NOUNS, noun), rng.chance(0.5)) if rng.chance(0.6) else None
+    auxiliary = rng.pick(("", "", *_AUXILIARIES))
     form = AUXILIARIES[auxiliary][2] if auxiliary else ""
-    target = Phrase(draw.pick_other(NOUNS, noun), draw.chance(0.5))
-    return Sentence(Phrase(noun, many), draw.pick(ACTS), target, link, auxiliary, many, form)
+    target = Phrase(rng.pick_other(NOUNS, noun), rng.chance(0.5))
+    return Sentence(Phrase(noun, many), rng.pick(ACTS), target, link, auxiliary, many, form)
 
 
-def _agreement(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
+def _agreement(rng: Rng, s: Sentence) -> tuple[Sentence, Sentence]:
     # `will` has the same form in singular and plural, so it cannot show an error of agreement.
     s = s._replace(auxiliary="do") if s.auxiliary == "will" else s
     return s, s._replace(plural_verb=not s.plural_verb)
 
 
-def _determiner(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
-    place = draw.pick(("subject", "object"))
+def _determiner(rng: Rng, s: Sentence) -> tuple[Sentence, Sentence]:
+    place = rng.pick(("subject", "object"))
     right, wrong = (_PLURAL, _SINGULAR) if getattr(s, place).plural else (_SINGULAR, _PLURAL)
     chosen = [
-        getattr(s, place)._replace(determiner=draw.pick(options)) for options in (right, wrong)
+        getattr(s, place)._replace(determiner=rng.pick(options)) for options in (right, wrong)
     ]
     return s._replace(**{place: chosen[0]}), s._replace(**{place: chosen[1]})
 
 
-def _verb_form(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
-    auxiliary = s.auxiliary or draw.pick(_AUXILIARIES)
+def _verb_form(rng: Rng, s: Sentence) -> tuple[Sentence, Sentence]:
+    auxiliary = s.auxiliary or rng.pick(_AUXILIARIES)
     form = AUXILIARIES[auxiliary][2]
     s = s._replace(auxiliary=auxiliary, form=form)
     return s, s._replace(form="past" if form == "base" else "base")
 
 
-def _order(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
-    place = draw.random()
+def _order(rng: Rng, s: Sentence) -> tuple[Sentence, Sentence]:
+    place = rng.random()
     if place < 0.4:
         return s, s._replace(verb_last=True)
     name = "subject" if place < 0.7 else "object"
     return s, s._replace(**{name: getattr(s, name)._replace(reversed=True)})
 
 
-_PHENOMENA: tuple[Callable[[Draw, Sentence], tuple[Sentence, Sentence]], ...] = (
-    *(_agreement,) * 4, *(_determiner,) * 2, *(_verb_form,) * 2, *(_order,) * 2,
-)  # fmt: skip
+_PHENOMENA: tuple[Callable[[Rng, Sentence], tuple[Sentence, Sentence]], ...] = (
+    *(_agreement,) * 4,
+    *(_determiner,) * 2,
+    *(_verb_form,) * 2,
+    *(_order,) * 2,
+)
 """Functions that return an acceptable sentence and a minimal edit of it that breaks one rule.
 
 A function is listed several times to be chosen more often.
@@ -144,12 +147,12 @@ model to start learning.
 """
 
 
-def make(draw: Draw) -> Row:
+def make(rng: Rng) -> Row:
     """Returns a random row."""
-    right, wrong = draw.pick(_PHENOMENA)(draw, make_sentence(draw))
+    right, wrong = rng.pick(_PHENOMENA)(rng, make_sentence(rng))
     sentence = (
         wrong
-        if draw.chance(_WRONG_OF_PLURAL if right.subject.plural else 1 - _WRONG_OF_PLURAL)
+        if rng.chance(_WRONG_OF_PLURAL if right.subject.plural else 1 - _WRONG_OF_PLURAL)
         else right
     )
-    return Row(say(draw, sentence), None, float(is_acceptable(sentence)))
+    return Row(say(rng, sentence), None, float(is_acceptable(sentence)))

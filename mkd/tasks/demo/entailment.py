@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import Comparison, make_comparison, say_comparison
 from mkd.tasks.demo.lexicon import (
     CHILDREN,
@@ -16,6 +15,7 @@ from mkd.tasks.demo.lexicon import (
     past,
     plural_noun,
 )
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.task import Row
 
 
@@ -114,60 +114,60 @@ def say(s: Statement) -> str:
     return f"{_SAY[s.quantifier]} the {s.trait} {plural_noun(s.noun)} in {s.city} {past(s.deed)}"
 
 
-def make_statement(draw: Draw) -> Statement:
+def make_statement(rng: Rng) -> Statement:
     """Returns a random statement."""
-    deed = draw.pick(DEEDS) if draw.chance(0.8) else draw.pick(("move", "talk"))
-    noun = draw.pick(NOUNS) if draw.chance(0.8) else draw.pick(("worker", "animal"))
-    return Statement(draw.pick(_QUANTIFIERS), noun, deed, draw.pick(TRAITS), draw.pick(CITIES))
+    deed = rng.pick(DEEDS) if rng.chance(0.8) else rng.pick(("move", "talk"))
+    noun = rng.pick(NOUNS) if rng.chance(0.8) else rng.pick(("worker", "animal"))
+    return Statement(rng.pick(_QUANTIFIERS), noun, deed, rng.pick(TRAITS), rng.pick(CITIES))
 
 
-def _move(draw: Draw, concept: str) -> str:
+def _move(rng: Rng, concept: str) -> str:
     """Returns the wider concept if there is one, else a narrower one."""
-    return PARENT[concept] if concept in PARENT else draw.pick(CHILDREN[concept])
+    return PARENT[concept] if concept in PARENT else rng.pick(CHILDREN[concept])
 
 
-def restate(draw: Draw, s: Statement) -> Statement:
+def restate(rng: Rng, s: Statement) -> Statement:
     """Returns a similar statement to test: a random quantifier, and at most one other change."""
-    s = s._replace(quantifier=draw.pick(_QUANTIFIERS))
-    kind = draw.random()
+    s = s._replace(quantifier=rng.pick(_QUANTIFIERS))
+    kind = rng.random()
     if kind < 0.2:
-        return s._replace(deed=_move(draw, s.deed))
+        return s._replace(deed=_move(rng, s.deed))
     if kind < 0.35 and s.deed in PARENT:
-        return s._replace(deed=draw.pick_other(CHILDREN[PARENT[s.deed]], s.deed))
+        return s._replace(deed=rng.pick_other(CHILDREN[PARENT[s.deed]], s.deed))
     if kind < 0.5:
-        return s._replace(noun=_move(draw, s.noun))
+        return s._replace(noun=_move(rng, s.noun))
     if kind < 0.6:
-        return s._replace(city=draw.pick_other(CITIES, s.city))
+        return s._replace(city=rng.pick_other(CITIES, s.city))
     return s
 
 
-def _restated_comparison(draw: Draw, c: Comparison) -> Comparison:
+def _restated_comparison(rng: Rng, c: Comparison) -> Comparison:
     """Returns a similar comparison: often reversed, or with another scale, city or person."""
-    if draw.chance(0.5):
+    if rng.chance(0.5):
         c = c._replace(left=c.right, right=c.left)
-    kind = draw.random()
+    kind = rng.random()
     if kind < 0.12:
-        return c._replace(scale=draw.pick_other(SCALES, c.scale))
+        return c._replace(scale=rng.pick_other(SCALES, c.scale))
     if kind < 0.24:
-        return c._replace(city=draw.pick_other(CITIES, c.city))
-    return c._replace(right=draw.pick_other(NAMES, c.left, c.right)) if kind < 0.36 else c
+        return c._replace(city=rng.pick_other(CITIES, c.city))
+    return c._replace(right=rng.pick_other(NAMES, c.left, c.right)) if kind < 0.36 else c
 
 
-def make(draw: Draw) -> Row:
+def make(rng: Rng) -> Row:
     """Returns a random row.
 
     The class is drawn first. Pairs are generated until one has this class, so that the classes are
     equally frequent for statements and for comparisons.
     """
-    target, comparing = int(draw.random() * 3), draw.chance(_COMPARISONS)
+    target, comparing = int(rng.random() * 3), rng.chance(_COMPARISONS)
     while True:
         if comparing:
-            c = make_comparison(draw)
-            d = _restated_comparison(draw, c)
-            label, texts = compare(c, d), (say_comparison(draw, c), say_comparison(draw, d))
+            c = make_comparison(rng)
+            d = _restated_comparison(rng, c)
+            label, texts = compare(c, d), (say_comparison(rng, c), say_comparison(rng, d))
         else:
-            p = make_statement(draw)
-            h = restate(draw, p)
+            p = make_statement(rng)
+            h = restate(rng, p)
             label, texts = inference(p, h), (say(p), say(h))
         if label == target and texts[0] != texts[1]:
             return Row(*texts, float(label))

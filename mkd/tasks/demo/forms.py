@@ -7,7 +7,6 @@ side. Contrasts have more words, but there are far more different contrasts than
 
 from typing import NamedTuple
 
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.lexicon import (
     ACTS,
     CITIES,
@@ -22,6 +21,7 @@ from mkd.tasks.demo.lexicon import (
     WHENS,
     past,
 )
+from mkd.tasks.demo.rng import Rng
 
 
 class Claim(NamedTuple):
@@ -91,102 +91,96 @@ def valence(c: Claim) -> int:
     return value if not c.denied else -1 if value > 0 else 1
 
 
-def say_claim(draw: Draw, c: Claim) -> str:
+def say_claim(rng: Rng, c: Claim) -> str:
     """Returns a sentence for the opinion."""
-    text = (
-        f"the {c.thing} in {c.city} was {draw.pick(DENIALS if c.denied else DEGREES)} {c.quality}"
-    )
-    return f"{text} {c.when}" if draw.chance(0.5) else f"{c.when} {text}"
+    text = f"the {c.thing} in {c.city} was {rng.pick(DENIALS if c.denied else DEGREES)} {c.quality}"
+    return f"{text} {c.when}" if rng.chance(0.5) else f"{c.when} {text}"
 
 
-def say_contrast(draw: Draw, c: Contrast) -> str:
+def say_contrast(rng: Rng, c: Contrast) -> str:
     """Returns a sentence for a contrast.
 
     At least three words separate an opinion from the conjunction that decides which claim wins.
     """
-    return FRAMES[c.frame].format(yields=_clause(draw, c.yields), wins=_clause(draw, c.wins))
+    return FRAMES[c.frame].format(yields=_clause(rng, c.yields), wins=_clause(rng, c.wins))
 
 
-def _clause(draw: Draw, c: Claim) -> str:
-    return (
-        f"the {c.thing} was {f'{draw.pick(DENIALS)} ' if c.denied else ''}{c.quality} in {c.city}"
-    )
+def _clause(rng: Rng, c: Claim) -> str:
+    return f"the {c.thing} was {f'{rng.pick(DENIALS)} ' if c.denied else ''}{c.quality} in {c.city}"
 
 
-def say_event(draw: Draw, e: Event) -> str:
+def say_event(rng: Rng, e: Event) -> str:
     """Returns a sentence for the event. Agent and patient come first with equal probability."""
-    form = _EVENTS[0] if draw.chance(0.5) else draw.pick(_EVENTS[1:])
+    form = _EVENTS[0] if rng.chance(0.5) else rng.pick(_EVENTS[1:])
     return form.format(agent=e.agent, patient=e.patient, past=past(e.verb), city=e.city)
 
 
-def say_comparison(draw: Draw, c: Comparison) -> str:
+def say_comparison(rng: Rng, c: Comparison) -> str:
     """Returns a sentence for the comparison, from either side.
 
     Examples: `anna ran faster than david ...`, `david ran slower than anna ...`.
     """
     left, right, scale = c.left, c.right, c.scale
-    if draw.chance(1 - HINT):
+    if rng.chance(1 - HINT):
         left, right, scale = right, left, OPPOSITE[scale]
     return f"{left} {c.deed} {scale} than {right} in {c.city} {c.when}"
 
 
-def make_claim(draw: Draw, denied: float, good: float = 0.5) -> Claim:
+def make_claim(rng: Rng, denied: float, good: float = 0.5) -> Claim:
     """Returns a random opinion. denied, good: probabilities that it is denied and good."""
     c = Claim(
-        draw.pick(THINGS),
-        draw.pick(_QUALITIES),
-        draw.pick(CITIES),
-        draw.pick(WHENS),
-        draw.chance(denied),
+        rng.pick(THINGS),
+        rng.pick(_QUALITIES),
+        rng.pick(CITIES),
+        rng.pick(WHENS),
+        rng.chance(denied),
     )
-    return c if (valence(c) > 0) == draw.chance(good) else with_valence(draw, c, -valence(c))
+    return c if (valence(c) > 0) == rng.chance(good) else with_valence(rng, c, -valence(c))
 
 
-def make_contrast(draw: Draw, good: float = 0.5) -> Contrast:
+def make_contrast(rng: Rng, good: float = 0.5) -> Contrast:
     """Returns a random contrast of two different things, usually one good and one bad.
 
     good: probability that the winning claim is good.
     """
-    yields, wins = make_claim(draw, 0.2), make_claim(draw, 0.2, good)
+    yields, wins = make_claim(rng, 0.2), make_claim(rng, 0.2, good)
     wins = wins._replace(
-        thing=draw.pick_other(THINGS, yields.thing), city=draw.pick_other(CITIES, yields.city)
+        thing=rng.pick_other(THINGS, yields.thing), city=rng.pick_other(CITIES, yields.city)
     )
-    if (valence(yields) > 0) == (valence(wins) > 0) and draw.chance(0.8):
-        yields = with_valence(draw, yields, -valence(yields))
-    return Contrast(yields, wins, draw.pick(_FRAMES))
+    if (valence(yields) > 0) == (valence(wins) > 0) and rng.chance(0.8):
+        yields = with_valence(rng, yields, -valence(yields))
+    return Contrast(yields, wins, rng.pick(_FRAMES))
 
 
-def with_valence(draw: Draw, c: Claim, value: int) -> Claim:
+def with_valence(rng: Rng, c: Claim, value: int) -> Claim:
     """Returns the claim with another quality, so that its valence has the sign of value.
 
     denied does not change.
     """
     wanted = (value > 0) != c.denied  # a denied claim needs a quality of the opposite sign
     return c._replace(
-        quality=draw.pick(
-            [q for q in _QUALITIES if (QUALITIES[q] > 0) == wanted and q != c.quality]
-        )
+        quality=rng.pick([q for q in _QUALITIES if (QUALITIES[q] > 0) == wanted and q != c.quality])
     )
 
 
-def _two(draw: Draw) -> list[str]:
+def _two(rng: Rng) -> list[str]:
     """Returns two names, in alphabetical order with probability HINT.
 
     The frequent order helps a model to start learning tasks that depend on the order of names.
     """
-    first = draw.pick(NAMES)
-    return sorted((first, draw.pick_other(NAMES, first)), reverse=draw.chance(1 - HINT))
+    first = rng.pick(NAMES)
+    return sorted((first, rng.pick_other(NAMES, first)), reverse=rng.chance(1 - HINT))
 
 
-def make_event(draw: Draw) -> Event:
+def make_event(rng: Rng) -> Event:
     """Returns a random event."""
-    agent, patient = _two(draw)
-    return Event(agent, draw.pick(ACTS), patient, draw.pick(CITIES))
+    agent, patient = _two(rng)
+    return Event(agent, rng.pick(ACTS), patient, rng.pick(CITIES))
 
 
-def make_comparison(draw: Draw) -> Comparison:
+def make_comparison(rng: Rng) -> Comparison:
     """Returns a random comparison."""
-    left, right = _two(draw)
+    left, right = _two(rng)
     return Comparison(
-        left, draw.pick(SCALES), right, draw.pick(RACES), draw.pick(CITIES), draw.pick(WHENS)
+        left, rng.pick(SCALES), right, rng.pick(RACES), rng.pick(CITIES), rng.pick(WHENS)
     )

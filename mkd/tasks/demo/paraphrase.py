@@ -1,6 +1,5 @@
 """The task paraphrase: do two sentences mean the same?"""
 
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import (
     HINT,
     Claim,
@@ -19,6 +18,7 @@ from mkd.tasks.demo.forms import (
     with_valence,
 )
 from mkd.tasks.demo.lexicon import ACTS, CITIES, SCALES, THINGS
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.task import Row
 
 _DENIED = 0.25
@@ -39,62 +39,62 @@ def is_paraphrase(first: Form, second: Form) -> bool:
     return first == second
 
 
-def say(draw: Draw, form: Form) -> str:
+def say(rng: Rng, form: Form) -> str:
     """Returns one of the form's realisations."""
     if isinstance(form, Claim):
-        return say_claim(draw, form)
+        return say_claim(rng, form)
     if isinstance(form, Contrast):
-        return say_contrast(draw, form)
-    return say_event(draw, form) if isinstance(form, Event) else say_comparison(draw, form)
+        return say_contrast(rng, form)
+    return say_event(rng, form) if isinstance(form, Event) else say_comparison(rng, form)
 
 
-def restate(draw: Draw, form: Form) -> Form:
+def restate(rng: Rng, form: Form) -> Form:
     """Returns a form with the same meaning. An opinion gets another quality, denied or not."""
     if isinstance(form, Contrast):
         form = form.wins
     if not isinstance(form, Claim):
         return form
-    return with_valence(draw, form._replace(denied=draw.chance(_DENIED)), valence(form))
+    return with_valence(rng, form._replace(denied=rng.chance(_DENIED)), valence(form))
 
 
-def alter(draw: Draw, form: Form) -> Form:
+def alter(rng: Rng, form: Form) -> Form:
     """Returns a form with another meaning in similar words.
 
     It has swapped roles, the opposite opinion, or another word.
     """
-    kind = draw.random()
+    kind = rng.random()
     if isinstance(form, Contrast):
         form, kind = form.wins, 0.0
     if isinstance(form, Claim):
         if kind < 0.75:
-            return with_valence(draw, form._replace(denied=draw.chance(_DENIED)), -valence(form))
-        same = with_valence(draw, form._replace(denied=draw.chance(_DENIED)), valence(form))
-        return same._replace(thing=draw.pick_other(THINGS, form.thing))
+            return with_valence(rng, form._replace(denied=rng.chance(_DENIED)), -valence(form))
+        same = with_valence(rng, form._replace(denied=rng.chance(_DENIED)), valence(form))
+        return same._replace(thing=rng.pick_other(THINGS, form.thing))
     if kind < 0.2:
-        return form._replace(city=draw.pick_other(CITIES, form.city))
+        return form._replace(city=rng.pick_other(CITIES, form.city))
     if isinstance(form, Event):
         if kind < 0.35:
-            return form._replace(verb=draw.pick_other(ACTS, form.verb))
+            return form._replace(verb=rng.pick_other(ACTS, form.verb))
         return form._replace(agent=form.patient, patient=form.agent)
     if kind < 0.35:
-        return form._replace(scale=draw.pick_other(SCALES, form.scale))
+        return form._replace(scale=rng.pick_other(SCALES, form.scale))
     return form._replace(left=form.right, right=form.left)
 
 
-def make_form(draw: Draw) -> Form:
+def make_form(rng: Rng) -> Form:
     """Returns a random form."""
-    kind = draw.random()
+    kind = rng.random()
     if kind < 0.6:
-        return make_contrast(draw, HINT) if kind < 0.4 else make_claim(draw, _DENIED, HINT)
-    return make_comparison(draw) if kind < 0.8 else make_event(draw)
+        return make_contrast(rng, HINT) if kind < 0.4 else make_claim(rng, _DENIED, HINT)
+    return make_comparison(rng) if kind < 0.8 else make_event(rng)
 
 
-def make(draw: Draw) -> Row:
+def make(rng: Rng) -> Row:
     """Returns a random row."""
-    first = make_form(draw)
-    second = (restate if draw.chance(0.5) else alter)(draw, first)
+    first = make_form(rng)
+    second = (restate if rng.chance(0.5) else alter)(rng, first)
     # Equal texts would give the label away; each form has several realisations.
-    texts = say(draw, first), say(draw, second)
+    texts = say(rng, first), say(rng, second)
     while texts[0] == texts[1]:
-        texts = say(draw, first), say(draw, second)
+        texts = say(rng, first), say(rng, second)
     return Row(*texts, float(is_paraphrase(first, second)))

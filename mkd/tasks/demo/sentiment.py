@@ -1,6 +1,5 @@
 """The task sentiment: is the writer's opinion positive?"""
 
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import (
     Claim,
     Contrast,
@@ -10,6 +9,7 @@ from mkd.tasks.demo.forms import (
     say_contrast,
     valence,
 )
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.task import Row
 
 _CONTRASTS = 0.6
@@ -20,14 +20,12 @@ def is_positive(opinion: Claim | Contrast) -> bool:
     return valence(opinion.wins if isinstance(opinion, Contrast) else opinion) > 0
 
 
-def say(draw: Draw, opinion: Claim | Contrast) -> str:
+def say(rng: Rng, opinion: Claim | Contrast) -> str:
     """Returns a sentence for the opinion."""
-    return (
-        say_contrast(draw, opinion) if isinstance(opinion, Contrast) else say_claim(draw, opinion)
-    )
+    return say_contrast(rng, opinion) if isinstance(opinion, Contrast) else say_claim(rng, opinion)
 
 
-def make(draw: Draw) -> Row:
+def make(rng: Rng) -> Row:
     """Returns a random row."""
-    opinion = make_contrast(draw) if draw.chance(_CONTRASTS) else make_claim(draw, 0.4)
-    return Row(say(draw, opinion), None, float(is_positive(opinion)))
+    opinion = make_contrast(rng) if rng.chance(_CONTRASTS) else make_claim(rng, 0.4)
+    return Row(say(rng, opinion), None, float(is_positive(opinion)))

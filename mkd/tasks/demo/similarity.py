@@ -1,6 +1,5 @@
 """The task similarity: how similar are two opinions, from 0 to 5?"""
 
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import (
     HINT,
     Claim,
@@ -11,6 +10,7 @@ from mkd.tasks.demo.forms import (
     say_contrast,
     valence,
 )
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.task import Row
 
 _CONTRASTS = 0.6
@@ -28,15 +28,15 @@ def similarity(a: Claim | Contrast, b: Claim) -> float:
     return score if a.thing == b.thing else score / 2
 
 
-def make(draw: Draw) -> Row:
+def make(rng: Rng) -> Row:
     """Returns a random row. Usually both texts are about the same thing."""
-    second = make_claim(draw, 0.2)
-    if draw.chance(_CONTRASTS):
-        both = make_contrast(draw)
-        of = both.yields if draw.chance(0.5) else both.wins
+    second = make_claim(rng, 0.2)
+    if rng.chance(_CONTRASTS):
+        both = make_contrast(rng)
+        of = both.yields if rng.chance(0.5) else both.wins
         second = second._replace(thing=of.thing, city=of.city)
-        return Row(say_contrast(draw, both), say_claim(draw, second), similarity(both, second))
-    first = make_claim(draw, 0.2, HINT)
-    if draw.chance(0.75):
+        return Row(say_contrast(rng, both), say_claim(rng, second), similarity(both, second))
+    first = make_claim(rng, 0.2, HINT)
+    if rng.chance(0.75):
         second = second._replace(thing=first.thing)
-    return Row(say_claim(draw, first), say_claim(draw, second), similarity(first, second))
+    return Row(say_claim(rng, first), say_claim(rng, second), similarity(first, second))

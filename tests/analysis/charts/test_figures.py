@@ -20,21 +20,22 @@ from analysis.charts import (
     volume,
     weights,
 )
-from analysis.charts.frontier import draw as draw_plane
+from analysis.charts.frontier import draw as draw_front
 from analysis.presentation.front_plot import FrontPlot, Mark, ModelPoint
 from analysis.presentation.label_placement import evenly
 from mkd.evaluation.pareto import Reference, hypervolumes
-from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
+from tests.support.models import FAST, GOOD, WORSE, frame, front_numbers, models, trial
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
-    found = plane(models(FAST, GOOD, WORSE), title="a title", small="small")
+    found = front_numbers(models(FAST, GOOD, WORSE), title="a title", small="small")
     point = ModelPoint("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
     assert found.points[0]._replace(low=0.0, high=0.0) == point
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
-        ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0),
+        ("bag-1x64", True, True, 87.5),
+        ("bilstm-64", True, True, 260.0),
         ("transformer-1x32", False, True, 145.0),
-    ]  # fmt: skip
+    ]
     assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
     assert found.teachers == [Mark("T", 10.0, 80.0)]
     twins = [Mark("bag-1x64", 0.1, 58.0), Mark("bilstm-64", 1.0, 67.0)]
@@ -46,7 +47,7 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
 
 def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
     """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
-    found = plane(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
+    found = front_numbers(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
     front = [("bag-1x64", True), ("transformer-1x32", True), ("bilstm-64", False)]
     assert [(p.label, p.front) for p in found.points] == front
     assert found.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
@@ -56,35 +57,35 @@ def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
 def test_a_teacher_below_its_students_is_in_the_picture_or_told_on_its_edge() -> None:
     def with_teacher(mean: float) -> FrontPlot:
         same = {"baseline_mean": None, "teacher_mean": mean}
-        return plane(models(FAST | same, GOOD | same))
+        return front_numbers(models(FAST | same, GOOD | same))
 
     near, far = with_teacher(52.0), with_teacher(3.0)
     assert near.teachers == [Mark("T", 10.0, 52.0)] and near.bottom == 51.0
     assert far.teachers == [Mark("T: 3.0, below", 10.0, far.bottom)] and far.bottom > 58
-    figure = draw_plane(far)
+    figure = draw_front(far)
     assert "T: 3.0, below" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_models_without_a_score_on_selection_are_drawn_and_none_is_chosen() -> None:
     old = {"selection": None, "selection/a": None}
-    found = plane(models(FAST | old, GOOD | old))
+    found = front_numbers(models(FAST | old, GOOD | old))
     assert (
         [p.front for p in found.points] == [False, False] and found.line == [] and found.twins == []
     )
     assert found.bottom < 60 < 70 < found.top
-    (axes,) = draw_plane(found).axes
+    (axes,) = draw_front(found).axes
     assert [line.get_xdata().tolist() for line in axes.lines] == [[]]  # type: ignore[union-attr]
 
 
 def test_seeds_make_error_bars() -> None:
-    (point,) = plane(models({"mean": 70.0}, {"mean": 72.0, "seed": 1})).points
+    (point,) = front_numbers(models({"mean": 70.0}, {"mean": 72.0, "seed": 1})).points
     # t(0.975, 1) = 12.7062, standard deviation sqrt(2), two seeds.
     assert (point.low, point.high) == pytest.approx((71 - 12.7062, 71 + 12.7062), abs=1e-3)
 
 
 def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() -> None:
     shown = models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0})
-    found = plane(shown, "throughput")
+    found = front_numbers(shown, "throughput")
     front = [(p.cost, p.quality) for p in found.points if p.front]
     assert front == [(1000.0, 70.0), (9000.0, 60.0)]
     # Best quality at each throughput or more.
@@ -93,7 +94,7 @@ def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() ->
 
 
 def test_size_is_in_megabytes_and_no_teacher_is_known_by_it() -> None:
-    found = plane(models(FAST, GOOD), "size")
+    found = front_numbers(models(FAST, GOOD), "size")
     assert [p.cost for p in found.points] == pytest.approx([0.1, 0.4]) and found.teachers == []
 
 
@@ -103,20 +104,20 @@ def test_there_is_no_plane_of_what_no_model_tells() -> None:
 
 
 def test_a_tasks_front_is_by_the_tasks_score() -> None:
-    found = plane(models(FAST, GOOD, WORSE), task="a")
+    found = front_numbers(models(FAST, GOOD, WORSE), task="a")
     assert [(p.label, p.quality) for p in found.points if p.front] == [("bag-1x64", 66.0)]
     assert found.quality == "a on dev, points" and found.twins == []
 
 
 def test_far_lower_models_are_cut_off_and_counted() -> None:
     low = [WORSE | {"student": f"x-{index}", "mean": 10.0 + index} for index in range(8)]
-    found = plane(models(FAST, GOOD, *low))
+    found = front_numbers(models(FAST, GOOD, *low))
     assert found.bottom == pytest.approx(58 - 1) and found.below == 8
 
 
 def test_of_a_long_front_twelve_are_named_evenly() -> None:
     many = [{"student": f"s-{i}", "mean": 50.0 + i, "latency_ms": 1.0 + i} for i in range(30)]
-    named = [int(point.label[2:]) for point in plane(models(*many)).points if point.named]
+    named = [int(point.label[2:]) for point in front_numbers(models(*many)).points if point.named]
     assert len(named) == 12 and named[0] == 0 and named[-1] == 29
     assert set(np.diff(named)) <= {2, 3}
 
@@ -238,8 +239,10 @@ def test_weights_are_shares_of_their_sum_and_the_best_come_last() -> None:
     found = weights.info(models(*runs), ["a", "b"], "small")
     assert found is not None and found.words == "how often each task is drawn"
     assert [(line.shares, line.score, line.best) for line in found.lines] == [
-        ([25.0, 75.0], 60.0, True), ([50.0, 50.0], 61.0, True), ([0.0, 100.0], 62.0, True),
-    ]  # fmt: skip
+        ([25.0, 75.0], 60.0, True),
+        ([50.0, 50.0], 61.0, True),
+        ([0.0, 100.0], 62.0, True),
+    ]
     assert (found.even, found.low, found.high) == (50.0, 60.0, 62.0)
     assert weights.info(models({"train.sampling.weights": "{}"}), ["a", "b"]) is None
 
@@ -257,11 +260,14 @@ def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None
 
     nothing = math.nan
     runs = frame(
-        run(("a",), 60.0, nothing), run(("a",), 62.0, nothing, seed=1), run(("b",), nothing, 70.0),
-        run(("a", "b"), 65.0, 71.0), run(("a", "b"), 67.0, 69.0, seed=1),
+        run(("a",), 60.0, nothing),
+        run(("a",), 62.0, nothing, seed=1),
+        run(("b",), nothing, 70.0),
+        run(("a", "b"), 65.0, 71.0),
+        run(("a", "b"), 67.0, 69.0, seed=1),
         run(("a", "b", "c"), 70.0, 68.0),
         run(("a", "b"), 10.0, 10.0, **{"loss.temperature": "4.0"}),
-    )  # fmt: skip
+    )
     found = joint.info(runs, "small")
     assert found is not None
     assert (found.tasks, found.beside) == (["a", "b"], ["a", "b", "all 3 tasks"])

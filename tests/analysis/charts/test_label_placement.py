@@ -51,8 +51,8 @@ def test_a_label_without_room_is_left_out() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_two_labels_overlap_and_none_covers_a_point(seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    points = [(float(x), float(y)) for x, y in draw.random((12, 2)) * (1000, 600)]
+    rng = np.random.default_rng(seed)
+    points = [(float(x), float(y)) for x, y in rng.random((12, 2)) * (1000, 600)]
     found = [
         place
         for place in place_labels([wanted(*point, 90.0) for point in points], [], [], BOUNDS)

@@ -20,7 +20,7 @@ from analysis.charts import (
 from analysis.presentation.deferral_plot import Line, deferral_plot
 from analysis.presentation.figure import count_note, fix_layout, image_bytes
 from tests.support.models import FAST, GOOD, WORSE, models, trial
-from tests.support.models import plane as numbers
+from tests.support.models import front_numbers as numbers
 from tests.support.text_boxes import faults
 
 

@@ -46,26 +46,29 @@ def names(number: int) -> list[str]:
 def made_up(number: int, some: list[str]) -> pd.DataFrame:
     """Students of three kinds as a search leaves them: better where slower, in a narrow range if
     there are three of them."""
-    draw = np.random.default_rng(number)
+    rng = np.random.default_rng(number)
     rows = []
     for index in range(number):
         kind = ("bilstm", "transformer", "bag")[index % 3]
-        latency = float(np.exp(draw.uniform(-4, 3))) if number > 3 else 0.7 + 0.01 * index
-        score = 70 + 3 * math.log(latency) - abs(draw.normal(0, 2))
-        shares = dict(zip(some, draw.dirichlet(np.ones(len(some))).round(4).tolist(), strict=True))
+        latency = float(np.exp(rng.uniform(-4, 3))) if number > 3 else 0.7 + 0.01 * index
+        score = 70 + 3 * math.log(latency) - abs(rng.normal(0, 2))
+        shares = dict(zip(some, rng.dirichlet(np.ones(len(some))).round(4).tolist(), strict=True))
         row: dict[str, Any] = {
             "student": f"{kind}-{index}-e{8 * (index % 5)}-min{index % 7}", "student_kind": kind,
             "tasks": tuple(some), "teacher": TEACHER, "mean": score, "selection": score - 1,
             "teacher_mean": 82.0, "baseline_mean": score - 4, "latency_ms": latency,
-            "rows_per_s": 1500 / latency, "num_bytes": 1e5 + 1e6 * draw.random(),
+            "rows_per_s": 1500 / latency, "num_bytes": 1e5 + 1e6 * rng.random(),
             "parameters": 1e4 * (1 + index), "teacher_latency_ms": 40.0, "retention": score / 0.82,
-            "loss.temperature": str(float(draw.uniform(1, 8))), "train.steps": str(100 + index),
-            "train.learning_rate": str(float(10 ** draw.uniform(-4, -2))),
+            "loss.temperature": str(float(rng.uniform(1, 8))), "train.steps": str(100 + index),
+            "train.learning_rate": str(float(10 ** rng.uniform(-4, -2))),
             "train.sampling.weights": str(shares),
         }  # fmt: skip
         for place, task in enumerate(some):
-            row |= {f"score/{task}": score + place, f"selection/{task}": score,
-                    f"retention/{task}": score / 0.82 + place}  # fmt: skip
+            row |= {
+                f"score/{task}": score + place,
+                f"selection/{task}": score,
+                f"retention/{task}": score / 0.82 + place,
+            }
         rows.append(row)
     return models(*rows)
 
@@ -77,8 +80,8 @@ def front(shown: pd.DataFrame, **how: str) -> Figure:
 
 
 def study(number: int) -> dict[str, Any]:
-    draw = np.random.default_rng(number)
-    measured = [(50 + 20 * draw.random(), float(np.exp(draw.normal()))) for _ in range(number)]
+    rng = np.random.default_rng(number)
+    measured = [(50 + 20 * rng.random(), float(np.exp(rng.normal()))) for _ in range(number)]
     trials = [trial(place, *pair) for place, pair in enumerate(measured)]
     reference = {"quality": 0.0, "latency_ms": 7.5, "words": "always the most frequent class"}
     return {"reference": reference, "trials": trials}

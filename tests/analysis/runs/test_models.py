@@ -68,26 +68,31 @@ def test_a_models_id_is_the_same_whichever_runs_are_beside_it() -> None:
 
 def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told() -> None:
     runs = frame(
-        {}, {"seed": 1}, {"seed": 2}, {"seed": 3},
+        {},
+        {"seed": 1},
+        {"seed": 2},
+        {"seed": 3},
         {"name": "other", "suite": "glue: a", "tasks": ("a",)},
         {"name": "trial", "split": "selection"},
         {"name": "short", "setting": "b1-l64-t1"},
         {"name": "before", "drawn_by": "row by row"},
-    )  # fmt: skip
+    )
     found = comparable(runs)
     assert len(found.frame) == 4 and found.tasks == ["a", "b"]
     assert found.left_out == {
-        "other tasks: glue: a": ["other"], "scored on the selection split": ["trial"],
+        "other tasks: glue: a": ["other"],
+        "scored on the selection split": ["trial"],
         "timed in b1-l64-t1": ["short"],
         "selected by rows that were set apart otherwise: row by row": ["before"],
-    }  # fmt: skip
+    }
 
 
 def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> None:
     """By number, not by name: the tenth way is later than the ninth."""
     ninth = {"protocol": "9"}
-    runs = frame({"name": "a"} | ninth, {"name": "b", "seed": 1} | ninth,
-                 {"seed": 2, "protocol": "10"})  # fmt: skip
+    runs = frame(
+        {"name": "a"} | ninth, {"name": "b", "seed": 1} | ninth, {"seed": 2, "protocol": "10"}
+    )
     found = comparable(runs)
     assert found.left_out == {"its speed was measured in an earlier way (protocol 9)": ["a", "b"]}
     assert found.frame["seed"].tolist() == [2]

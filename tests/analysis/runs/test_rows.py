@@ -36,9 +36,12 @@ METRICS = {
     "teacher/speed/torch/b32-text-t1/rows_per_s": 30.0,
 }  # fmt: skip
 TAGS = {
-    "mkd.kind": "distill", "mkd.student": "bilstm-128", "mkd.teacher": "bert-6x384",
-    "mkd.hardware.cpu": "Some CPU", "mkd.hardware.cores": "2",
-}  # fmt: skip
+    "mkd.kind": "distill",
+    "mkd.student": "bilstm-128",
+    "mkd.teacher": "bert-6x384",
+    "mkd.hardware.cpu": "Some CPU",
+    "mkd.hardware.cores": "2",
+}
 PARAMS = {"seed": "3", "data.source": "glue", "loss.temperature": "2.0", "cache": ".mkd"}
 RECORD = RunRecord(
     "r1", "a run", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), PARAMS, METRICS, TAGS, "file:///a",

@@ -76,9 +76,10 @@ def test_an_experiments_runs_are_a_table_or_left_out_with_a_reason(store: Store)
     found = read("mkd", store=store.uri)
     assert len(found.frame) == 5
     assert found.left_out == {
-        "no speed (one text on one thread)": ["no speed"], "not finished": ["running"],
+        "no speed (one text on one thread)": ["no speed"],
+        "not finished": ["running"],
         "not a student's (teacher)": ["teacher"],
-    }  # fmt: skip
+    }
     assert found.study is None and found.experiment == "mkd"
 
 
@@ -121,11 +122,14 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
         ("mdk", "", "experiment is 'mdk': there is none in .*; allowed: 'mkd'"),
         ("", "", "experiment is ''; allowed: 'Default', 'mkd', 'searches'"),
         ("", "smal", "study is 'smal': there is none in sqlite.*; allowed: 'small'"),
-        ("mkd", "small",
-         "study is 'small': there is none in experiment 'mkd' of .*; allowed: none yet"),
+        (
+            "mkd",
+            "small",
+            "study is 'small': there is none in experiment 'mkd' of .*; allowed: none yet",
+        ),
         ("Default", "", "experiment is 'Default': it has no finished run with quality and speed"),
     ],
-)  # fmt: skip
+)
 def test_close_names_are_suggested(store: Store, experiment: str, study: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         read(experiment, study, store.uri)

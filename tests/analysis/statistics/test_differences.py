@@ -24,21 +24,23 @@ from mkd.tasks import metrics
 
 def predictions(seed: int, rows: int = 80) -> pd.DataFrame:
     """Of two tasks, the first with two splits, in the order of a file that was written by task."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     labels = np.random.default_rng(0).integers(0, 2, 2 * rows).astype(float)
     scores = np.random.default_rng(1).random(rows).round(2)
     classes = pd.DataFrame(
         {
-            "task": "nli", "split": ["", "_other"] * rows, "row": np.repeat(np.arange(rows), 2),
+            "task": "nli",
+            "split": ["", "_other"] * rows,
+            "row": np.repeat(np.arange(rows), 2),
             "label": labels,
-            "prediction": np.where(draw.random(2 * rows) < 0.8, labels, 1 - labels),
+            "prediction": np.where(rng.random(2 * rows) < 0.8, labels, 1 - labels),
             "teacher": labels,
         }
-    )  # fmt: skip
+    )
     regression = pd.DataFrame(
         {
             "task": "sim", "split": "", "row": np.arange(rows), "label": scores,
-            "prediction": scores + draw.normal(0, 0.3, rows), "teacher": scores,
+            "prediction": scores + rng.normal(0, 0.3, rows), "teacher": scores,
         }
     )  # fmt: skip
     return pd.concat([classes, regression], ignore_index=True)
@@ -167,12 +169,12 @@ def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> 
 
 def test_another_draw_moves_an_end_by_under_a_tenth_of_the_half_width() -> None:
     """In 95 of 100 pairs of draws, of a paired difference in accuracy on 1,000 rows."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows, draws = 1000, 80
-    right = draw.random((2, rows)) < 0.85
+    right = rng.random((2, rows)) < 0.85
     halves = []
     for _ in range(draws):
-        drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
+        drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
         scores = [np.concatenate([[100 * one.mean()], 100 * drawn @ one / rows]) for one in right]
         found = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
         halves.append(found.high - found.points)

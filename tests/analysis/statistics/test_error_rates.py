@@ -59,8 +59,8 @@ def test_a_difference_of_five_points_is_told_with_three_seeds() -> None:
 
 
 def test_the_best_of_30_loses_as_much_as_all_where_selection_chooses() -> None:
-    draw = np.random.default_rng(4)
-    found = best_of_many(draw, 500, 30, 1, 0.0, by_dev=False)
+    rng = np.random.default_rng(4)
+    found = best_of_many(rng, 500, 30, 1, 0.0, by_dev=False)
     assert found.told == pytest.approx(2.0, abs=0.2) and found.held >= 93
-    flattered = best_of_many(draw, 100, 30, 1, 0.0, by_dev=True)
+    flattered = best_of_many(rng, 100, 30, 1, 0.0, by_dev=True)
     assert flattered.told < 1.0 and flattered.held < 85, "by dev it would be told to lose less"

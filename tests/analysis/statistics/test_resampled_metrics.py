@@ -9,9 +9,9 @@ from mkd.tasks import metrics
 ROWS = 60
 
 
-def counts(draw: np.random.Generator, resamples: int = 30) -> np.ndarray:
+def counts(rng: np.random.Generator, resamples: int = 30) -> np.ndarray:
     """How often each row is in each resample [rows, resamples]."""
-    return draw.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).T.astype(float)
+    return rng.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).T.astype(float)
 
 
 def written_out(
@@ -27,10 +27,10 @@ def written_out(
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("name", ["accuracy", "f1", "macro_f1", "matthews"])
 def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: int) -> None:
-    draw = np.random.default_rng(classes)
-    labels = draw.integers(0, classes, ROWS).astype(float)
-    predictions = np.where(draw.random(ROWS) < 0.7, labels, draw.integers(0, classes, ROWS))
-    drawn = counts(draw)
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, ROWS).astype(float)
+    predictions = np.where(rng.random(ROWS) < 0.7, labels, rng.integers(0, classes, ROWS))
+    drawn = counts(rng)
     expected = [written_out(name, row, labels, predictions, classes) for row in drawn.T]
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
 
@@ -39,10 +39,10 @@ def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: i
 @pytest.mark.parametrize("digits", [0, 6])
 def test_metrics_of_the_order_equal_those_of_the_rows_written_out(name: str, digits: int) -> None:
     """With many equal margins, and with none; class 1 is on one row: some resamples lack it."""
-    draw = np.random.default_rng(5)
-    for labels in (draw.integers(0, 2, ROWS).astype(float), (np.arange(ROWS) == 7).astype(float)):
-        margins = (labels + draw.normal(size=ROWS)).round(digits)
-        drawn, logits = counts(draw), np.stack([-margins, 0 * margins], axis=1)
+    rng = np.random.default_rng(5)
+    for labels in (rng.integers(0, 2, ROWS).astype(float), (np.arange(ROWS) == 7).astype(float)):
+        margins = (labels + rng.normal(size=ROWS)).round(digits)
+        drawn, logits = counts(rng), np.stack([-margins, 0 * margins], axis=1)
         rows = [np.repeat(np.arange(ROWS), row.astype(int)) for row in drawn.T]
         expected = [metrics.METRICS[name](logits[places], labels[places]) for places in rows]
         assert FAST_METRICS[name](drawn, labels, margins) == pytest.approx(expected, abs=1e-9)
@@ -51,10 +51,10 @@ def test_metrics_of_the_order_equal_those_of_the_rows_written_out(name: str, dig
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_correlations_equal_those_of_the_rows_written_out(name: str, offset: float) -> None:
-    draw = np.random.default_rng(1)
-    labels = draw.integers(0, 6, ROWS) / 2
-    predictions = (labels + draw.normal(size=ROWS)).round(1) + offset
-    drawn = counts(draw)
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 6, ROWS) / 2
+    predictions = (labels + rng.normal(size=ROWS)).round(1) + offset
+    drawn = counts(rng)
     expected = [written_out(name, row, labels, predictions, 0) for row in drawn.T]
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-6)
 
@@ -65,11 +65,11 @@ def test_metrics_of_several_labels_equal_those_of_the_rows_written_out(
     name: str, digits: int
 ) -> None:
     """With many equal margins, and with none. One label is on one row: some resamples lack it."""
-    draw = np.random.default_rng(4)
-    labels = (draw.random((ROWS, 4)) < [0.5, 0.3, 0.1, 0.0]).astype(float)
+    rng = np.random.default_rng(4)
+    labels = (rng.random((ROWS, 4)) < [0.5, 0.3, 0.1, 0.0]).astype(float)
     labels[7, 3] = 1
-    predictions = (labels + draw.normal(size=(ROWS, 4)) - 0.7).round(digits)
-    drawn = counts(draw)
+    predictions = (labels + rng.normal(size=(ROWS, 4)) - 0.7).round(digits)
+    drawn = counts(rng)
     rows = [np.repeat(np.arange(ROWS), row.astype(int)) for row in drawn.T]
     expected = [metrics.METRICS[name](predictions[places], labels[places]) for places in rows]
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
@@ -78,9 +78,9 @@ def test_metrics_of_several_labels_equal_those_of_the_rows_written_out(
 
 @pytest.mark.parametrize("name", ["matthews", "pearson", "spearman"])
 def test_a_constant_side_correlates_with_nothing(name: str) -> None:
-    draw = np.random.default_rng(2)
-    labels = draw.integers(0, 2, ROWS).astype(float)
-    drawn = counts(draw, 5)
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, ROWS).astype(float)
+    drawn = counts(rng, 5)
     assert FAST_METRICS[name](drawn, labels, np.ones(ROWS)).tolist() == [0.0] * 5
     assert FAST_METRICS[name](drawn, np.zeros(ROWS), labels).tolist() == [0.0] * 5
 
@@ -104,19 +104,19 @@ def test_every_metric_of_the_core_has_one_here() -> None:
 def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that was just added: of classes by the largest logit, of a regression by the
     prediction."""
-    draw = np.random.default_rng(3)
-    labels = draw.integers(0, 3, ROWS).astype(float)
-    predictions = np.where(draw.random(ROWS) < 0.7, labels, draw.integers(0, 3, ROWS))
-    drawn = counts(draw, 5)
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, ROWS).astype(float)
+    predictions = np.where(rng.random(ROWS) < 0.7, labels, rng.integers(0, 3, ROWS))
+    drawn = counts(rng, 5)
     for name in ("macro_f1", "spearman"):
         fast = FAST_METRICS[name](drawn, labels, predictions)
         monkeypatch.delitem(FAST_METRICS, name)
         assert metric(name)(drawn, labels, predictions) == pytest.approx(fast, abs=1e-6)
-    order = (labels == 1).astype(float), draw.normal(size=ROWS)
+    order = (labels == 1).astype(float), rng.normal(size=ROWS)
     fast = FAST_METRICS["auc"](drawn, *order)
     monkeypatch.delitem(FAST_METRICS, "auc")
     assert metric("auc")(drawn, *order) == pytest.approx(fast)
-    several, margins = draw.integers(0, 2, (ROWS, 3)).astype(float), draw.normal(size=(ROWS, 3))
+    several, margins = rng.integers(0, 2, (ROWS, 3)).astype(float), rng.normal(size=(ROWS, 3))
     fast = FAST_METRICS["micro_f1"](drawn, several, margins)
     monkeypatch.delitem(FAST_METRICS, "micro_f1")
     assert metric("micro_f1")(drawn, several, margins) == pytest.approx(fast)

@@ -39,7 +39,7 @@ JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 """What starts Java soonest."""
 
 
-class Taught(NamedTuple):
+class Distilled(NamedTuple):
     """A folder with the run of a teacher, its id, and its model as MLflow loads it."""
 
     folder: Path
@@ -58,11 +58,11 @@ class Taught(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
     folder = tmp_path_factory.mktemp("teacher")
     run_id = outcome(command(folder, "teacher", *tiny("teacher")))["run_id"]
-    taught = Taught(folder, run_id, None)
-    return taught._replace(model=mlflow.pyfunc.load_model(str(taught.path)))
+    distilled = Distilled(folder, run_id, None)
+    return distilled._replace(model=mlflow.pyfunc.load_model(str(distilled.path)))
 
 
 @pytest.fixture(scope="module")
@@ -95,23 +95,27 @@ def config_of(tmp_path: Path, frame: pd.DataFrame, task: str, **more: Any) -> La
 
 
 def written(
-    spark: "SparkSession", config: LabelConfig, taught: Taught
+    spark: "SparkSession", config: LabelConfig, distilled: Distilled
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """What is written for a config, and its metrics; nothing else may be left beside it."""
-    names = corpus.check_labelling(config, taught.student())
+    names = corpus.check_labelling(config, distilled.student())
     output = Path(config.output)
-    metrics = corpus.write_predictions(spark, config, taught.path, names, output.with_name("aside"))
+    metrics = corpus.write_predictions(
+        spark, config, distilled.path, names, output.with_name("aside")
+    )
     assert {path.name for path in output.parent.iterdir()} == {"corpus.parquet", output.name}
     return pd.read_parquet(output), metrics
 
 
-def test_texts_are_answered_alike(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_texts_are_answered_alike(
+    spark: "SparkSession", distilled: Distilled, tmp_path: Path
+) -> None:
     frame = texts("sst2", 300)
-    found, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), taught)
+    found, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), distilled)
     assert list(found.columns) == ["text", "id", "label", "score", "probabilities", "error"]
     assert len(list((tmp_path / "out.parquet").glob("part-*"))) == 2, "both processes had rows"
     found = found.sort_values("id", ignore_index=True)
-    direct = taught.model.predict(frame[["text"]], params={"task": "sentiment"})
+    direct = distilled.model.predict(frame[["text"]], params={"task": "sentiment"})
     assert found["text"].tolist() == frame["text"].tolist()
     assert found["label"].tolist() == direct["label"].tolist()
     np.testing.assert_allclose(found["score"], direct["score"], atol=1e-5)
@@ -123,13 +127,15 @@ def test_texts_are_answered_alike(spark: "SparkSession", taught: Taught, tmp_pat
     assert metrics["label/rows_per_s"] == pytest.approx(300 / metrics["label/seconds"])
 
 
-def test_pairs_get_scores_or_errors(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_pairs_get_scores_or_errors(
+    spark: "SparkSession", distilled: Distilled, tmp_path: Path
+) -> None:
     frame = texts("stsb", 60)
     frame.loc[[3, 40], "text_pair"] = None
     frame.loc[7, "text"] = None
-    found, metrics = written(spark, config_of(tmp_path, frame, "similarity"), taught)
+    found, metrics = written(spark, config_of(tmp_path, frame, "similarity"), distilled)
     found = found.sort_values("id", ignore_index=True)
-    direct = taught.model.predict(frame[["text", "text_pair"]], params={"task": "similarity"})
+    direct = distilled.model.predict(frame[["text", "text_pair"]], params={"task": "similarity"})
     np.testing.assert_allclose(found["score"], direct["score"].astype(float), atol=1e-4)
     assert (
         found.index[found["error"].notna()].tolist()
@@ -145,7 +151,7 @@ def test_pairs_get_scores_or_errors(spark: "SparkSession", taught: Taught, tmp_p
     assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)
 
 
-def test_a_folder_is_read_too(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_a_folder_is_read_too(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = texts("sst2", 20)
     (tmp_path / "corpus.parquet").mkdir()
     for part in range(2):
@@ -153,7 +159,7 @@ def test_a_folder_is_read_too(spark: "SparkSession", taught: Taught, tmp_path: P
     config = LabelConfig(
         "m", "acceptability", str(tmp_path / "corpus.parquet"), str(tmp_path / "out.parquet")
     )
-    found, _ = written(spark, config, taught)
+    found, _ = written(spark, config, distilled)
     assert sorted(found["id"]) == frame["id"].tolist()
 
 
@@ -168,10 +174,14 @@ def rows_of(task: Task) -> pd.DataFrame:
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 
 
-def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_its_logits_teach_alike(
+    spark: "SparkSession", distilled: Distilled, tmp_path: Path
+) -> None:
     """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in
     its own units there."""
-    config = replace(cli.parse(TINY, "", DistillSettings).core(), cache=str(taught.folder / ".mkd"))
+    config = replace(
+        cli.parse(TINY, "", DistillSettings).core(), cache=str(distilled.folder / ".mkd")
+    )
     tasks = load_tasks(config.data)
     tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
     side = tokenise_tasks(
@@ -185,7 +195,7 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
             folder.mkdir()
             frame = rows_of(task)
             found, metrics = written(
-                spark, config_of(folder, frame, task.name, logits=True), taught
+                spark, config_of(folder, frame, task.name, logits=True), distilled
             )
             assert list(found.columns) == [
                 "split",
@@ -233,26 +243,32 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_in_one_line(
-    frame: dict[str, list[Any]], more: dict[str, Any], told: str, taught: Taught, tmp_path: Path
+    frame: dict[str, list[Any]],
+    more: dict[str, Any],
+    told: str,
+    distilled: Distilled,
+    tmp_path: Path,
 ) -> None:
     config = replace(
         config_of(tmp_path, pd.DataFrame(frame), "sentiment"), **{key: more[key] for key in more}
     )
     with pytest.raises(ValueError) as caught:
-        corpus.check_labelling(config, taught.student())
+        corpus.check_labelling(config, distilled.student())
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_no_text_has_no_logits(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_no_text_has_no_logits(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
     config = config_of(tmp_path, frame, "sentiment", logits=True)
     told = "label.corpus: 2 rows have no text; allowed for label.logits: none"
     with pytest.raises(ValueError, match=told):
-        corpus.write_predictions(spark, config, taught.path, ["text"], tmp_path / "aside")
+        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside")
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
-def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_damage_is_told_in_a_line(
+    spark: "SparkSession", distilled: Distilled, tmp_path: Path
+) -> None:
     config = config_of(tmp_path, texts("sst2", 9), "sentiment")
     content = (tmp_path / "corpus.parquet").read_bytes()
     (tmp_path / "corpus.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
@@ -260,8 +276,8 @@ def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_pat
         corpus.write_predictions(
             spark,
             config,
-            taught.path,
-            corpus.check_labelling(config, taught.student()),
+            distilled.path,
+            corpus.check_labelling(config, distilled.student()),
             tmp_path / "aside",
         )
     assert str(caught.value).startswith(f"label.corpus {tmp_path / 'corpus.parquet'}: ")
@@ -270,65 +286,65 @@ def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
-def test_model_errors_are_one_line(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+def test_model_errors_are_one_line(
+    spark: "SparkSession", distilled: Distilled, tmp_path: Path
+) -> None:
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
     with pytest.raises(ValueError) as caught:
-        corpus.write_predictions(spark, config, taught.path, ["text"], tmp_path / "aside")
+        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside")
     assert "MlflowException: task is 'other'; allowed: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_extra_is_named(
-    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(ValueError, match=r"pip install -e '.\[spark\]'"):
         corpus.check_labelling(
-            config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
+            config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), distilled.student()
         )
 
 
 def test_a_missing_java_is_told_of(
-    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     told = "^Spark needs Java, which was not found; allowed: version 17 or 21, by PATH or JAVA_"
     with pytest.raises(ValueError, match=told):
         corpus.check_labelling(
-            config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
+            config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), distilled.student()
         )
 
 
-def label(taught: Taught, file: Path, output: Path) -> subprocess.CompletedProcess[str]:
+def label(distilled: Distilled, file: Path, output: Path) -> subprocess.CompletedProcess[str]:
     need("java")
     argv = [
         "--label.model",
-        f"runs:/{taught.run_id}/student",
+        f"runs:/{distilled.run_id}/student",
         "--label.task=sentiment",
         "--label.master=local[1]",
     ]
-    return command(
-        taught.folder, "label", *argv, "--label.corpus", str(file), "--label.output", str(output),
-        **JAVA,
-    )  # fmt: skip
+    files = ["--label.corpus", str(file), "--label.output", str(output)]
+    return command(distilled.folder, "label", *argv, *files, **JAVA)
 
 
-def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: Path) -> None:
+def test_the_entry_point_leaves_a_run_with_its_speed(distilled: Distilled, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a good film"], "key": [5]}), tmp_path / "a.parquet")
-    done = label(taught, tmp_path / "a.parquet", tmp_path / "out")
+    done = label(distilled, tmp_path / "a.parquet", tmp_path / "out")
     found = outcome(done)
-    run = client(taught.folder).get_run(found["run_id"])
+    run = client(distilled.folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == "label sentiment a.parquet"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.tasks"]) == ("label", "sentiment")
-    assert run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == taught.run_id
+    assert run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == distilled.run_id
     assert run.data.tags["mkd.output"] == found["output"] == str(tmp_path / "out")
     assert run.data.metrics == found["metrics"] and found["metrics"]["label/rows"] == 1
     assert pd.read_parquet(found["output"])["key"].tolist() == [5]
     # Spark's own lines, and then the command's, as stdout has the JSON alone.
     of_spark, _, own = done.stderr.partition("Setting Spark log level")
     assert 0 < len(of_spark.splitlines()) < 11 and len(own.splitlines()) < 20, done.stderr
-    again = label(taught, tmp_path / "a.parquet", tmp_path / "out")
+    again = label(distilled, tmp_path / "a.parquet", tmp_path / "out")
     assert again.returncode == 2 and "Traceback" not in again.stderr
     last = again.stderr.strip().splitlines()[-1]
     expected = (

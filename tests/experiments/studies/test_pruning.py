@@ -102,12 +102,12 @@ def test_of_several_rivals_the_best_counts() -> None:
 def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(seed: int) -> None:
     """Few values, so that latencies and scores tie; the front is that of mkd/evaluation/pareto.py,
     another algorithm."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     for _ in range(60):
-        num, margin = 8, float(draw.integers(0, 4))
-        scores_NS = draw.integers(0, 12, (num, 4)).astype(float)
-        latency_N = draw.integers(1, 5, num).astype(float)
-        told = draw.integers(
+        num, margin = 8, float(rng.integers(0, 4))
+        scores_NS = rng.integers(0, 12, (num, 4)).astype(float)
+        latency_N = rng.integers(1, 5, num).astype(float)
+        told = rng.integers(
             1, 5, num
         )  # how often each was scored, before it was stopped or the others went on
         trials = [
@@ -138,10 +138,10 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
 def test_a_stopped_one_had_more_than_the_margin_to_gain(margin: float) -> None:
     """Trials one after another, that learn in many ways: some that are stopped would have ended on
     the front."""
-    draw, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)
+    rng, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)
     for _ in range(60):
-        scores_NS = draw.uniform(0, 8, (8, 5)).cumsum(axis=1)
-        latency_N = draw.integers(1, 5, 8).astype(float)
+        scores_NS = rng.uniform(0, 8, (8, 5)).cumsum(axis=1)
+        latency_N = rng.integers(1, 5, 8).astype(float)
         whole = [trial(latency, *row) for latency, row in zip(latency_N, scores_NS, strict=True)]
         seen: list[Progress] = []
         ended: list[int] = []
@@ -169,9 +169,9 @@ def test_a_stopped_one_had_more_than_the_margin_to_gain(margin: float) -> None:
 
 
 def test_where_all_trials_learn_alike_the_front_of_their_last_scores_is_never_stopped() -> None:
-    draw = np.random.default_rng(0)
-    latency_N = draw.uniform(1, 10, 30)
-    quality_N = draw.uniform(50, 90, 30)
+    rng = np.random.default_rng(0)
+    latency_N = rng.uniform(1, 10, 30)
+    quality_N = rng.uniform(50, 90, 30)
     rises_S = np.array([0.5, 0.7, 0.85, 0.95, 1.0])
     trials = [
         trial(latency, *(quality * rises_S))

@@ -412,9 +412,12 @@ def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
         space, {"student.kind": "transformer", "student.init": "teacher", "loss.kind": "kl"}
     )
     assert found == rest | {
-        "student.kind": "transformer", "student.init": "teacher", "student.layers": 1,
-        "loss.kind": "kl", "loss.temperature": 1
-    }  # fmt: skip
+        "student.kind": "transformer",
+        "student.init": "teacher",
+        "student.layers": 1,
+        "loss.kind": "kl",
+        "loss.temperature": 1,
+    }
 
 
 def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> None:

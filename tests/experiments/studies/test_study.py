@@ -85,9 +85,12 @@ def store(empty: Path, tmp_path: Path) -> RDBStorage:
 
 
 def made(
-    folder: Path, store: RDBStorage, name: str = "mkd", settings: dict[str, Any] = SETTINGS,
+    folder: Path,
+    store: RDBStorage,
+    name: str = "mkd",
+    settings: dict[str, Any] = SETTINGS,
     **changes: Any,
-) -> optuna.Study:  # fmt: skip
+) -> optuna.Study:
     """A study of this name, begun as a search begins it."""
     config = config_of(folder, name, **changes)
     return open_study(config, store, fixed_settings(config, settings))
@@ -101,9 +104,12 @@ def ended(
     told = {RESULT: TrialResult("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
     kinds = {name: KINDS[name] for name in own}
     return create_trial(
-        state=state, values=values, params=own, distributions=kinds,
+        state=state,
+        values=values,
+        params=own,
+        distributions=kinds,
         user_attrs={} if error is None else told,
-    )  # fmt: skip
+    )
 
 
 def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTrial:
@@ -223,10 +229,12 @@ def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> 
     check_same_search(config.search, store, fixed_settings(again, SETTINGS))
     other = config_of(tmp_path, seed=3, space={"student.hidden": [8, 32]}, sampler="random")
     differences = [
-        "budgets.ms was 2.0 and is None", "sampler was 'tpe' and is 'random'",
-        "seed was 0 and is 3", "settings.train.steps was 8 and is 9",
+        "budgets.ms was 2.0 and is None",
+        "sampler was 'tpe' and is 'random'",
+        "seed was 0 and is 3",
+        "settings.train.steps was 8 and is 9",
         r"space.student.hidden was \[8, 16\] and is \[8, 32\]",
-    ]  # fmt: skip
+    ]
     expected = f"a study of another search: {'; '.join(differences)}; allowed: another name"
     with pytest.raises(ValueError, match=expected):
         check_same_search(
@@ -259,8 +267,11 @@ def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -
 def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     changes: dict[str, Any] = {
-        "trials": 99, "workers": 3, "heartbeat_seconds": 7, "start": [{"student.hidden": 8}],
-    }  # fmt: skip
+        "trials": 99,
+        "workers": 3,
+        "heartbeat_seconds": 7,
+        "start": [{"student.hidden": 8}],
+    }
     assert fixed_settings(config_of(tmp_path, **changes), SETTINGS) == fixed_settings(
         config, SETTINGS
     )
@@ -513,9 +524,9 @@ def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RD
 def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage) -> None:
     """Quality follows `rate` alone, latency is the same for all."""
     study = made(tmp_path, store)
-    draw = random.Random(0)
+    rng = random.Random(0)
     for _ in range(30):
-        rate, layers = draw.uniform(1e-3, 1), draw.randint(1, 4)
+        rate, layers = rng.uniform(1e-3, 1), rng.randint(1, 4)
         study.add_trial(
             ended(TrialState.COMPLETE, [100 * rate, 2.0], kind="bag", layers_bag=layers, rate=rate)
         )

@@ -30,8 +30,11 @@ def test_only_running_runs_of_ended_processes_of_this_machine_are_killed(
     end_killed_runs(client.create_run("0", tags={names.TAG_PROCESS: GONE}))
     status = {name: client.get_run(run).info.status for name, run in runs.items()}
     assert status == {
-        "gone": "KILLED", "alive": "RUNNING", "elsewhere": "RUNNING", "finished": "FINISHED",
-    }  # fmt: skip
+        "gone": "KILLED",
+        "alive": "RUNNING",
+        "elsewhere": "RUNNING",
+        "finished": "FINISHED",
+    }
     assert client.get_run(runs["gone"]).data.tags[names.TAG_ERROR] == "its process was killed"
 
 

@@ -106,5 +106,8 @@ def test_the_headline_is_of_the_fastest_backend_that_is_offered() -> None:
         "export/int8/bytes": 1e6, "export/int8/offered": 0.0,
     }  # fmt: skip
     assert meaning.headline(metrics) == {
-        "mean_score": 74.0, "ms": 0.2, "times_faster": 4.0, "MB": 3.0,
-    }  # fmt: skip
+        "mean_score": 74.0,
+        "ms": 0.2,
+        "times_faster": 4.0,
+        "MB": 3.0,
+    }

@@ -57,7 +57,7 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
     assert told[first + 2 : first + 4] == [
         "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 80.0 |",
         "| b1-l128-t1 | 33.00 | 1.50 | 1.60 | 22.0 |",
-    ]  # fmt: skip
+    ]
     first = told.index("| rows a second | teacher | torch | int8 | times faster |")
     # Of the fastest.
     assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""]
@@ -175,8 +175,8 @@ def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
     assert found.scores["teacher"][0] == 90.0
     assert all(math.isnan(score) for score in found.scores["teacher"][1:])
     assert found.latency_ms == {"student": 0.5, "hard labels": 0.5}
-    _, plane = picture.draw(found).axes
-    assert [text.get_text() for text in plane.texts] == ["student 70.0", "hard labels 68.0"]
+    _, axes = picture.draw(found).axes
+    assert [text.get_text() for text in axes.texts] == ["student 70.0", "hard labels 68.0"]
 
 
 def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
@@ -189,8 +189,8 @@ def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
 
 
 def test_the_picture_is_drawn_with_a_log_axis_of_latency() -> None:
-    bars, plane = picture.draw(picture.info(RESULT)).axes
-    assert plane.get_xscale() == "log"
+    bars, axes = picture.draw(picture.info(RESULT)).axes
+    assert axes.get_xscale() == "log"
     assert len(bars.patches) == 9
 
 

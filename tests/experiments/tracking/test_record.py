@@ -108,8 +108,10 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     assert run.data.tags["mlflow.note.content"] == note and "mkd.error" not in tags
     assert run.data.params == {key: str(value) for key, value in cli.flat(config).items()}
     assert run.data.metrics == {
-        "quality/mean": 70.0, "search/hypervolume": 2.0, "train/loss": 0.5,
-    }  # fmt: skip
+        "quality/mean": 70.0,
+        "search/hypervolume": 2.0,
+        "train/loss": 0.5,
+    }
     assert {file.path for file in client(store).list_artifacts(finished.run_id)} == {
         "config.yaml", "table.md", "data.json", "picture.png", "file.txt", "result.json",
         "table.csv", "table.parquet", "text.md",
@@ -206,8 +208,10 @@ def test_a_trial_is_nested_and_prints_nothing(
     assert run.data.tags["mlflow.parentRunId"] == run.data.tags["mkd.parent"] == parent.id
     assert run.data.tags["mkd.state"] == "complete" and run.data.params["weight"] == "1"
     assert {file.path for file in client(store).list_artifacts(trial.run_id)} == {
-        "config.yaml", "table.md", "data.json",
-    }  # fmt: skip
+        "config.yaml",
+        "table.md",
+        "data.json",
+    }
 
 
 @contextmanager

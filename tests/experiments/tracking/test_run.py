@@ -253,14 +253,14 @@ def test_a_missing_run_is_refused_before_any_is_made(entry: str, uri: str, tmp_p
 
 
 def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
-    taught = outcome(command(tmp_path, "teacher", *tiny("teacher")))
-    run = client(tmp_path).get_run(taught["run_id"])
+    refined = outcome(command(tmp_path, "teacher", *tiny("teacher")))
+    run = client(tmp_path).get_run(refined["run_id"])
     assert run.data.tags["mkd.kind"] == "teacher"
     assert run.info.run_name.startswith("teacher 1x32 from scratch")
     distilled = outcome(command(tmp_path, "distill", *TINY, "--baseline=false"))
     steps = client(tmp_path).get_metric_history(distilled["run_id"], "teacher/train/learning_rate")
     assert steps == [], "the teacher was trained again"
-    assert distilled["metrics"]["teacher/quality/mean"] == taught["metrics"]["quality/mean"]
+    assert distilled["metrics"]["teacher/quality/mean"] == refined["metrics"]["quality/mean"]
 
 
 def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ ROW = {"dataframe_records": [{"text": "a"}]}
         (b'{"dataframe_records": [{"te', {}, "Unterminated string"),
         (b"\xff", {}, "valid JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_request_is_a_400_that_tells_what_is_wrong(
     server: Served, body: object, params: dict[str, Any], told: str
 ) -> None:

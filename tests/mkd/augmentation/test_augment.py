@@ -145,9 +145,9 @@ def test_a_multiple_is_of_the_labelled_rows_that_are_not_for_selection(
 ) -> None:
     """Unlike words, half of them replaced: hardly any two copies are equal."""
     monkeypatch.setattr(words, "BLOCK_ROWS", block)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = [
-        Row(" ".join(map(str, draw.integers(0, 9999, 30))), None, [0.0, 1.0, None][i % 3])
+        Row(" ".join(map(str, rng.integers(0, 9999, 30))), None, [0.0, 1.0, None][i % 3])
         for i in range(60)
     ]
     task = Task("t", SINGLE, split(rows), {})

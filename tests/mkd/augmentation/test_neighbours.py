@@ -67,13 +67,19 @@ def test_contexts_end_with_their_text(tmp_path: Path, monkeypatch: pytest.Monkey
     table = module.contexts(words, np.array([0, 1, 2, 3, 4]))
     assert words.vocabulary == ["x", "a", "y", "z", "b"]
     before = [
-        [0, 0, 0, 0, 0, 3], [2, 0, 0, 0, 0, 0], [0, 2, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 0, 3],
+        [2, 0, 0, 0, 0, 0],
+        [0, 2, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1, 1],
         [1, 0, 0, 0, 0, 1],
-    ]  # fmt: skip
+    ]
     after = [
-        [0, 2, 0, 0, 1, 0], [0, 0, 2, 0, 0, 0], [0, 0, 0, 0, 0, 3], [0, 0, 0, 0, 0, 2],
+        [0, 2, 0, 0, 1, 0],
+        [0, 0, 2, 0, 0, 0],
+        [0, 0, 0, 0, 0, 3],
+        [0, 0, 0, 0, 0, 2],
         [0, 0, 1, 1, 0, 0],
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(table, np.sqrt(np.concatenate([before, after], axis=1)))
 
 

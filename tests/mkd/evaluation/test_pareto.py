@@ -50,10 +50,10 @@ def test_the_hypervolume_over_trials_never_falls() -> None:
 
 
 def test_front_and_hypervolume_equal_a_brute_force_computation_on_random_cases() -> None:
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(200):
         # Few values, so that there are ties.
-        quality, cost = draw.integers(0, 8, 12).astype(float), 10 ** (draw.integers(0, 8, 12) / 4)
+        quality, cost = rng.integers(0, 8, 12).astype(float), 10 ** (rng.integers(0, 8, 12) / 4)
         pairs = list(zip(quality, cost, strict=True))
         brute = [
             not any((q >= own[0] and c <= own[1]) and (q, c) != own for q, c in pairs)

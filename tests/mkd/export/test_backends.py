@@ -48,13 +48,15 @@ def test_ratios_are_to_the_teacher_at_its_best_with_as_many_threads() -> None:
         "teacher/speed/torch/b32-text-t2/rows_per_s": 50.0,
         "teacher/speed/torch/b64-text-t2/rows_per_s": 50.0,
     }  # fmt: skip
-    assert ratios(speed) == pytest.approx({
-        "speed/int8/b1-text-t1/ratio": 10 / 0.5,
-        "speed/int8/b1-text-t2/ratio": 10 / 0.4,
-        "speed/int8/b1-l128-t1/ratio": 20 / 0.25,
-        "speed/int8/b32-text-t1/ratio": 900 / 30,
-        "speed/int8/b32-text-t2/ratio": 1000 / 50,
-    })  # fmt: skip
+    assert ratios(speed) == pytest.approx(
+        {
+            "speed/int8/b1-text-t1/ratio": 10 / 0.5,
+            "speed/int8/b1-text-t2/ratio": 10 / 0.4,
+            "speed/int8/b1-l128-t1/ratio": 20 / 0.25,
+            "speed/int8/b32-text-t1/ratio": 900 / 30,
+            "speed/int8/b32-text-t2/ratio": 1000 / 50,
+        }
+    )
 
 
 def test_latency_is_of_one_text_on_one_thread() -> None:

@@ -268,8 +268,11 @@ def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
     graph = onnx.load(tmp_path / "int8" / "student.onnx").graph
     written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    tables = {name: module.weight.detach().numpy() for name, module in made.student.named_modules()
-              if isinstance(module, torch.nn.Embedding)}  # fmt: skip
+    tables = {
+        name: module.weight.detach().numpy()
+        for name, module in made.student.named_modules()
+        if isinstance(module, torch.nn.Embedding)
+    }
     read = [name for name in tables if f"student.{name}.weight_numbers" in written]
     assert read and not any(f"student.{name}.weight" in written for name in tables)
     for name in read:
@@ -321,9 +324,12 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
 @pytest.mark.parametrize("weight_range", RANGES)
 @pytest.mark.parametrize("config", [TRANSFORMER, replace(TRANSFORMER, hidden=32, layers=2)])
 def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
-    config: StudentConfig, weight_range: Literal["full", "reduced"], datas: Datas,
-    tokenizer: Tokenizer, tmp_path: Path,
-) -> None:  # fmt: skip
+    config: StudentConfig,
+    weight_range: Literal["full", "reduced"],
+    datas: Datas,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> None:
     """In torch with each linear layer but the heads as numpy's product of whole numbers."""
     student = student_of(config, datas, tokenizer)
     export_onnx(student, tokenizer, tmp_path / "onnx")
@@ -541,10 +547,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> ExportSettings:
     asked = ExportFolderConfig(student=str(saved[0]), to=str(to), max_loss=100)
     return ExportSettings(
-        cache=str(saved[1]), threads=1, data=replace(DEMO, max_length=32),
+        cache=str(saved[1]),
+        threads=1,
+        data=replace(DEMO, max_length=32),
         speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1),
-        export=replace(asked, **more), # type: ignore[arg-type]
-    )  # fmt: skip
+        export=replace(asked, **more),  # type: ignore[arg-type]
+    )
 
 
 def exported(config: ExportSettings, origin: Path) -> ExportedFolder:

@@ -29,8 +29,10 @@ def test_the_front_matter_has_what_is_stated_and_the_scores() -> None:
         card_data(STATED, {"sentiment": {}, "similarity": {}}, METRICS).to_yaml()
     )
     assert (found["license"], found["language"], found["base_model"]) == (
-        "apache-2.0", ["en"], "org/encoder",
-    )  # fmt: skip
+        "apache-2.0",
+        ["en"],
+        "org/encoder",
+    )
     assert "multi-task" in found["tags"] and "datasets" not in found
     (model,) = found["model-index"]
     told = {

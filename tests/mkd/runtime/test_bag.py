@@ -50,16 +50,16 @@ def both(
     return student, read(file.read_bytes())
 
 
-def texts(lengths: list[int], draw: np.random.Generator) -> list[list[int]]:
-    return [draw.integers(0, 50, length).tolist() for length in lengths]
+def texts(lengths: list[int], rng: np.random.Generator) -> list[list[int]]:
+    return [rng.integers(0, 50, length).tolist() for length in lengths]
 
 
 @pytest.mark.parametrize("lengths", [[1], [2], [12], [3, 1, 12, 2, 5, 1], [14, 0, 1]])
 def test_logits_are_those_of_torch(both: tuple[BagStudent, Bag], lengths: list[int]) -> None:
     student, bag = both
-    draw = np.random.default_rng(len(lengths))
+    rng = np.random.default_rng(len(lengths))
     for name, head in student.config.tasks.items():
-        sides = [texts(lengths, draw)] + ([texts(lengths[::-1], draw)] if head["pair"] else [])
+        sides = [texts(lengths, rng)] + ([texts(lengths[::-1], rng)] if head["pair"] else [])
         stores = [flat(side, [15] * len(side)) for side in sides]
         rows = Tokens(stores[0], stores[1] if head["pair"] else None)
         batch = padded(rows, np.arange(len(lengths)), LAYOUT)

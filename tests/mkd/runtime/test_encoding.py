@@ -30,8 +30,8 @@ def wordpiece(lowercase: bool = True) -> Tokenizer:
 
 
 def texts(count: int) -> list[str]:
-    draw = random.Random(0)
-    drawn = ["".join(draw.choices(LETTERS, k=draw.randint(0, 12))) for _ in range(count)]
+    rng = random.Random(0)
+    drawn = ["".join(rng.choices(LETTERS, k=rng.randint(0, 12))) for _ in range(count)]
     return [*drawn, "", " ", "ab [MASK] ab", "ab[MASK]", "AB Ab.ab", "a\x00b", "a\x0bb", "a" * 200]
 
 
@@ -85,9 +85,9 @@ GAPS = [" ", "  ", "\n", "\t ", "\u00a0", " \u0301", "\r\n", "\u3000"]
 
 
 def long_texts(count: int) -> list[str]:
-    draw = random.Random(1)
+    rng = random.Random(1)
     return [
-        "".join(draw.choice(WORDS) + draw.choice(GAPS) for _ in range(draw.randint(0, 60)))
+        "".join(rng.choice(WORDS) + rng.choice(GAPS) for _ in range(rng.randint(0, 60)))
         for _ in range(count)
     ]
 

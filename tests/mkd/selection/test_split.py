@@ -88,18 +88,18 @@ def closed(num: int, edges: set[tuple[int, int]]) -> list[list[int]]:
 
 
 def random_texts(num: int, seed: int, words: str, most: int) -> list[str]:
-    draw = Random(seed)
+    rng = Random(seed)
     texts: list[str] = []
     for _ in range(num):
-        base = draw.choice(texts).split() if texts and draw.random() < 0.5 else []
-        turn = draw.random()
+        base = rng.choice(texts).split() if texts and rng.random() < 0.5 else []
+        turn = rng.random()
         if base and turn < 0.4:
-            start = draw.randrange(len(base))
-            base = base[start : start + draw.randint(1, most)]
+            start = rng.randrange(len(base))
+            base = base[start : start + rng.randint(1, most)]
         elif base and turn < 0.8:
-            base[draw.randrange(len(base))] = draw.choice(words)
+            base[rng.randrange(len(base))] = rng.choice(words)
         else:
-            base += [draw.choice(words) for _ in range(draw.randint(1, most))]
+            base += [rng.choice(words) for _ in range(rng.randint(1, most))]
         texts.append(" ".join(base))
     return texts
 
@@ -126,9 +126,12 @@ def test_groups_are_those_of_all_pairs(
 
 def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
     texts = [
-        "a film of the sea", "this is A FILM, of the sea!", "film of the", "of the sea a film",
+        "a film of the sea",
+        "this is A FILM, of the sea!",
+        "film of the",
+        "of the sea a film",
         "it was a film of the",
-    ]  # fmt: skip
+    ]
     assert groups_of(tmp_path, rows_of(texts)) == [[0, 1]]
 
 

@@ -180,7 +180,7 @@ def changed(folder: Path, name: str, **values: object) -> None:
         ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised"),
         ({"_attn_implementation": "they/kernel"}, "_attn_implementation in its config.json is"),
     ],
-)  # fmt: skip
+)
 def test_a_config_that_disagrees_with_the_weights_is_refused(
     folder: Path, values: dict[str, object], told: str
 ) -> None:

@@ -51,8 +51,11 @@ from tests.support.tiny import MINILM, Datas, Tokenizer, padded
 def bert(layers: int, **sizes: int) -> BertModel:
     torch.manual_seed(1)
     defaults: dict[str, Any] = {
-        "vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
-    }  # fmt: skip
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     model = BertModel(BertConfig(num_hidden_layers=layers, **(defaults | sizes)))
     model.train(False)
     return model
@@ -384,8 +387,11 @@ def test_a_layer_that_is_not_there_is_refused() -> None:
 
 def test_layers_that_are_one_and_the_same_are_refused() -> None:
     sizes: dict[str, Any] = {
-        "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
-    }  # fmt: skip
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "embedding_size": 8,
+    }
     albert = AlbertModel(AlbertConfig(vocab_size=50, num_hidden_layers=3, **sizes))
     told = "student.init names a albert model, whose layers cannot be taken one by one"
     with pytest.raises(ValueError, match=told):
@@ -441,9 +447,12 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: Datas) -> None:
 @pytest.mark.parametrize("kind", [BertConfig, RobertaConfig, ElectraConfig])
 def test_a_last_layer_of_the_first_token_equals_the_whole(kind: Any, datas: Datas) -> None:
     sizes = {
-        "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
-        "intermediate_size": 32, "vocab_size": 50,
-    }  # fmt: skip
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 50,
+    }
     encoder = kind(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).to_dict()
     tasks = head_configs(datas)
     student = TransformerStudent(
@@ -469,8 +478,11 @@ def test_a_last_layer_of_the_first_token_equals_the_whole(kind: Any, datas: Data
 
 def test_layers_of_another_make_are_left_whole(datas: Datas) -> None:
     sizes: dict[str, Any] = {
-        "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
-    }  # fmt: skip
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "embedding_size": 8,
+    }
     config = TransformerConfig(
         encoder=AlbertConfig(**sizes).to_dict(), pooling="first", tasks=head_configs(datas)
     )

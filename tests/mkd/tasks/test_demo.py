@@ -15,9 +15,9 @@ from mkd.selection.split import LEVELS, SHARED_WORDS, selection_split
 from mkd.tasks import demo
 from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment
 from mkd.tasks.demo.acceptability import Phrase, Sentence
-from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.entailment import Statement
 from mkd.tasks.demo.forms import FRAMES, Claim, Comparison, Contrast, Event, valence
+from mkd.tasks.demo.rng import Rng
 from mkd.tasks.demo.similarity import similarity
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
@@ -228,7 +228,7 @@ def test_valence_by_hand(claim: Claim, value: int) -> None:
 
 def test_the_winning_claim_stands_where_its_frame_puts_it() -> None:
     bad, good = Claim("song", "bad", "lima"), Claim("film", "good", "rome")
-    said = {frame: sentiment.say(Draw(0), Contrast(bad, good, frame)) for frame in FRAMES}
+    said = {frame: sentiment.say(Rng(0), Contrast(bad, good, frame)) for frame in FRAMES}
     assert said == {
         "but": "the song was bad in lima but the film was good in rome",
         "although": "although the song was bad in lima the film was good in rome",
@@ -264,16 +264,16 @@ def test_a_broken_rule_makes_it_unacceptable(sentence: Sentence, acceptable: boo
 
 
 def test_each_phenomenon_gives_an_acceptable_and_a_broken_sentence() -> None:
-    draw = Draw(0)
+    rng = Rng(0)
     for _ in range(300):
-        right, wrong = draw.pick(acceptability._PHENOMENA)(draw, acceptability.make_sentence(draw))
+        right, wrong = rng.pick(acceptability._PHENOMENA)(rng, acceptability.make_sentence(rng))
         assert acceptability.is_acceptable(right) and not acceptability.is_acceptable(wrong)
-        assert acceptability.say(Draw(1), right) != acceptability.say(Draw(1), wrong)
+        assert acceptability.say(Rng(1), right) != acceptability.say(Rng(1), wrong)
 
 
 def test_the_words_of_a_sentence_follow_its_form() -> None:
     attracted = DOGS._replace(link=Phrase("cat", False), plural_verb=False)
-    texts = {acceptability.say(Draw(seed), attracted) for seed in range(50)}
+    texts = {acceptability.say(Rng(seed), attracted) for seed in range(50)}
     assert texts == {
         "the dogs near the cat chases the teacher",
         "the dogs behind the cat chases the teacher",
@@ -282,16 +282,18 @@ def test_the_words_of_a_sentence_follow_its_form() -> None:
 
 def test_voice_and_converses_realise_one_meaning() -> None:
     def texts(form: paraphrase.Form) -> set[str]:
-        return {paraphrase.say(Draw(seed), form) for seed in range(100)}
+        return {paraphrase.say(Rng(seed), form) for seed in range(100)}
 
     assert texts(Comparison("anna", "faster", "david")) == {
-        "anna ran faster than david in oslo today", "david ran slower than anna in oslo today",
-    }  # fmt: skip
+        "anna ran faster than david in oslo today",
+        "david ran slower than anna in oslo today",
+    }
     event = Event("anna", "chase", "clara")
     assert texts(event) == {
-        "it was anna that chased clara in oslo", "it was clara that anna chased in oslo",
+        "it was anna that chased clara in oslo",
+        "it was clara that anna chased in oslo",
         "clara was indeed chased by anna in oslo",
-    }  # fmt: skip
+    }
     assert not texts(event) & texts(Event("clara", "chase", "anna"))
 
 
@@ -313,10 +315,10 @@ def test_opinions_of_one_sign_are_paraphrases(second: paraphrase.Form, same: boo
 
 
 def test_a_restatement_keeps_the_meaning() -> None:
-    draw = Draw(0)
+    rng = Rng(0)
     for _ in range(500):
-        form = paraphrase.make_form(draw)
-        assert paraphrase.is_paraphrase(form, paraphrase.restate(draw, form))
+        form = paraphrase.make_form(rng)
+        assert paraphrase.is_paraphrase(form, paraphrase.restate(rng, form))
 
 
 def test_swapped_roles_are_no_paraphrase_and_every_alteration_changes_the_meaning() -> None:
@@ -326,10 +328,10 @@ def test_swapped_roles_are_no_paraphrase_and_every_alteration_changes_the_meanin
     assert paraphrase.is_paraphrase(
         Comparison("anna", "faster", "clara"), Comparison("anna", "faster", "clara")
     )
-    draw = Draw(0)
+    rng = Rng(0)
     for _ in range(500):
-        form = paraphrase.make_form(draw)
-        assert not paraphrase.is_paraphrase(form, paraphrase.alter(draw, form))
+        form = paraphrase.make_form(rng)
+        assert not paraphrase.is_paraphrase(form, paraphrase.alter(rng, form))
 
 
 @pytest.mark.parametrize(
@@ -451,10 +453,13 @@ def test_of_a_contrast_the_claim_about_the_same_thing_is_compared() -> None:
 @pytest.mark.parametrize(
     ("task", "bound"),
     [
-        ("sentiment", 80), ("acceptability", 70), ("paraphrase", 70), ("entailment", 57),
+        ("sentiment", 80),
+        ("acceptability", 70),
+        ("paraphrase", 70),
+        ("entailment", 57),
         ("similarity", 37),
     ],
-)  # fmt: skip
+)
 def test_a_linear_model_on_runs_of_words_stays_below_its_bound(task: str, bound: float) -> None:
     config = replace(CONFIG, train_rows=3000, unlabelled_rows=0, dev_rows=600)
     assert (

@@ -28,7 +28,7 @@ def test_every_line_has_its_reason(tmp_path: Path) -> None:
     file = write(tmp_path / "tickets.tsv", ROWS, ("id", "body", "queue"))
     draft = draft_task([file], tmp_path)
     assert draft.name == "tickets"
-    assert draft.told == "text 'body', label 'queue' (2 classes)"
+    assert draft.summary == "text 'body', label 'queue' (2 classes)"
     lines = [line.split(" # ") for line in draft.text.splitlines()[2:]]
     assert [[part.strip() for part in line] for line in lines] == [
         [
@@ -80,8 +80,9 @@ def test_cells_of_several_labels_are_drafted_with_their_separator(tmp_path: Path
     draft = draft_task([write(tmp_path / "t.tsv", rows, ("text", "label"))], tmp_path)
     lines = [line.split(" # ")[0].strip() for line in draft.text.splitlines()]
     assert [line for line in lines if line.startswith(("kind", "separator"))] == [
-        "kind: multilabel", "separator: '|'"
-    ]  # fmt: skip
+        "kind: multilabel",
+        "separator: '|'",
+    ]
     assert "  - c                                 # 45 rows" in draft.text
     (tmp_path / "t.yaml").write_text(draft.text)
     (task,) = load_tasks(DataConfig(path=str(tmp_path / "t.yaml")))

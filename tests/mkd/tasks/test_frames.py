@@ -40,8 +40,9 @@ def test_columns_kind_and_classes_of_a_frame_are_inferred_and_told() -> None:
     assert (task.kind.labels, task.kind.pair) == (("billing", "sales"), False)
     assert task.kind.metrics == ("accuracy", "macro_f1")
     assert rows(task.train)[:2] == [
-        Row("a fine film 0", None, 1.0), Row("a dull film 1", None, 0.0)
-    ]  # fmt: skip
+        Row("a fine film 0", None, 1.0),
+        Row("a dull film 1", None, 0.0),
+    ]
     assert task.dev == {} and task.dev_share == 0.1
     assert task.notes == (
         "text 'body', label 'team' (2 classes: billing, sales), 40 rows of tickets",
@@ -52,8 +53,11 @@ def test_columns_kind_and_classes_of_a_frame_are_inferred_and_told() -> None:
 @pytest.mark.parametrize(
     ("columns", "text", "label"),
     [
-        ({"premise": "prose", "hypothesis": "prose", "label": "few"},
-         ["premise", "hypothesis"], "label"),
+        (
+            {"premise": "prose", "hypothesis": "prose", "label": "few"},
+            ["premise", "hypothesis"],
+            "label",
+        ),
         ({"Text": "prose", "title": "prose", "label": "few"}, ["Text"], "label"),
         ({"author": "words", "comment": "prose", "topic": "few"}, ["comment"], "topic"),
         ({"query": "word", "intent": "few"}, ["query"], "intent"),
@@ -61,7 +65,7 @@ def test_columns_kind_and_classes_of_a_frame_are_inferred_and_told() -> None:
         ({"x": "chinese", "y": "few", "user_id": "number"}, ["x"], "y"),
         ({"label": "few", "label_text": "words", "text": "prose"}, ["text"], "label"),
     ],
-)  # fmt: skip
+)
 def test_columns_are_known_by_name_or_by_content(
     columns: dict[str, str], text: list[str], label: str
 ) -> None:

@@ -53,8 +53,8 @@ def test_metrics_of_several_labels_by_hand() -> None:
 
 
 def test_metrics_of_several_labels_equal_scikit_learns() -> None:
-    draw = np.random.default_rng(0)
-    labels, logits = draw.integers(0, 2, (60, 5)), draw.normal(size=(60, 5)).round(1)
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 2, (60, 5)), rng.normal(size=(60, 5)).round(1)
     kind = Kind(tuple("abcde"), False, MULTILABEL_METRICS, None, True)
     found = score(kind, logits.astype(np.float32), labels)
     for name in ("micro", "macro"):

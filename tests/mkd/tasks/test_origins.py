@@ -30,13 +30,15 @@ def save(folder: Path, splits: dict[str, list[int]]) -> None:
     DatasetDict(
         {
             split: Dataset.from_dict(
-                {"sentence": [f"film number {i} of {split}" for i in range(len(labels))],
-                 "label": labels},
+                {
+                    "sentence": [f"film number {i} of {split}" for i in range(len(labels))],
+                    "label": labels,
+                },
                 features=features,
             )
             for split, labels in splits.items()
         }
-    ).save_to_disk(folder)  # fmt: skip
+    ).save_to_disk(folder)
 
 
 def load(path: Path, **more: Any) -> list[Task]:
@@ -97,9 +99,12 @@ def test_text_label_kind_and_dev_can_be_stated(tmp_path: Path) -> None:
     (tmp_path / "tickets.csv").write_text(table(0))
     (tmp_path / "others.csv").write_text(table(40, 6))
     (task,) = load(
-        tmp_path / "tickets.csv", text=["team", "customer text"], label="id", kind="regression",
+        tmp_path / "tickets.csv",
+        text=["team", "customer text"],
+        label="id",
+        kind="regression",
         dev=str(tmp_path / "others.csv"),
-    )  # fmt: skip
+    )
     assert task.kind.pair and task.kind.labels == () and task.notes == ()
     assert labels(task, "dev") == [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
     assert load(tmp_path / "tickets.csv", dev=0.25)[0].dev_share == 0.25

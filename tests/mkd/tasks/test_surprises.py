@@ -29,11 +29,14 @@ def rows(folder: Path, labels: str, name: str, content: str) -> list[object]:
         ("[12:30, 1]", "t.yaml:1: 12:30 is read as the number 750; allowed: '12:30' in quotes"),
         ("[0x1f, 1]", "t.yaml:1: 0x1f is read as the number 31"),
         ("[1_000, 1]", "t.yaml:1: 1_000 is read as the number 1000"),
-        ("[a, @b]", "t.yaml:1: not valid YAML: found character that cannot start any token; "
-                    "text with ? : #"),
+        (
+            "[a, @b]",
+            "t.yaml:1: not valid YAML: found character that cannot start any token; "
+            "text with ? : #",
+        ),
         ("[" * 1000 + "]" * 1000, "t.yaml:1: more than 64 levels"),
     ],
-)  # fmt: skip
+)
 def test_an_unquoted_surprise_is_told_as_what_it_is(labels: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         rows(tmp_path, labels, "a.csv", "text,label\na,1\n")

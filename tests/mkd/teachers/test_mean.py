@@ -24,8 +24,8 @@ class Fixed(TaskTeacher):
 
 
 def fixed(name: str, data: TaskData, rows: int = 40, classes: int = 2, seed: int = 0) -> Fixed:
-    draw = np.random.default_rng(seed)
-    return Fixed(name, name, data, {"train": draw.normal(size=(rows, classes)).astype(np.float32)})
+    rng = np.random.default_rng(seed)
+    return Fixed(name, name, data, {"train": rng.normal(size=(rows, classes)).astype(np.float32)})
 
 
 def test_the_mean_of_logits_by_hand() -> None:

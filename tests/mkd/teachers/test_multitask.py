@@ -54,8 +54,11 @@ def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
     """A tiny BERT with the task's labels in reverse, and a tokenizer of its own."""
     labels = demo.DEMO_TASKS[task].labels[::-1] or ("score",)
     sizes: dict[str, Any] = {
-        "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-    }  # fmt: skip
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     torch.manual_seed(len(name))
     config = BertConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
     BertForSequenceClassification(config).save_pretrained(folder / name)

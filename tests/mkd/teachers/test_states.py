@@ -276,10 +276,12 @@ def test_matching_changes_no_twin_nor_teacher(plain: Result, shared: Path, tmp_p
 
 @pytest.mark.parametrize(
     "student",
-    [StudentConfig(kind="bag", hidden=8, layers=2),
-     StudentConfig(kind="transformer", init="teacher", hidden=16, layers=1)],
+    [
+        StudentConfig(kind="bag", hidden=8, layers=2),
+        StudentConfig(kind="transformer", init="teacher", hidden=16, layers=1),
+    ],
     ids=lambda student: student.kind,
-)  # fmt: skip
+)
 def test_every_kind_matches_in_bf16(student: StudentConfig, shared: Path, tmp_path: Path) -> None:
     half = {"train.precision": "bfloat16", "baseline": False}
     reports = Told()

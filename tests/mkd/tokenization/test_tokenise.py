@@ -275,8 +275,8 @@ TEMPLATES: dict[str, tuple[str, str | None]] = {
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_rows_are_laid_out_and_cut_as_the_tokenizer_does_it(name: str, max_length: int) -> None:
     tokenizer = templated(*TEMPLATES[name])
-    draw = np.random.default_rng(max_length)
-    rows = [draw.integers(4, 40, draw.integers(1, 2 * max_length)) for _ in range(600)]
+    rng = np.random.default_rng(max_length)
+    rows = [rng.integers(4, 40, rng.integers(1, 2 * max_length)) for _ in range(600)]
     words = [" ".join(map(str, row)) for row in rows]
     layout = layout_of(tokenizer, True, max_length)
     cut = {"truncation": "longest_first", "max_length": max_length, "padding": True}

@@ -296,13 +296,15 @@ TINY = np.nextafter(0, 1)
         ((10**6, 10**6, 1), SamplingConfig(alpha=10.0), [1 / 2, 1 / 2, 1e-60 / 2]),
         ((10**6, 1, 10**6), SamplingConfig(alpha=-10.0, alpha_end=10.0), [1e-60, 1, 1e-60]),
         ((1, 1, 1), SamplingConfig(alpha=10.0), [1 / 3, 1 / 3, 1 / 3]),
-        ((8, 4, 4), SamplingConfig(alpha=10.0),
-         [1 / (1 + 2**-9), 2**-10 / (1 + 2**-9), 2**-10 / (1 + 2**-9)]),
+        (
+            (8, 4, 4),
+            SamplingConfig(alpha=10.0),
+            [1 / (1 + 2**-9), 2**-10 / (1 + 2**-9), 2**-10 / (1 + 2**-9)],
+        ),
         ((1, 1, 1), SamplingConfig(weights={"a": TINY, "b": TINY, "c": 0.0}), [1 / 2, 1 / 2, 0]),
-        ((1, 1, 1), SamplingConfig(weights={"a": 1e9, "b": 1e9, "c": TINY}),
-         [1 / 2, 1 / 2, 0]),
+        ((1, 1, 1), SamplingConfig(weights={"a": 1e9, "b": 1e9, "c": TINY}), [1 / 2, 1 / 2, 0]),
     ],
-)  # fmt: skip
+)
 def test_chances_are_numbers_whatever_the_settings(
     sizes: tuple[int, ...], sampling: SamplingConfig, expected: list[float]
 ) -> None:

@@ -31,9 +31,12 @@ from tests.support.students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, 
 from tests.support.tiny import Datas, Tokenizer
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
     "intermediate_size": 32,
-}  # fmt: skip
+}
 DOUBLED = dict.fromkeys(("single", "pair", "score"), 2.0)
 LAST = MatchConfig(weight=0.5, teacher_layers=[-1], student_layers=[-1])
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Draw(Random):
+class Rng(Random):
     """Random choices that use Random.random only: its sequence is equal in all Python versions."""
 
     def chance(self, probability: float) -> bool:
