@@ -36,6 +36,7 @@ VERBS = {
     "finetune": Verb("experiments.finetune", "train a student further, on new data or tasks"),
     "export": Verb("experiments.export", "write a student to a folder, for deployment"),
     PREDICT: Verb("mkd", "predict labels of texts with an exported student"),
+    "serve": Verb("experiments.serve", "answer HTTP requests with a logged student"),
     "label": Verb("experiments.label", "predict labels of a large corpus with Spark"),
     "report": Verb("analysis.report", "draw quality against speed of an experiment's runs"),
     "submit": Verb("experiments.submit", "write a submission to the GLUE leaderboard"),

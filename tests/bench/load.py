@@ -4,10 +4,12 @@ memory all along.
     pip install locust
     PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student \\
         --data GLUE_FOLDER --tasks sst2 mrpc
+    PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student \\
+        --data demo --tasks sentiment paraphrase --large-mb 50
 
-Starts `mlflow models serve` on 127.0.0.1 and stops it at the end. The users
+Starts `mkd serve` on 127.0.0.1 and ends it by SIGTERM while it is asked. The users
 (tests/bench/load_users.py), a process beside it on the same machine, send texts of the tasks' dev
-splits. The last line is JSON.
+splits; with --large-mb one of them sends a text of that size once a minute. The last line is JSON.
 """
 
 import argparse
@@ -16,15 +18,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 
 from analysis.presentation.table import markdown
+from experiments.serve import MAX_BYTES
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.tasks.sources import load_tasks
@@ -33,6 +40,10 @@ from tests.support.serve import Served, served
 USERS = Path(__file__).with_name("load_users.py")
 EVERY_S = 1.0
 """Between two looks at the server."""
+LARGE = "large 1"
+"""Name of the requests with a large text (load_users.py)."""
+MANY = 1000
+"""Rows of each request while the server is ended."""
 WARM = 0.2
 """Share of the time after which memory should not grow any more."""
 
@@ -62,7 +73,10 @@ def sample(server: Served, begun: float) -> Sample:
 
 def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
     """The dev rows of each task, as the server takes them."""
-    loaded = load_tasks(DataConfig("glue", folder, tasks))
+    data = (
+        DataConfig("demo", tasks=tasks) if folder == "demo" else DataConfig("glue", folder, tasks)
+    )
+    loaded = load_tasks(data)
     return {
         task.name: [
             {"text": a} if b is None else {"text": a, "text_pair": b}
@@ -92,7 +106,11 @@ def load(
         "30",
     ]
     argv += ["--json-file", str(folder / "stats"), "--only-summary", "--exit-code-on-error", "0"]
-    env = os.environ | {"LOAD_TEXTS": str(folder / "texts.json")}
+    env = os.environ | {
+        "LOAD_TEXTS": str(folder / "texts.json"),
+        "LOAD_LARGE_MB": str(args.large_mb),
+        "LOAD_LARGE_STATUS": "200" if args.large_mb * 1.01e6 < args.max_bytes else "413",
+    }
     taken, begun = [], time.monotonic()
     with subprocess.Popen(argv, env=env, stdout=sys.stderr) as users:
         while users.poll() is None:
@@ -106,6 +124,8 @@ def load(
 def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float]:
     """Requests and texts a second, latency over all requests, and memory at 10 %, 50 % and 100 % of
     the time with its slope."""
+    large = [s for s in stats if s["name"] == LARGE]
+    stats = [s for s in stats if s["name"] != LARGE]
     requests = sum(s["num_requests"] for s in stats)
     errors = sum(s["num_failures"] for s in stats)
     answered = sum(s["num_requests"] * int(s["name"].split()[-1]) for s in stats)
@@ -118,6 +138,7 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
     at = {
         f"memory_{share}_mib": taken[(len(taken) - 1) * share // 100].mib for share in (10, 50, 100)
     }
+    at["memory_largest_mib"] = max(s.mib for s in taken)
     late = np.array([(s.seconds / 60, s.mib) for s in taken[int(len(taken) * WARM) :]])
     slope = np.polyfit(late[:, 0], late[:, 1], 1)[0]
     return {
@@ -125,9 +146,34 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
         "requests_per_s": requests / seconds, "texts_per_s": answered / seconds,
         "p50_ms": float(p50), "p99_ms": float(p99),
         "max_ms": max(s["max_response_time"] for s in stats),
+        **({
+            "large_requests": large[0]["num_requests"], "large_errors": large[0]["num_failures"],
+            "large_max_ms": large[0]["max_response_time"],
+        } if large else {}),
         "server_cpu_ms_a_request": (taken[-1].cpu_s - taken[0].cpu_s) * 1000 / requests,
         **at, "memory_slope_mib_per_minute": float(slope),
     }  # fmt: skip
+
+
+def seconds_to_end(server: Served, texts: list[dict[str, str]], users: int) -> float:
+    """The seconds from SIGTERM to the end of all of the server's processes, while it is asked."""
+    body = json.dumps({"dataframe_records": (texts * MANY)[:MANY]}).encode()
+
+    def ask() -> None:
+        with suppress(OSError):  # the server ends
+            while True:
+                request = urllib.request.Request(
+                    f"{server.url}/invocations", body, {"Content-Type": "application/json"}
+                )
+                urllib.request.urlopen(request, timeout=60).close()
+
+    for _ in range(users):
+        threading.Thread(target=ask, daemon=True).start()
+    time.sleep(EVERY_S)
+    running, begun = server.processes(), time.monotonic()
+    server.process.terminate()
+    _, left = psutil.wait_procs(running, timeout=60)
+    return time.monotonic() - begun if not left else float("inf")
 
 
 def main() -> None:
@@ -146,17 +192,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--threads", type=int, default=1, help="of the model, in each of them")
+    parser.add_argument(
+        "--large-mb", type=int, default=0, help="of a text that is sent each minute"
+    )
+    parser.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="of `mkd serve`")
     args = parser.parse_args()
     signal.signal(
         signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
     )  # so that the server is stopped then too
-    env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    options = ["--workers", str(args.workers), "--threads", str(args.threads)]
+    options += ["--max-bytes", str(args.max_bytes)]
     with (
         TemporaryDirectory() as name,
-        served(args.model, Path(name) / "log", env, args.workers) as server,
+        served(args.model, Path(name) / "log", dict(os.environ), *options) as server,
     ):
         stats, taken = load(server, args, Path(name))
-    found = summary(stats, taken)
+        first = texts(args.data, args.tasks[:1])[args.tasks[0]]
+        ended = seconds_to_end(server, first, args.users)
+    found = summary(stats, taken) | {"seconds_from_sigterm_to_end": ended}
     print(
         "\n".join(
             [

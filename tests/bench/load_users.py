@@ -2,7 +2,8 @@
 task, again and again.
 
 LOAD_TEXTS is a JSON file: of each task the rows that are drawn from, as the server takes them. An
-answer that is not that of all rows is an error.
+answer that is not that of all rows is an error. With LOAD_LARGE_MB one more user sends a text of
+that size each minute; an answer with another status than LOAD_LARGE_STATUS is an error.
 """
 
 import json
@@ -11,7 +12,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from locust import FastHttpUser, constant, task
+from locust import FastHttpUser, constant, constant_pacing, task
 
 TEXTS: dict[str, list[dict[str, str]]] = json.loads(Path(os.environ["LOAD_TEXTS"]).read_text())
 LARGEST = 8
@@ -33,6 +34,31 @@ class Asking(FastHttpUser):  # type: ignore[misc]
         ) as response:
             if wrong := problem(response, count):
                 response.failure(wrong)
+
+
+if LARGE_BYTES := int(os.environ.get("LOAD_LARGE_MB", "0")) * 1_000_000:
+
+    class Large(FastHttpUser):  # type: ignore[misc]
+        """Sends one large text each minute."""
+
+        fixed_count = 1
+        wait_time = constant_pacing(60)
+        body = json.dumps({"dataframe_records": [{"text": "good " * (LARGE_BYTES // 5)}]})
+        status = int(os.environ["LOAD_LARGE_STATUS"])
+
+        @task  # type: ignore[untyped-decorator]
+        def ask(self) -> None:
+            with self.client.post(
+                "/invocations",
+                data=self.body,
+                headers={"Content-Type": "application/json"},
+                name="large 1",
+                catch_response=True,
+            ) as response:
+                if response.status_code == self.status:
+                    response.success()
+                else:
+                    response.failure(f"status {response.status_code}: {response.text}")
 
 
 def problem(response: Any, count: int) -> str:

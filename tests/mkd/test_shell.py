@@ -29,7 +29,7 @@ def mkd(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_there_is_a_verb_for_each_command() -> None:
-    assert set(VERBS) == {*COMMANDS, "init", "report", "predict"}
+    assert set(VERBS) == {*COMMANDS, "init", "report", "predict", "serve"}
     assert all(VERBS[name].module == f"experiments.{name}" for name in COMMANDS)
 
 

@@ -24,7 +24,7 @@ import yaml
 
 import mkd
 from analysis import arguments
-from experiments import cli, notebook
+from experiments import cli, notebook, serve
 from experiments.settings import COMMANDS, DistillSettings
 from mkd import __main__ as runtime
 from mkd.config import Config
@@ -225,6 +225,8 @@ def check_module(module: str, argv: list[str]) -> None:
         assert runtime.main(argv) == 2, "FOLDER is not there"  # an unknown option would have raised
     elif module == "analysis.report":
         arguments.parse(argv, "")
+    elif module == "experiments.serve":
+        serve.parse(argv)
     else:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file() and module.startswith(
             "experiments."

@@ -28,6 +28,7 @@ MLFLOW = {
     "experiments.slips",
     "experiments.tracking",
     "experiments.on_spark",
+    "experiments.serve",
     "analysis.runs.runs",
     "analysis.report",
 }

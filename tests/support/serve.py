@@ -1,11 +1,9 @@
-"""A logged model behind `mlflow models serve`, as its users start it, on this machine alone."""
+"""A logged model behind `mkd serve`, as its users start it, on this machine alone."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,33 +16,26 @@ START_SECONDS = 600
 
 
 class Served(NamedTuple):
-    """A server that answers. process: MLflow's command, whose child, uvicorn, has the model or the
-    workers that have it."""
+    """A server that answers. process: the command, whose children are the workers."""
 
     url: str
     process: psutil.Process
 
     def processes(self) -> list[psutil.Process]:
-        """MLflow's command and all below it."""
+        """The command and all below it."""
         return [self.process, *self.process.children(recursive=True)]
 
 
 @contextmanager
-def served(model: str, log: Path, env: dict[str, str], workers: int = 1) -> Iterator[Served]:
+def served(model: str, log: Path, env: dict[str, str], *options: str) -> Iterator[Served]:
     """The model's server while it is open; it is stopped with all its processes at the end. log:
     what it prints.
 
-    env: its environment, as MLFLOW_TRACKING_URI and OMP_NUM_THREADS. Raises RuntimeError where it
-    ends or does not answer.
+    env: its environment, as MLFLOW_TRACKING_URI. options: of `mkd serve`. Raises RuntimeError where
+    it ends or does not answer.
     """
     port = free_port()
-    argv = [
-        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager",
-        "local",
-    ]  # fmt: skip
-    argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    # MLflow looks for uvicorn on the path.
-    env = env | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])}
+    argv = [sys.executable, "-m", "experiments.serve", model, "--port", str(port), *options]
     with (
         open(log, "wb") as output,
         subprocess.Popen(argv, env=env, stdout=output, stderr=output) as command,
@@ -74,6 +65,6 @@ def _wait_for_answer(command: subprocess.Popen[bytes], server: Served, log: Path
         try:
             with urllib.request.urlopen(f"{server.url}/ping", timeout=10):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # nobody listens yet
             time.sleep(0.1)
     raise RuntimeError(f"the server does not answer: {log.read_text()[-2000:]}")

@@ -1,18 +1,32 @@
-"""`mlflow models serve` of a student that a tiny distillation has logged: what it answers, refuses,
-and has in memory."""
+"""`mkd serve` of a student that a tiny distillation has logged: what it answers and refuses, what
+is in its memory, and how it ends."""
 
 import json
+import shutil
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mlflow
 import psutil
 import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
 
+from experiments import serve
+from experiments.serve import MAX_BYTES, MAX_ROWS
+from tests.support.database import put_database
 from tests.support.entry import TINY, command, environment, outcome
-from tests.support.serve import Served, served
+from tests.support.serve import Served, free_port, served
 
 EXPORTED = [
     *TINY,
@@ -44,9 +58,11 @@ def ask(server: Served, body: object, **params: object) -> Answer:
     """The answer to a request. body: JSON's, with the params of the model; bytes are sent as they
     are."""
     data = body if isinstance(body, bytes) else json.dumps(body | {"params": params}).encode()  # type: ignore[operator]
-    request = urllib.request.Request(
-        f"{server.url}/invocations", data, {"Content-Type": "application/json"}
-    )
+    return send(server, data, "application/json")
+
+
+def send(server: Served, data: bytes, kind: str) -> Answer:
+    request = urllib.request.Request(f"{server.url}/invocations", data, {"Content-Type": kind})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             return Answer(response.status, json.loads(response.read(), parse_constant=no_json))
@@ -62,7 +78,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(f"runs:/{run_id}/student", folder / "log", env) as server:
         yield server
         running = server.processes()
-        assert len(running) == 2, "MLflow's command and uvicorn"
     assert not any(process.is_running() for process in running)
 
 
@@ -169,34 +184,226 @@ ROW = {"dataframe_records": [{"text": "a"}]}
         ({"dataframe_records": [{"words": "a"}]}, {}, "there were extra inputs: ['words']"),
         ({"dataframe_split": {"columns": ["text"], "rows": []}}, {}, "must have 'data' field"),
         ({"dataframe_records": []}, {}, "Model is missing inputs ['text']"),
-        ({"texts": ["a"]}, {}, "exactly one of the input fields"),
+        ({"texts": ["a"]}, {}, "the request has texts, params; allowed: one of"),
         ({"dataframe_records": "a"}, {}, "must be a list of records"),
+        ({"dataframe_records": [{"text": "a"}, 5, None]}, {}, "'records' format"),
         ({"dataframe_records": [{"text": "\ud800"}]}, {}, "surrogates not allowed"),
+        ({"dataframe_split": {"columns": ["text"], "data": 3}}, {}, "'split' format"),
+        ({"dataframe_split": {"columns": ["text", "text"], "data": [["a", "b"]]}}, {}, "text"),
+        ({"inputs": 3}, {}, "Model is missing inputs ['text']"),
+        ({**ROW, "inputs": []}, {}, "has dataframe_records, inputs, params; allowed: one of"),
+        (b'{"dataframe_records": [{"text": "a"}], "params": [1]}', {}, "params is of type list"),
         (b'{"dataframe_records": [{"te', {}, "Unterminated string"),
+        (b'{"dataframe_records": [{"text": "\xff"}]}', {}, "can't decode byte 0xff"),
+        (b'{"dataframe_records": [{"text": NaN}]}', {}, "NaN is no number of JSON"),
+        (b'{"dataframe_records": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, "too deeply"),
+        (b'{"dataframe_records": [{"text": ' + b"9" * 5000 + b"}]}", {}, "4300 digits"),
+        (b"", {}, "Expecting value"),
+        (b"null", {}, "of type NoneType; allowed: an object"),
         (b"\xff", {}, "valid JSON"),
     ],
-)
-def test_a_wrong_request_is_a_400_that_tells_what_is_wrong(
+)  # fmt: skip
+def test_a_wrong_request_is_a_400_that_tells_what_is_wrong_in_one_line(
     server: Served, body: object, params: dict[str, Any], told: str
 ) -> None:
     answer = ask(server, body, **params)
     assert answer.status == 400
-    assert told in answer.found["message"]
+    assert_one_line(answer, told)
     assert ask(server, ROW).status == 200
 
 
+def assert_one_line(answer: Answer, told: str) -> None:
+    assert answer.found.keys() == {"error_code", "message"}
+    message = answer.found["message"]
+    assert told in message and "\n" not in message and "Traceback" not in message
+    assert len(message) <= 301
+
+
+@pytest.mark.parametrize("text", [3, 1e300, True, {"a": 1}, ["a"], 10**400])
+def test_a_text_of_another_type_has_its_error(server: Served, text: object) -> None:
+    (row,) = ask(server, {"dataframe_records": [{"text": text}]}, task="sentiment").rows
+    assert row["error"] == f"of type {type(text).__name__}; allowed: a string"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "status", "told"),
+    [
+        ("text/csv", b'text\nthe film\n"quo', 400, "EOF inside string"),
+        ("text/csv", b"text\n\xff\n", 400, "invalid start byte"),
+        ("text/xml", b"<text/>", 415, "'text/xml'; allowed: application/json or text/csv"),
+        ("application/json; charset=latin-1", b"{}", 415, "in UTF-8"),
+    ],
+)
+def test_so_is_a_wrong_one_of_another_type(
+    server: Served, kind: str, data: bytes, status: int, told: str
+) -> None:
+    answer = send(server, data, kind)
+    assert answer.status == status
+    assert_one_line(answer, told)
+
+
+def test_rows_come_as_csv_too(server: Served) -> None:
+    good = {"dataframe_records": [{"text": "the film was good"}]}
+    found = send(server, b"text\nthe film was good\n", "text/csv")
+    # Without a param the first task answers.
+    assert found.rows == ask(server, good).rows
+
+
+def test_more_rows_and_bytes_than_the_defaults_allow_are_refused(server: Served) -> None:
+    allowed = ask(server, {"dataframe_records": ROW["dataframe_records"] * MAX_ROWS})
+    assert len(allowed.rows) == MAX_ROWS
+    for body in (
+        {"dataframe_records": ROW["dataframe_records"] * (MAX_ROWS + 1)},
+        {"inputs": {"text": ["a"] * (MAX_ROWS + 1)}},
+    ):
+        refused = ask(server, body)
+        assert refused.status == 400
+        assert_one_line(refused, f"{MAX_ROWS + 1} rows; allowed: at most {MAX_ROWS}")
+    large = json.dumps({"dataframe_records": [{"text": "good " * 10_000_000}]}).encode()
+    before = memory(server)
+    refused = ask(server, large)
+    assert refused.status == 413
+    assert_one_line(refused, f"{len(large)} bytes; allowed: at most {MAX_BYTES}")
+    assert memory(server) - before < 20_000_000, "nothing of the 50 MB is kept"
+
+
+def memory(server: Served) -> int:
+    return sum(process.memory_info().rss for process in server.processes())
+
+
 def test_an_exported_student_is_served_without_torch(server: Served) -> None:
-    *_, uvicorn = server.processes()
-    loaded = [Path(found.path).name for found in uvicorn.memory_maps()]
+    loaded = [
+        Path(found.path).name for process in server.processes() for found in process.memory_maps()
+    ]
     assert any(name.startswith("onnxruntime_pybind") for name in loaded)
     assert not [name for name in loaded if name.startswith(("libtorch", "_C."))]
 
 
 def test_only_this_machine_can_reach_it(server: Served) -> None:
-    *_, uvicorn = server.processes()
-    listening = [
+    listening = {
         found.laddr.ip
-        for found in uvicorn.net_connections("inet")
+        for process in server.processes()
+        for found in process.net_connections("inet")
         if found.status == psutil.CONN_LISTEN
-    ]
-    assert listening == ["127.0.0.1"]
+    }
+    assert listening == {"127.0.0.1"}
+
+
+SLOW = """
+import time
+
+import mlflow
+
+
+class Slow(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        time.sleep(60 if "slow" in model_input["text"].tolist() else 0)
+        return model_input["text"].tolist()
+
+
+mlflow.models.set_model(Slow())
+"""
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that takes a minute for the text `slow`."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow.py").write_text(SLOW)
+    inputs = ModelSignature(Schema([ColSpec(DataType.string, "text")]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has no example and no type hints
+        mlflow.pyfunc.save_model(
+            folder / "model",
+            python_model=str(folder / "slow.py"),
+            signature=inputs,
+            pip_requirements=[],
+        )
+    return folder / "model"
+
+
+def test_bounds_are_options_and_sigterm_ends_a_server_during_a_prediction(
+    slow: Path, tmp_path: Path
+) -> None:
+    bounds = ["--max-rows", "2", "--max-bytes", "200"]
+    with served(str(slow), tmp_path / "log", environment(), *bounds) as server:
+        rows = [{"text": "a"}, {"text": "b"}]
+        assert ask(server, {"dataframe_records": rows}).found == {"predictions": ["a", "b"]}
+        refused = ask(server, {"dataframe_records": [*rows, {"text": "c"}]})
+        assert (refused.status, refused.found["message"]) == (
+            400, "the request has 3 rows; allowed: at most 2",
+        )  # fmt: skip
+        refused = ask(server, {"dataframe_records": [{"text": "a" * 200}]})
+        assert refused.status == 413 and "allowed: at most 200" in refused.found["message"]
+
+        with ThreadPoolExecutor() as threads:
+            asking = threads.submit(ask, server, {"dataframe_records": [{"text": "slow"}]})
+            other = threads.submit(ask, server, {"dataframe_records": rows})
+            assert other.result().status == 200, "others are answered meanwhile"
+            running = server.processes()
+            begin = time.monotonic()
+            server.process.terminate()
+            _, left = psutil.wait_procs(running, timeout=30)
+            seconds = time.monotonic() - begin
+            with suppress(OSError, HTTPException):  # where the connection closed first
+                assert asking.result() == Answer(
+                    503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the server ends"}
+                )
+    assert not left and seconds < 5
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_worker_ends_with_its_command(slow: Path, tmp_path: Path) -> None:
+    with served(str(slow), tmp_path / "log", environment()) as server:
+        running = server.processes()
+        server.process.kill()
+        _, left = psutil.wait_procs(running, timeout=30)
+    assert not left
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["MODEL", "--port", "70000"], "--port: '70000'; allowed: a whole number from 1 to 65535"),
+        (["MODEL", "--max-rows", "0"], "--max-rows: '0'; allowed: a whole number from 1"),
+        (["MODEL", "--max-bytes", "1e9"], "--max-bytes: '1e9'; allowed: a whole number"),
+        (["MODEL", "--host", "no.such.host.invalid"], "no.such.host.invalid:5001: "),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    capsys: pytest.CaptureFixture[str], argv: list[str], told: str
+) -> None:
+    try:
+        code = serve.main(argv)
+    except SystemExit as error:
+        code = error.code  # type: ignore[assignment]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2 and line.startswith("error: ") and told in line
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("nowhere", "the model is 'nowhere': not found in "),
+        ("broken", "broken cannot be loaded; a line above tells why"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_one_line(
+    tmp_path: Path, slow: Path, model: str, told: str
+) -> None:
+    put_database(tmp_path)
+    shutil.copytree(slow, tmp_path / "broken")
+    (tmp_path / "broken" / "slow.py").write_text("1 / 0")
+    argv = [sys.executable, "-m", "experiments.serve", model, "--port", str(free_port())]
+    env = environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith(f"error: {told}"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_line(
+    server: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve.main(["MODEL", "--port", server.url.rpartition(":")[2]]) == 2
+    assert "Address already in use" in capsys.readouterr().err

@@ -1,0 +1,186 @@
+"""Serves a logged student over HTTP, with bounds on the bytes and rows of a request.
+
+    mkd serve runs:/RUN_ID/student
+    mkd serve models:/NAME@ALIAS --port 8000 --workers 2 --max-rows 100
+
+Requests and answers are those of `mlflow models serve`. A request that is too large or wrong is
+answered with the reason in one line. SIGTERM and Ctrl-C end the server within five seconds.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from mkd.shell import called_as, complete
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+MAX_BYTES = 4 << 20
+"""Default of the largest number of bytes in a request's body."""
+MAX_ROWS = 1024
+"""Default of the largest number of rows in a request."""
+STARTUP_FAILURE = 3
+"""Exit code of a worker process whose model cannot be loaded; uvicorn does not replace it."""
+EXIT_SECONDS = 1
+"""Seconds that requests have to be answered after SIGTERM."""
+SERVER = "MKD_SERVER"
+"""Environment variable through which the command tells its worker processes what they serve."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Returns the options. Ends the process with the code 2 and one line if they are wrong."""
+    parser = _Parser(
+        prog=called_as("serve"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", help="runs:/RUN_ID/student, models:/NAME@ALIAS, or a folder")
+    parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
+    parser.add_argument("--port", type=_number(1, 65535), default=5001)
+    parser.add_argument(
+        "--workers", type=_number(1, 256), default=1, help="processes, each with its model"
+    )
+    parser.add_argument("--threads", type=_number(1, 256), default=1, help="of each model")
+    parser.add_argument(
+        "--max-bytes", type=_number(1, 1 << 31), default=MAX_BYTES, help="of a request's body"
+    )
+    parser.add_argument(
+        "--max-rows", type=_number(1, 1 << 31), default=MAX_ROWS, help="of a request"
+    )
+    complete(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns the exit code: 0, or 2 after a user's mistake."""
+    given = parse(argv)
+    try:
+        with (
+            _bound(given.host, given.port) as address,
+            tempfile.TemporaryDirectory(prefix="mkd-serve-") as folder,
+        ):
+            _serve(given, address, Path(folder))
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    """Returns what reads a whole number within bounds."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text[:12]) <= most):
+            allowed = f"a whole number from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"{text[:50]!r}; allowed: {allowed}")
+        return int(text)
+
+    return read
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Returns a socket with the server's address. The workers listen to it once they can answer.
+
+    Raises OSError, before the model is loaded, if the address cannot be used.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(f"{host}:{port}: {error.strerror}") from None
+    return bound
+
+
+def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> None:
+    """Downloads the model, and serves it in worker processes until a signal comes.
+
+    There is a worker process even if there is only one: one that dies is replaced.
+    """
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    model = Path(given.model)
+    if not (model / "MLmodel").is_file():
+        # In a process of its own, so that this one stays small and ends at once.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            model = pool.submit(_downloaded, given.model, folder).result()
+    os.environ[SERVER] = json.dumps(
+        {"model": str(model.resolve()), "bounds": [given.max_bytes, given.max_rows]}
+    )
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)
+    config = uvicorn.Config(
+        "experiments.serve:application",
+        factory=True,
+        workers=given.workers,
+        timeout_graceful_shutdown=EXIT_SECONDS,
+    )
+    print(f"serving {given.model} at http://{given.host}:{given.port}/invocations", flush=True)
+    workers = Multiprocess(config, [address])
+    workers.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+        raise ValueError(f"{given.model} cannot be loaded; a line above tells why")
+
+
+def _downloaded(uri: str, folder: Path) -> Path:
+    from experiments.tracking.models import download_model
+    from experiments.tracking.store import store_errors
+
+    with store_errors():
+        return download_model("the model", uri, folder).model
+
+
+def application() -> "Starlette":
+    """Returns the application that a worker process serves. Ends the process if it cannot."""
+    import mlflow
+
+    from experiments.tracking.server import Bounds, application, one_line
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    told = json.loads(os.environ[SERVER])
+    try:
+        model = mlflow.pyfunc.load_model(told["model"])
+    # The code of any model runs here.
+    except Exception as error:
+        print(one_line(f"{type(error).__name__}: {error}"), file=sys.stderr)
+        sys.exit(STARTUP_FAILURE)
+    return application(model, Bounds(*told["bounds"]), _lifespan)
+
+
+@asynccontextmanager
+async def _lifespan(app: "Starlette") -> AsyncIterator[None]:
+    yield
+    # Python would wait for the threads that still compute an answer.
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Ends this worker process if the command has been killed."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
