@@ -4,6 +4,7 @@ import pkgutil
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import docstring_parser
@@ -11,6 +12,8 @@ import docstring_parser
 from analysis.presentation import printing
 from mkd.shell import called_as, complete, suggestion
 from mkd.storage.addresses import without_passwords
+from mkd.storage.disk import full_disk_errors
+from mkd.storage.owners import own_temporary_folder
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
         with printing.json_alone(JSON in (sys.argv[1:] if argv is None else argv)):
             asked = parse(argv, description or "")
             print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
-            pkgutil.resolve_name(JOB)(asked)
+            with full_disk_errors([Path(), Path(asked.to)]), own_temporary_folder():
+                pkgutil.resolve_name(JOB)(asked)
     except (ValueError, OSError) as error:
         print(f"error: {without_passwords(' '.join(str(error).split()))}", file=sys.stderr)
         return 2

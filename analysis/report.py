@@ -75,7 +75,7 @@ def command(asked: ReportSettings) -> None:
 
 def report(asked: ReportSettings) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
-    earlier = earlier_files(Path(asked.to)) if asked.to else set()
+    earlier = checked_target(Path(asked.to)) if asked.to else set()
     runs = read(asked.experiment, asked.study)
     with progress.job_bar(2, "step") as show:
         show(0, "comparing models", 0.0)
@@ -135,6 +135,20 @@ def publish(report: Path, folder: Path, earlier: set[str]) -> None:
     shutil.copytree(report, folder, dirs_exist_ok=True)
     for name in earlier - set(_files(report)):
         (folder / name).unlink(missing_ok=True)
+
+
+def checked_target(folder: Path) -> set[str]:
+    """Returns the files of the report in a folder, which may not exist yet (`earlier_files`).
+
+    Raises ValueError if the folder cannot be written to, or as `earlier_files` does.
+    """
+    whole = folder.absolute()
+    nearest = next(each for each in (whole, *whole.parents) if os.path.lexists(each))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"to is {str(folder)!r}; allowed: a folder that can be written to, or made"
+        )
+    return earlier_files(folder)
 
 
 def earlier_files(folder: Path) -> set[str]:

@@ -28,7 +28,7 @@ from experiments.studies import comparison
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_name, tasks_tag
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from experiments.tracking.trials import record_trial, trial_with_key
 from mkd import names, pipeline, progress
 from mkd.rates import with_learning_rates
@@ -60,7 +60,7 @@ class PlannedTrial(NamedTuple):
         return f"{self.variant} s{self.config.seed}"
 
 
-@store_errors()
+@with_store()
 def ablate(config: AblationSettings) -> FinishedRun[Outputs]:
     """Runs or reuses all trials below one MLflow run, and logs the comparison to it.
 

@@ -36,7 +36,9 @@ from mkd.config import DataConfig
 from mkd.shell import COMPLETION, called_as
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import without_passwords
+from mkd.storage.disk import full_disk_errors
 from mkd.storage.memory import memory_errors
+from mkd.storage.owners import own_temporary_folder
 from mkd.tasks import origins
 
 REMOVED: dict[str, dict[str, tuple[object, ...]]] = {
@@ -101,22 +103,42 @@ def _with_config_files(words: list[str]) -> tuple[list[str], list[Path]]:
     return replaced, files
 
 
+def _place_of(argv: list[str] | None, message: str) -> str:
+    """Returns `_place` of a message of a command's work, whose settings have been read."""
+    try:
+        words, files = _with_config_files(sys.argv[1:] if argv is None else argv)
+    except ValueError:  # a file cannot be read, which is what the message says
+        return ""
+    return _place(words, files, message)
+
+
 def _place(words: list[str], files: list[Path], message: str) -> str:
     """Returns `FILE:LINE: ` if the setting that a message begins with stands in one of the files.
 
     Returns "" if the command line sets it, because that wins over files.
     """
-    named = SETTING.match(message)
-    if named is None or any(word.partition("=")[0] == f"--{named['name']}" for word in words):
+    of_variant = VARIANT.match(message)
+    named = SETTING.match(message, of_variant.end() if of_variant else 0)
+    keys = named["name"].split(".") if named else []
+    places = [keys]
+    if of_variant:  # settings of a variant have their dotted names as one key
+        variant = [*VARIANTS.split("."), of_variant["variant"]]
+        places = [[*variant, ".".join(keys)], variant]
+    on_line = f"--{VARIANTS if of_variant else '.'.join(keys)}"
+    if not any(places) or any(word.partition("=")[0] == on_line for word in words):
         return ""
     for file in reversed(files):
-        if (line := config_files.line_of(file, named["name"])) is not None:
-            return f"{file}:{line}: "
+        for place in places:
+            if (line := config_files.line_of(file, place)) is not None:
+                return f"{file}:{line}: "
     return ""
 
 
 SETTING = re.compile(r"(?:there is no setting ')?(?P<name>[a-z_]+(?:\.[\w-]+)*)(?:'| is )")
 """The start of a message about a setting."""
+VARIANTS = "ablation.variants"
+VARIANT = re.compile(rf"{re.escape(VARIANTS)}\.(?P<variant>\w[\w .-]*)(?:: | has | is )")
+"""The start of a message about a variant of an ablation; a setting may follow."""
 
 
 def explicit_settings(argv: list[str] | None, kind: type[Command]) -> set[str]:
@@ -473,16 +495,25 @@ def entry(
                 origins.check_file(data)  # now: the imports of the job take seconds
             config = _with_precision(config, tell)
             _silence_transformers()
-            with memory_errors():
+            with full_disk_errors(_written(config)), own_temporary_folder(), memory_errors():
                 job(config)
     except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        slips.discard_own_run(one_line(error))
+        told = one_line(error)
+        told = _place_of(argv, told) + told
+        print(f"error: {told}", file=sys.stderr)
+        slips.discard_own_run(told)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         return 130
     return 0
+
+
+def _written(config: Command) -> list[Path]:
+    """Returns the folders that a command writes to."""
+    database = os.environ.get("MLFLOW_TRACKING_URI", "").partition("sqlite:///")[2]
+    files = [getattr(config, "cache", ""), str(Path(database).parent) if database else ""]
+    return [Path(), *(Path(each) for each in files if each)]
 
 
 def _is_first_process() -> bool:

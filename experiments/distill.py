@@ -20,12 +20,12 @@ from functools import partial
 from experiments.settings import DistillSettings
 from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import tasks_name
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from mkd import names, pipeline
 from mkd.result import Result
 
 
-@store_errors()
+@with_store()
 def distill(config: DistillSettings) -> FinishedRun[Result]:
     """Runs one distillation as an MLflow run, and returns it."""
     name = f"{config.student.name} {config.loss.name} · {tasks_name(config.data)}"

@@ -26,20 +26,20 @@ from experiments.settings import DistillSettings, ExportSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
-from experiments.tracking.run import OpenRun, open_run, tasks_tag
+from experiments.tracking.run import OpenRun, folder_of, open_run, tasks_tag
 from experiments.tracking.searches import config_of
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from mkd import names
 from mkd.export.hub import check_push, push
 from mkd.result import Report
-from mkd.runs.export import ExportedFolder, prepare_export, run_export
+from mkd.runs.export import ExportedFolder, exported_earlier, prepare_export, run_export
 from mkd.runtime.hub import HUB_NAME
 
 RUN_GROUPS = ("seed", "data", "speed")
 """Groups of settings that are taken from the student's run."""
 
 
-@store_errors()
+@with_store()
 def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
     """Exports one student as an MLflow run, linked to the run that made the student.
 
@@ -51,10 +51,11 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
         if source:
             config = with_run_settings(config, config_of(source))
         asked = (config.core(), config.export, student)
-        prepared = before_run(partial(prepare_export, *asked))
+        known = exported_earlier(config.export, folder_of(config, names.KIND_EXPORT))
+        prepared = None if known else before_run(partial(prepare_export, *asked))
 
         def core(run: OpenRun, report: Report) -> ExportedFolder:
-            made = run_export(*asked, report, config.hub, prepared)
+            made = known or run_export(*asked, report, config.hub, prepared, run.folder)
             if config.hub.push:
                 address = push(Path(made.folder), config.hub)
                 made = made._replace(notes=[*made.notes, f"the folder is on the hub: {address}"])

@@ -24,13 +24,13 @@ from experiments.settings import FinetuneSettings
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import tasks_name
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from mkd import names
 from mkd.result import Result
 from mkd.runs.finetune import prepare_finetune, run_finetune
 
 
-@store_errors()
+@with_store()
 def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
     """Fine-tunes one student as an MLflow run, linked to the run that distilled the student.
 

@@ -23,16 +23,17 @@ from pathlib import Path
 
 from experiments.on_spark import corpus
 from experiments.settings import LabelSettings
-from experiments.tracking.models import download_model
+from experiments.tracking.models import check_loads, download_model
 from experiments.tracking.outputs import of_labels
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, folder_of, open_run
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from mkd import names
 from mkd.result import Report
+from mkd.storage.written import put_earlier
 
 
-@store_errors()
+@with_store()
 def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
     """Labels one corpus as an MLflow run, linked to the run that made the model.
 
@@ -41,20 +42,24 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
     asked = config.label
     with tempfile.TemporaryDirectory() as fetched:
         model = download_model("label.model", asked.model, Path(fetched))
-        texts = corpus.check_labelling(asked, model.student)
-        output = Path(asked.output).resolve()
+        output, folder = Path(asked.output).resolve(), folder_of(config, names.KIND_LABEL)
+        known = put_earlier(output, folder)
         # The run's own name, so that two commands do not write to one folder. A lock allows one run
         # of the same settings at a time.
-        aside = output.with_name(f".{output.name}-{folder_of(config, names.KIND_LABEL).name}")
-
+        aside = output.with_name(f".{output.name}-{folder.name}")
         name = f"label {asked.task} {Path(asked.corpus).name}"
-        tags = {names.TAG_OUTPUT: str(output)}
+        opening = partial(
+            open_run, config, names.KIND_LABEL, name, asked.task, {names.TAG_OUTPUT: str(output)}
+        )
+        outputs = partial(of_labels, output=str(output))
+        if known is not None:  # a killed start has written it, and has not logged it
+            return record(opening(), lambda run, report: known, outputs, source=model.run_id)
+        texts = corpus.check_labelling(asked, model.student)
+        check_loads("label.model", asked.model, model.model)
         # A master that does not answer is found out before the run is opened.
         with corpus.spark_session(asked.master) as spark:
 
             def core(run: OpenRun, report: Report) -> dict[str, float]:
-                return corpus.write_predictions(spark, asked, model.model, texts, aside)
+                return corpus.write_predictions(spark, asked, model.model, texts, aside, run.folder)
 
-            opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
-            outputs = partial(of_labels, output=str(output))
-            return record(opening, core, outputs, source=model.run_id)
+            return record(opening(), core, outputs, source=model.run_id)

@@ -37,7 +37,7 @@ from experiments.settings import (
 )
 from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.searches import FinishedTrial, config_of, finished_trials
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from experiments.tracking.trials import finished_metrics
 from mkd import names, pipeline, processes
 from mkd.evaluation.intervals import half_width
@@ -52,7 +52,7 @@ ALIAS = "champion"
 """The default alias of the registered model."""
 
 
-@store_errors()
+@with_store()
 def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
     """Runs one distillation for each seed, and registers the student of the first seed.
 

@@ -47,7 +47,7 @@ from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, print_notes, record
 from experiments.tracking.run import OpenRun, tasks_name
 from experiments.tracking.searches import open_search
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from experiments.tracking.trials import tracking_uri
 from mkd import names, progress
 from mkd.evaluation.speed import HEADLINE_SETTING
@@ -74,7 +74,7 @@ SAME_SETTINGS = ("seed", "whole", "baseline")
 """Settings of the training that a study has elsewhere, or that every search has alike."""
 
 
-@store_errors()
+@with_store()
 def search(config: SearchSettings) -> FinishedRun[Outputs]:
     """Runs the whole search, or this command's part of it, as one MLflow run.
 

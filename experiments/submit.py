@@ -24,13 +24,13 @@ from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from mkd import names
 from mkd.result import Report
 from mkd.runs.submission import Submission, prepare_submit, run_submit
 
 
-@store_errors()
+@with_store()
 def submit(config: SubmitSettings) -> FinishedRun[Submission]:
     """Makes one submission as an MLflow run, linked to the run that made the student.
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from experiments.settings import TeacherSettings
 from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import tasks_name
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import with_store
 from mkd import names, pipeline
 from mkd.result import Result
 
 
-@store_errors()
+@with_store()
 def refine(config: TeacherSettings) -> FinishedRun[Result]:
     """Refines one teacher as an MLflow run, and returns it."""
     teacher = config.teacher

@@ -74,6 +74,7 @@ from mkd.teachers.multitask import (
     weak_teacher_notes,
 )
 from mkd.teachers.refined import labelled_rows, untrained_teacher
+from mkd.teachers.room import check_room_for
 from mkd.teachers.states import check_matched_layers
 from mkd.tokenization.tokenise import tokenise_tasks, tokenizer_fingerprint
 from mkd.tokenization.tokens import ModelData, TaskData, layout_of
@@ -116,11 +117,11 @@ def prepare_teacher(
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
     teacher_data = tokenise_tasks(config.stores, tasks, tokenizer, device, "teacher", report)
     check_sampling_weights([task.name for task in tasks], config.teacher.train.sampling)
-    check_architectures(
-        config,
-        None,
-        untrained_teacher(config.teacher, config.data.max_length, teacher_data.datas, tokenizer),
+    untrained = untrained_teacher(
+        config.teacher, config.data.max_length, teacher_data.datas, tokenizer
     )
+    check_architectures(config, None, untrained)
+    check_room_for(config.stores.root, [], [untrained], [])
     return TeacherData(config, tasks, teacher_data)
 
 
@@ -350,7 +351,14 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
     )
     check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
     check_architectures(data.config, student, data.untrained_teacher)
-    if needs_teacher(config.loss, config.student):
+    taught = needs_teacher(config.loss, config.student)
+    check_room_for(
+        config.stores.root,
+        [student],
+        [data.untrained_teacher] if data.untrained_teacher is not None else [],
+        data.student_data.datas if taught else [],
+    )
+    if taught:
         check_teachers(config, data.tasks, data.teacher_data.datas, data.student_data)
     return data
 

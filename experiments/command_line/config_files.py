@@ -1,5 +1,6 @@
 """The files of --config: found by path or by name, and the line that a setting stands in."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,14 @@ def read_config(file: Path) -> dict[str, Any]:
     return settings
 
 
-def line_of(file: Path, setting: str) -> int | None:
+def line_of(file: Path, keys: Sequence[str]) -> int | None:
     """Returns the line of a YAML file in which a setting stands, from 1; None: it has none.
 
-    setting: its dotted name.
+    keys: those of the groups that it stands in, and its own.
     """
     node = yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader)
     line = None
-    for part in setting.split("."):
+    for part in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         nodes = [(key, value) for key, value in pairs if key.value == part]
         if not nodes:

@@ -4,12 +4,12 @@ Settings are checked before Spark starts. pyspark is the extra `spark`, and is i
 """
 
 import importlib.util
-import json
 import logging
 import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,6 +24,9 @@ from mlflow.exceptions import ExecutionException
 
 from experiments.settings import LabelConfig
 from mkd import names
+from mkd.storage.disk import check_room
+from mkd.storage.pretrained import config_values
+from mkd.storage.written import put_in_place
 from mkd.tasks.files import listed
 from mkd.teachers.imported import LOGIT_COLUMNS
 
@@ -41,6 +44,8 @@ LOGIT_FIELDS = {"logits": "array<double>"}
 """The field that replaces them with label.logits."""
 MISSING_STRINGS = ("None", "nan")
 """What MLflow's UDF returns for a missing string if other rows of the batch have one."""
+NUMBER_BYTES = 4
+"""Least size of a probability or logit in the output: they hardly shrink when compressed."""
 PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
@@ -58,18 +63,22 @@ def check_labelling(config: LabelConfig, student: Path) -> list[str]:
     student: the folder of the model.
     Raises ValueError for an unknown task, a missing corpus or column, and an output that exists.
     """
-    tasks = json.loads((student / "config.json").read_text())["tasks"]
+    tasks = config_values(student, "label.model").get("tasks")
+    if not isinstance(tasks, dict):
+        raise ValueError(f"label.model is {config.model!r}; allowed: a student with tasks")
     if config.task not in tasks:
         raise ValueError(
             f"label.task is {config.task!r}; "
             f"allowed: {listed(list(tasks))}, the tasks of {config.model}"
         )
     texts = ["text", "text_pair"] if tasks[config.task]["pair"] else ["text"]
-    _check_columns(config, texts)
+    rows = _check_columns(config, texts)
     if not config.output or Path(config.output).exists():
         raise ValueError(
             f"label.output is {config.output!r}; allowed: a path that does not exist yet"
         )
+    numbers = rows * max(1, len(tasks[config.task]["labels"]))
+    check_room(Path(config.output).absolute(), NUMBER_BYTES * numbers, "its answers take")
     check_spark()
     return texts
 
@@ -86,8 +95,8 @@ def check_spark() -> None:
         )
 
 
-def _check_columns(config: LabelConfig, texts: list[str]) -> None:
-    """Raises ValueError if the corpus or one of its columns does not fit.
+def _check_columns(config: LabelConfig, texts: list[str]) -> int:
+    """Returns the number of rows. Raises ValueError if the corpus or a column does not fit.
 
     The corpus has to be Parquet. Its columns must exist, have the right types, and not be
     overwritten.
@@ -130,6 +139,11 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
             f"label.corpus {path} has columns {listed(taken)}; "
             "allowed: other names, because the predictions use these"
         )
+    try:
+        return int(data.count_rows())
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"label.corpus {path}: not readable as Parquet ({reason})") from None
 
 
 @contextmanager
@@ -140,6 +154,7 @@ def spark_session(master: str, setting: str = "label.master") -> Iterator["Spark
     Raises ValueError, naming the setting, if Spark cannot start.
     """
     settings: dict[str, Any] = {
+        "spark.local.dir": tempfile.gettempdir(),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.log.level": "FATAL",  # errors are reported once, as exceptions
@@ -187,7 +202,12 @@ def one_line_errors(what: str) -> Iterator[None]:
 
 
 def write_predictions(
-    spark: "SparkSession", config: LabelConfig, model: Path, texts: list[str], aside: Path
+    spark: "SparkSession",
+    config: LabelConfig,
+    model: Path,
+    texts: list[str],
+    aside: Path,
+    folder: Path,
 ) -> dict[str, float]:
     """Writes label.output completely or not at all, and returns the metrics `label/...`.
 
@@ -196,6 +216,7 @@ def write_predictions(
     model: MLflow's folder of the model.
     texts: the result of `check_labelling`.
     aside: a temporary folder next to the output, which is removed at the end.
+    folder: the run's folder, which tells that the output is the run's own (`put_in_place`).
     """
     begin = time.perf_counter()
     shutil.rmtree(aside, ignore_errors=True)  # left over from a process that was killed
@@ -211,12 +232,14 @@ def write_predictions(
                 written.count(),
                 0 if config.logits else written.where("error is not null").count(),
             )
+        counts = {names.LABEL_ROWS: rows, names.LABEL_ERRORS: errors}
+        metrics = counts | {names.LABEL_SECONDS: seconds, names.LABEL_ROWS_PER_S: rows / seconds}
         # With logits, there is a single part, and the output is this file and not a folder.
-        os.rename(next(aside.glob("part-*")) if config.logits else aside, config.output)
+        made = next(aside.glob("part-*")) if config.logits else aside
+        put_in_place(made, Path(config.output), folder, metrics)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    counts = {names.LABEL_ROWS: rows, names.LABEL_ERRORS: errors}
-    return counts | {names.LABEL_SECONDS: seconds, names.LABEL_ROWS_PER_S: rows / seconds}
+    return metrics
 
 
 def _with_predictions(

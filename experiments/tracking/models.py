@@ -94,6 +94,15 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
     return DownloadedModel(model, model / inside, about.run_id)
 
 
+def check_loads(setting: str, uri: str, folder: Path) -> None:
+    """Raises ValueError if a downloaded model cannot be loaded, as a server or Spark loads it."""
+    try:
+        mlflow.pyfunc.load_model(str(folder))
+    # A damaged model makes libraries raise errors of any type.
+    except Exception as error:
+        raise ValueError(f"{setting} is {uri!r}: it cannot be loaded ({error})") from error
+
+
 def log_model(
     config: DistillSettings | TeacherSettings | FinetuneSettings, run: Run, result: Result
 ) -> str:

@@ -71,13 +71,34 @@ def connected() -> Iterator[None]:
     """
     configure()
     uri = mlflow.get_tracking_uri()
-    if uri.split("+")[0].split(":")[0] in DATABASES:
-        try:
-            check_database(uri, TABLE)
-        except ConnectionError as error:
-            raise StoreError(f"MLFLOW_TRACKING_URI is {address()}: {error}; {AGAIN}") from error
+    _check_database(uri)
     with store_errors():
         make_database(uri)
+        yield
+
+
+def _check_database(uri: str) -> bool:
+    """Returns whether the store is a database; raises ConnectionError if it cannot be used."""
+    if uri.split("+")[0].split(":")[0] not in DATABASES:
+        return False
+    try:
+        check_database(uri, TABLE)
+    except ConnectionError as error:
+        raise StoreError(f"MLFLOW_TRACKING_URI is {address()}: {error}; {AGAIN}") from error
+    return True
+
+
+@contextmanager
+def with_store() -> Iterator[None]:
+    """The body is a command: its store is tried first, and its errors are those of `store_errors`.
+
+    So a store that is away is told before minutes of preparation. Nothing is created yet. Works as
+    a decorator, too.
+    """
+    configure()
+    with store_errors():
+        if not _check_database(mlflow.get_tracking_uri()):
+            mlflow.MlflowClient().search_experiments(max_results=1)
         yield
 
 

@@ -18,6 +18,7 @@ from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
 from mkd.storage.owners import aside_folder
+from mkd.storage.written import put_earlier, put_in_place
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.tokenization.tokenise import tokenise_tasks
@@ -74,13 +75,15 @@ def run_export(
     report: Report = no_report,
     hub: HubConfig | None = None,
     prepared: ExportData | None = None,
+    folder: Path | None = None,
 ) -> ExportedFolder:
     """Exports the student in the folder `origin` to the folder asked.to.
 
     The student is checked and scored on dev of those of config.data's tasks that it knows. The
     folder has the layout of the Hugging Face hub: a folder for each backend, and beside them a
     model card, which says what `hub` states, the config and the tokenizer. It appears as a whole or
-    not at all. `prepared` is the result of `prepare_export`, if that was called before.
+    not at all. `prepared` is the result of `prepare_export`, if that was called before. `folder` is
+    the run's folder, if there is one: then `exported_earlier` knows the export of a killed run.
 
     Raises ValueError as `prepare_export` does, and if no backend passes its check.
     """
@@ -117,14 +120,27 @@ def run_export(
             describe_exported(student, tokenizer, hub or HubConfig(), loaded, metrics, whole)
         if not backends:
             raise ValueError(f"export.student is {asked.student!r}: {'; '.join(exports.notes)}")
-        whole.rename(target)
-    return ExportedFolder(
-        str(target),
-        backends,
-        quality_metrics(student_data.datas, *answers) | exports.metrics,
-        exports.notes,
-        hardware(),
-    )
+        made = ExportedFolder(
+            str(target),
+            backends,
+            quality_metrics(student_data.datas, *answers) | exports.metrics,
+            exports.notes,
+            hardware(),
+        )
+        if folder is None:
+            whole.rename(target)
+        else:
+            put_in_place(whole, target, folder, made._asdict())
+    return made
+
+
+def exported_earlier(asked: ExportFolderConfig, folder: Path) -> ExportedFolder | None:
+    """Returns the export that the run has made before it was killed, or None if there is none.
+
+    folder: the run's folder.
+    """
+    told = put_earlier(Path(asked.to).absolute(), folder)
+    return None if told is None else ExportedFolder(**told)
 
 
 def _target(asked: ExportFolderConfig) -> Path:

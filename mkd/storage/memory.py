@@ -17,6 +17,8 @@ ALLOCATOR = re.compile(
     re.IGNORECASE,
 )
 """What the allocators of torch and onnxruntime say in their RuntimeErrors."""
+OVERFLOW = re.compile(r"^(Overflow when unpacking|array is too big|Maximum allowed dimension)")
+"""What torch and numpy say in their ValueErrors."""
 
 
 @contextmanager
@@ -24,9 +26,11 @@ def memory_errors() -> Iterator[None]:
     """Converts the errors of a full memory, and of numbers that are too large, to an OSError."""
     try:
         yield
-    except (MemoryError, OverflowError, RuntimeError) as error:
+    except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and not ALLOCATOR.search(said):
+        known = {RuntimeError: ALLOCATOR, ValueError: OVERFLOW}
+        of = next((known[kind] for kind in known if isinstance(error, kind)), None)
+        if of is not None and not of.search(said):
             raise
         raise OSError(
             "the memory does not suffice, or a number is too large: take smaller sizes or batches "

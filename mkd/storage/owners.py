@@ -12,6 +12,10 @@ from pathlib import Path
 
 import psutil
 
+TEMPORARY = "mkd"
+"""Start of the names of the folders of `own_temporary_folder`."""
+LONGEST_TEMPORARY = 70
+"""Characters of its path: multiprocessing makes sockets below it, whose paths have at most 107."""
 TOLERANCE_SECONDS = 2
 """The start time of a process is computed from the machine's clock, which may be set."""
 
@@ -49,6 +53,28 @@ def aside_folder(parent: Path, name: str) -> Iterator[Path]:
     remove_left_over(parent, name)
     with tempfile.TemporaryDirectory(dir=parent, prefix=f"{name}-{owner()}-") as made:
         yield Path(made)
+
+
+@contextmanager
+def own_temporary_folder() -> Iterator[None]:
+    """Makes one folder of all temporary files of this process and its children.
+
+    It is removed afterwards; if the process is killed, by the next one. Nothing changes where the
+    path would be too long for sockets.
+    """
+    before = os.environ.get("TMPDIR")
+    with aside_folder(Path(tempfile.gettempdir()), TEMPORARY) as folder:
+        if len(str(folder)) > LONGEST_TEMPORARY:
+            yield
+            return
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None  # it is found anew
+            os.environ.pop("TMPDIR")
+            if before is not None:
+                os.environ["TMPDIR"] = before
 
 
 def remove_left_over(parent: Path, name: str) -> None:

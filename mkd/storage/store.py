@@ -14,7 +14,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -25,16 +24,12 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
+from mkd.storage.disk import DISK_FULL_ERRORS, DiskFull, error_number
+
 CACHE_MANIFEST = "manifest.json"
 ALWAYS_HASHED_BYTES = 1 << 20
 """Files up to this size are hashed on each access, which takes a millisecond."""
-DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers for a full disk, an exceeded quota and a file above the size limit."""
 FILL_ROWS = 1 << 14
-
-
-class DiskFull(OSError):
-    """Raised if the disk is too full for a folder. The message has path and size."""
 
 
 def key_of(parts: dict[str, Any]) -> str:
@@ -104,7 +99,7 @@ def _disk_full_errors(folder: Path, aside: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = _error_number(error)
+        number = error_number(error)
         # A DiskFull from a nested cached_folder() already names the folder that did not fit.
         if number not in DISK_FULL_ERRORS or isinstance(error, DiskFull):
             raise
@@ -125,12 +120,6 @@ def _least_bytes(aside: Path, number: int) -> int:
     if number != errno.ENOSPC:
         return size
     return max(size, shutil.disk_usage(aside).free + sum(512 * file.st_blocks for file in stats))
-
-
-def _error_number(error: Exception) -> int:
-    """Returns the errno of an error, or 0. Rust libraries give the number in the message only."""
-    in_message = re.search(r"\(os error (\d+)\)", str(error))
-    return int(in_message[1]) if in_message else getattr(error, "errno", None) or 0
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,9 +1,12 @@
 """Wrong inputs of every command, made by a grammar: how does each of them end?
 
-    python -m tests.bench.wrong_inputs                 # all of them; takes long
-    python -m tests.bench.wrong_inputs --every 20      # one of twenty
+    python -m tests.bench.wrong_inputs                   # all of them; takes hours
+    python -m tests.bench.wrong_inputs --number 400      # so many, spread over all
+    python -m tests.bench.wrong_inputs --only predict --number 50
 
-Each runs in a process that is forked from this one, in an empty folder, for 20 seconds at most
+Settings (tests/bench/wrong/settings.py), files of rows (data.py), task files, checkpoints and
+exported folders (folders.py), and the words of init, predict and report (words.py). Each runs in a
+process that is forked from this one, in an empty folder, for 20 seconds at most
 (tests/support/forked.py).
 """
 
@@ -13,96 +16,74 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from random import Random
 
-from experiments import cli
-from experiments.settings import COMMANDS
-from tests.support.entry import tiny
-from tests.support.forked import Ending, ending
-
-COMMAND_FUNCTIONS = {
-    "distill": "distill", "teacher": "refine", "finetune": "finetune", "export": "export",
-    "submit": "submit", "ablation": "ablate", "search": "search", "promote": "promote",
-    "label": "label",
-}  # fmt: skip
-NUMBERS = ["-1", "1e18", "1000000000000000000", "nan", ".inf", "abc", "[]", "{}", "1e400", "true"]
-TEXTS = ["/nowhere/at/all", "x" * 300, "y" * 5000, "/dev/null", "/etc/passwd", "../..", "a\nb",
-         "$(id)", "'; drop table runs; --", "\u202eabc", "<b>", "[", "damaged"]  # fmt: skip
-LISTS = ["3", '["nope"]', '["a", "a"]', "{", '[""]', "[null]", "[[]]", '["' + "z" * 3000 + '"]']
-DAMAGE = {
-    "config.json": b"[]",
-    "model.safetensors": b"version https://git-lfs.github.com/spec/v1\n",
-    "tokenizer.json": b"{}",
-}
+from tests.bench.wrong import data, folders, settings, task_files, words
+from tests.bench.wrong.case import FUNCTIONS, Case, Made, make, run
 
 
-class Case(NamedTuple):
-    """A command with one wrong setting."""
-
-    command: str
-    setting: str
-    value: str
-
-
-def cases() -> Iterator[Case]:
-    """Yields every setting of every command with every wrong value of its type."""
-    for command in COMMAND_FUNCTIONS:
-        for name, value in _settings(COMMANDS[command](), ""):
-            if type(value) in (int, float):
-                wrong = NUMBERS
-            elif isinstance(value, str):
-                wrong = TEXTS
-            else:
-                wrong = LISTS
-            # Each setting gets three values, others in each command, so that all are tried.
-            start = (len(command) + len(name)) % len(wrong)
-            for step in range(3):
-                yield Case(command, name, wrong[(start + step * 3) % len(wrong)])
+def cases(made: Made) -> list[Case]:
+    """Returns all cases, in an order that is the same each time and spreads each kind."""
+    found = [*settings.cases(), *data.cases(), *task_files.cases(), *folders.cases(made),
+             *words.cases(made)]  # fmt: skip
+    Random(0).shuffle(found)
+    return found
 
 
-def _settings(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if is_dataclass(value):
-            yield from _settings(value, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", value
+def faults(chosen: Sequence[Case], root: Path, told: bool = True) -> Counter[tuple[str, str]]:
+    """Runs the cases in folders below `root`, and counts them by command and ending.
 
-
-def run(case: Case, folder: Path) -> Ending:
-    """Runs a case in a forked process, in a folder that it may fill."""
-    (folder / "damaged").mkdir()
-    for name, content in DAMAGE.items():
-        (folder / "damaged" / name).write_bytes(content)
-    module = importlib.import_module(f"experiments.{case.command}")
-    job = getattr(module, COMMAND_FUNCTIONS[case.command])
-    argv = [*tiny(case.command), f"--{case.setting}={case.value}"]
-    return ending(lambda: cli.entry(job, "", COMMANDS[case.command], argv), folder)
-
-
-def main() -> None:
-    """Runs the cases and prints how many ended in which way, and each fault."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--every", type=int, default=1, help="run one of so many cases")
-    parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first one")
-    given = parser.parse_args()
-    for command in COMMAND_FUNCTIONS:
-        importlib.import_module(f"experiments.{command}")
-    endings: Counter[str] = Counter()
-    for case in list(cases())[given.first :: given.every]:
-        folder = Path(tempfile.mkdtemp())
+    told: whether each fault is printed as JSON.
+    """
+    endings: Counter[tuple[str, str]] = Counter()
+    for case in chosen:
+        folder = Path(tempfile.mkdtemp(dir=root))
         try:
             found = run(case, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        endings[found.kind] += 1
-        if not found.good:
-            print(json.dumps([*case._replace(value=case.value[:60]), *found])[:400], flush=True)
-    print("\n".join(["| ending | cases |", "| :-- | --: |"]))
-    print("\n".join(f"| {kind} | {count} |" for kind, count in sorted(endings.items())))
+        endings[case.command, found.kind.partition(":")[0]] += 1
+        if told and not found.good:
+            print(json.dumps([case.command, case.what[:80], *found])[:500], flush=True)
+    return endings
+
+
+def table(endings: Counter[tuple[str, str]]) -> list[str]:
+    """Returns the counts as a table, a row for each command and a column for each ending."""
+    kinds = sorted({kind for _, kind in endings}, key=lambda kind: (kind != "refused", kind))
+    commands = sorted({command for command, _ in endings})
+    rows = [["command", *kinds], [":--", *["--:"] * len(kinds)]]
+    rows += [[each, *(str(endings[each, kind]) for kind in kinds)] for each in commands]
+    total = Counter[str]()
+    for (_, kind), count in endings.items():
+        total[kind] += count
+    rows.append([f"all {endings.total()}", *(str(total[kind]) for kind in kinds)])
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def main() -> None:
+    """Runs the cases; prints each fault, and how many ended in which way."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--number", type=int, default=0, help="how many to run; 0: all")
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
+    parser.add_argument("--only", default="", help="a command, or a part of what is wrong")
+    given = parser.parse_args()
+    for command in FUNCTIONS:
+        importlib.import_module(f"experiments.{command}")
+    importlib.import_module("analysis.report")
+    with tempfile.TemporaryDirectory(prefix="wrong-") as name:
+        made = make(Path(name))
+        chosen = [
+            case
+            for case in cases(made)
+            if given.only in ("", case.command) or given.only in case.what
+        ]
+        number = given.number or len(chosen)
+        print(f"{len(chosen)} cases, of which {number} are run", flush=True)
+        endings = faults(chosen[given.skip : given.skip + number], Path(name))
+    print("\n".join(table(endings)))
 
 
 if __name__ == "__main__":

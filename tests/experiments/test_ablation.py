@@ -151,6 +151,27 @@ def test_a_mistake_is_one_line_and_makes_no_run(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("changed", "line", "told"),
+    [
+        ("{loss.temperature: 2,\n        loss.kind: hinge}", 6, "loss.kind is 'hinge'"),
+        ("{data.tasks: [x]}", 5, "data.tasks names 'x'"),
+        ("{seed: 3}", 5, "ablation.variants.b is 'seed'"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_its_line(
+    changed: str, line: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "own.yaml"
+    file.write_text(f"seed: 1\nablation:\n  variants:\n    plain: {{}}\n    b: {changed}\n")
+    assert cli.entry(ablate, "", AblationSettings, [f"--config={file}"]) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith(f"error: {file}:{line}: ablation.variants.b") and told in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
+
+
 def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None:
     (tmp_path / "text.csv").write_text("s\na film\n")
     (tmp_path / "ablation.yaml").write_text(

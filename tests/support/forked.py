@@ -7,7 +7,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,21 +35,33 @@ class Ending(NamedTuple):
         return self.kind in (REFUSED, ACCEPTED)
 
 
-def ending(job: Callable[[], Any], folder: Path, seconds: float = SECONDS) -> Ending:
+def ending(
+    job: Callable[[], Any],
+    folder: Path,
+    seconds: float = SECONDS,
+    environ: Mapping[str, str] | None = None,
+) -> Ending:
     """Runs a job in a forked process, in a folder with an empty MLflow database.
 
     job: returns or exits with the exit code of a command; None is 0.
+    environ: of its environment. Else it has the MLflow database and TMPDIR in the folder, which
+        are looked at afterwards.
 
     It is `refused` with the code 2, one line, and nothing left in MLflow or in the folder; or
     `accepted` with the code 0 and no run that is RUNNING. All else is a fault: a traceback, an
     abort, a bad message, too many seconds, or something that is left behind.
     """
-    put_database(folder)
-    (folder / "tmp").mkdir()
+    own = environ is None
+    if own:
+        put_database(folder)
+        (folder / "tmp").mkdir()
+    uri = f"sqlite:///{folder / NAME}"
+    environ = environ or {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(folder / "tmp")}
     before = {path.name for path in folder.iterdir()}
+    runs = len(statuses(folder)) if own else 0
     process = os.fork()
     if not process:
-        _child(job, folder)
+        _child(job, folder, environ)
     begin, status = time.monotonic(), None
     while status is None and time.monotonic() - begin - _waited(process) < seconds:
         done, found = os.waitpid(process, os.WNOHANG)
@@ -60,7 +73,13 @@ def ending(job: Callable[[], Any], folder: Path, seconds: float = SECONDS) -> En
         return Ending(f"over {seconds:g} s", _last_line(folder))
     if os.WIFSIGNALED(status):
         return Ending("abort", f"signal {os.WTERMSIG(status)}")
-    return _judged(os.WEXITSTATUS(status), folder, before)
+    code, told = os.WEXITSTATUS(status), _last_line(folder)
+    if code not in (0, 2) or "Traceback" in (folder / "errors").read_text(errors="replace"):
+        return Ending("traceback", told)
+    if code == 2 and (not told.startswith("error: ") or len(told) > LONGEST_LINE):
+        return Ending("a bad message", told)
+    kind = _left(code, folder, before, runs) if own else ""
+    return Ending(kind or (ACCEPTED if code == 0 else REFUSED), told)
 
 
 def _waited(process: int) -> float:
@@ -71,27 +90,31 @@ def _waited(process: int) -> float:
         return 0.0
 
 
-def _judged(code: int, folder: Path, before: set[str]) -> Ending:
-    """Returns the ending of a process that was not killed. before: what was in the folder."""
-    told = _last_line(folder)
-    if code not in (0, 2) or "Traceback" in (folder / "errors").read_text(errors="replace"):
-        return Ending("traceback", told)
-    with sqlite3.connect(folder / NAME) as database:
-        statuses = [status for (status,) in database.execute("select status from runs")]
-    if "RUNNING" in statuses:
-        return Ending("a run left RUNNING", told)
+def statuses(folder: Path) -> list[str]:
+    """Returns the status of each run of MLflow."""
+    with closing(sqlite3.connect(folder / NAME)) as database:
+        return [status for (status,) in database.execute("select status from runs")]
+
+
+def _left(code: int, folder: Path, before: set[str], runs: int) -> str:
+    """Returns what a process has left that it should not have; empty: nothing.
+
+    before: what was in the folder. runs: how many runs there were.
+    """
+    if not (folder / NAME).exists():
+        return "MLflow's database is gone"
+    if "RUNNING" in (ends := statuses(folder)):
+        return "a run left RUNNING"
     if temporary := sorted(path.name for path in (folder / "tmp").iterdir()):
-        return Ending("left in TMPDIR", ", ".join(temporary))
+        return f"left in TMPDIR: {', '.join(temporary)}"
     if code == 0:
-        return Ending(ACCEPTED, told)
-    if not told.startswith("error: ") or len(told) > LONGEST_LINE:
-        return Ending("a bad message", told)
-    if statuses:
-        return Ending("a run left in MLflow", told)
+        return ""
+    if len(ends) > runs:
+        return "a run left in MLflow"
     left = {path.name for path in folder.iterdir()} - before - {*OWN, ".mkd"}
     if left or list(folder.glob(".mkd/runs/*/")):
-        return Ending("left behind", ", ".join(sorted(left)) or ".mkd/runs")
-    return Ending(REFUSED, told)
+        return f"left behind: {', '.join(sorted(left)) or '.mkd/runs'}"
+    return ""
 
 
 def _last_line(folder: Path) -> str:
@@ -100,14 +123,12 @@ def _last_line(folder: Path) -> str:
     return ((folder / "errors").read_text(errors="replace").strip().splitlines() or [""])[-1]
 
 
-def _child(job: Callable[[], Any], folder: Path) -> NoReturn:
+def _child(job: Callable[[], Any], folder: Path, environ: Mapping[str, str]) -> NoReturn:
     """Runs the job and ends the process."""
     code = 1
     try:
         os.chdir(folder)
-        os.environ |= {
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / NAME}", "TMPDIR": str(folder / "tmp")
-        }  # fmt: skip
+        os.environ |= environ
         tempfile.tempdir = None  # remembered from this process's parent
         for number, name in ((1, "output"), (2, "errors")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)

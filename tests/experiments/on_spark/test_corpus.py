@@ -2,6 +2,7 @@
 called directly."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from experiments import cli
 from experiments.on_spark import corpus
 from experiments.settings import DistillSettings, LabelConfig
 from mkd.result import no_report
+from mkd.storage.written import put_earlier
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import primary_tokenizer
@@ -100,9 +102,13 @@ def written(
     """What is written for a config, and its metrics; nothing else may be left beside it."""
     names = corpus.check_labelling(config, distilled.student())
     output = Path(config.output)
+    run = output.with_name("run")
+    run.mkdir(exist_ok=True)
     metrics = corpus.write_predictions(
-        spark, config, distilled.path, names, output.with_name("aside")
+        spark, config, distilled.path, names, output.with_name("aside"), run
     )
+    assert put_earlier(output, run) == metrics, "a run that is killed now knows its output"
+    shutil.rmtree(run)
     assert {path.name for path in output.parent.iterdir()} == {"corpus.parquet", output.name}
     return pd.read_parquet(output), metrics
 
@@ -262,7 +268,7 @@ def test_no_text_has_no_logits(spark: "SparkSession", distilled: Distilled, tmp_
     config = config_of(tmp_path, frame, "sentiment", logits=True)
     told = "label.corpus: 2 rows have no text; allowed for label.logits: none"
     with pytest.raises(ValueError, match=told):
-        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside")
+        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
@@ -279,6 +285,7 @@ def test_damage_is_told_in_a_line(
             distilled.path,
             corpus.check_labelling(config, distilled.student()),
             tmp_path / "aside",
+            tmp_path,
         )
     assert str(caught.value).startswith(f"label.corpus {tmp_path / 'corpus.parquet'}: ")
     assert "\n" not in str(caught.value)
@@ -291,7 +298,7 @@ def test_model_errors_are_one_line(
 ) -> None:
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
     with pytest.raises(ValueError) as caught:
-        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside")
+        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path)
     assert "MlflowException: task is 'other'; allowed: " in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from experiments.tracking.store import HTTP_SECONDS, configure, connected, is_outage, link_to
+from experiments.tracking.store import (
+    HTTP_SECONDS,
+    configure,
+    connected,
+    is_outage,
+    link_to,
+    with_store,
+)
 from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
 from tests.support.database import use_store
 from tests.support.entry import client
@@ -65,6 +72,24 @@ def test_a_server_that_accepts_and_hangs_is_one_line(
     told = str(caught.value)
     assert "no answer within 1" in told and "the same command continues" in told
     assert "secret" not in told and "\n" not in told and is_outage(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////dev/null/x.db", "folder"])
+def test_a_store_that_cannot_be_used_is_told_before_the_work(
+    uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use(f"sqlite:///{tmp_path}" if uri == "folder" else uri, monkeypatch)
+    with pytest.raises(ConnectionError, match="^MLFLOW_TRACKING_URI is .*"), with_store():
+        raise AssertionError("the work has begun")
+
+
+def test_a_store_that_is_not_there_yet_is_made_by_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use(f"sqlite:///{tmp_path}/new/mlflow.db", monkeypatch)
+    with pytest.raises(ValueError, match="a mistake"), with_store():
+        raise ValueError("a mistake")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_database_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made() -> None:
 @pytest.mark.parametrize(
     "fill",
     [lambda: torch.empty(10**15), lambda: torch.empty(2**62, 2**62), lambda: np.empty(10**16),
-     lambda: 10.0**400],
-    ids=["torch", "overflow in torch", "numpy", "overflow"],
+     lambda: 10.0**400, lambda: torch.tensor(2**70), lambda: np.empty(2**62)],
+    ids=["torch", "overflow in torch", "numpy", "overflow", "a number", "an array"],
 )  # fmt: skip
 def test_a_full_memory_is_one_line(fill: object) -> None:
     told = "the memory does not suffice, or a number is too large"
@@ -31,3 +31,5 @@ def test_a_full_memory_is_one_line(fill: object) -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="something else"), memory_errors():
         raise RuntimeError("something else")
+    with pytest.raises(ValueError, match="something else"), memory_errors():
+        raise ValueError("something else")

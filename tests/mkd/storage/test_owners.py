@@ -2,10 +2,22 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from mkd.storage.owners import aside_folder, is_gone, machine, owner, remove_left_over
+import pytest
+
+from mkd.storage.owners import (
+    aside_folder,
+    is_gone,
+    machine,
+    own_temporary_folder,
+    owner,
+    remove_left_over,
+)
 
 FORKS = multiprocessing.get_context("fork")
 
@@ -53,3 +65,27 @@ def test_only_folders_of_ended_processes_are_removed(tmp_path: Path) -> None:
         remove_left_over(tmp_path, "mlflow.db")
         assert used.exists(), "its process is alive"
     assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_temporary_files_lie_in_one_folder_that_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory() as name:  # shorter than tmp_path
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        ask = [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp())"]
+        with own_temporary_folder():
+            (own,) = Path(name).iterdir()
+            (own / "file").touch()
+            told = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+            assert Path(tempfile.mkdtemp()).parent == Path(told).parent == own
+        assert not list(Path(name).iterdir()) and tempfile.gettempdir() == name
+
+        long = Path(name) / ("x" * 80)
+        long.mkdir()
+        monkeypatch.setenv("TMPDIR", str(long))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        with own_temporary_folder():
+            assert tempfile.gettempdir() == str(long), "sockets would not fit below it"
+        assert not list(long.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", None)

@@ -1,0 +1,1 @@
+"""The grammar of wrong inputs (tests/bench/wrong_inputs.py)."""

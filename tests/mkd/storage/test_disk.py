@@ -1,0 +1,55 @@
+"""Room on the disk: foreseen, and told in one line where it lacks."""
+
+import errno
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from mkd.storage.disk import DiskFull, check_room, full_disk_errors
+
+
+def test_room_is_foreseen(tmp_path: Path) -> None:
+    check_room(tmp_path / "not" / "yet", 1, "it takes")
+    with pytest.raises(DiskFull) as caught:
+        check_room(tmp_path / "not" / "yet", 10**18, "it takes")
+    parts = str(caught.value).split(" bytes")
+    free, least = (int(part.split()[-1].replace(",", "")) for part in parts[:2])
+    assert least == 10**18 and 0 < free <= shutil.disk_usage(tmp_path).total
+    assert str(tmp_path / "not" / "yet") in str(caught.value)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def _no_number() -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+
+def _database() -> None:
+    try:
+        raise sqlite3.OperationalError("database or disk is full")
+    except sqlite3.OperationalError as error:
+        raise RuntimeError("a wrapper that says nothing") from error
+
+
+@pytest.mark.parametrize("fail", [_no_number, _database])
+def test_any_error_of_a_full_disk_is_one_line(fail: Callable[[], None], tmp_path: Path) -> None:
+    with pytest.raises(DiskFull) as caught, full_disk_errors([tmp_path]):
+        fail()
+    assert "bytes free; give the command again once there is room" in str(caught.value)
+
+
+def test_the_path_of_the_error_is_named(tmp_path: Path) -> None:
+    file = str(tmp_path / "file")
+    told = f"No space left on device: {file} is on a disk with "
+    with pytest.raises(DiskFull, match=told), full_disk_errors([]):
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    with pytest.raises(ValueError, match="^other$"), full_disk_errors([]):
+        raise ValueError("other")
+    with pytest.raises(DiskFull, match="^told$"), full_disk_errors([]):
+        raise DiskFull("told")

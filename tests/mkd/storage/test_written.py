@@ -1,0 +1,21 @@
+"""An output that a run has put in its place is known by it again, and no other is."""
+
+import shutil
+from pathlib import Path
+
+from mkd.storage.written import put_earlier, put_in_place
+
+
+def test_a_run_knows_its_own_output_and_no_other(tmp_path: Path) -> None:
+    run, aside, target = tmp_path / "run", tmp_path / "aside", tmp_path / "target"
+    run.mkdir()
+    aside.mkdir()
+    (aside / "file").write_text("content")
+    assert put_earlier(target, run) is None
+    put_in_place(aside, target, run, {"rows": 3})
+    assert put_earlier(target, run) == {"rows": 3} and not aside.exists()
+    assert [path.name for path in run.iterdir()] == ["written.json"]
+    copied = tmp_path / "copied"
+    shutil.copytree(target, copied)
+    assert put_earlier(copied, run) is None
+    assert put_earlier(tmp_path / "none", run) is None
