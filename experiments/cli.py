@@ -510,10 +510,10 @@ def entry(
 
 
 def _written(config: Command) -> list[Path]:
-    """Returns the folders that a command writes to."""
+    """Returns the folders that a command writes to, as far as they are known."""
     database = os.environ.get("MLFLOW_TRACKING_URI", "").partition("sqlite:///")[2]
     files = [getattr(config, "cache", ""), str(Path(database).parent) if database else ""]
-    return [Path(), *(Path(each) for each in files if each)]
+    return [Path(), Path("mlruns"), *(Path(each) for each in files if each)]
 
 
 def _is_first_process() -> bool:

@@ -62,7 +62,7 @@ from mkd.teachers import (
     weak_teacher_note,
 )
 from mkd.teachers.architectures import check_steps, padding_note
-from mkd.teachers.contents import checkpoint_hashes
+from mkd.teachers.contents import check_contents, checkpoint_hashes
 from mkd.teachers.multitask import (
     MultiTaskTeacher,
     TaskTarget,
@@ -105,6 +105,7 @@ def prepare_teacher(
     Raises ValueError if settings do not fit the tasks, or if no task uses the refined teacher.
     """
     device = set_up_device(config)
+    check_contents(config.teacher, config.student, config.data)
     tasks = tasks_with_dev(config, tasks)
     config = config_for_tasks(config, tasks)
     tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
@@ -342,6 +343,7 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
+    check_contents(config.teacher, config.student, config.data)
     data = load_data(config, report, tasks)
     check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after

@@ -47,6 +47,7 @@ from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
 from mkd.tasks.task import Task
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
+from mkd.teachers.contents import check_contents
 from mkd.teachers.multitask import (
     compare_with_teacher,
     make_teacher,
@@ -92,6 +93,7 @@ def prepare_finetune(
         student=StudentConfig(),
     )
     device = set_up_device(config)
+    check_contents(config.teacher, config.student, config.data)
     config = with_learning_rates(config)
     origin, tokenizer = _student_to_finetune(finetune.student, config.data.max_length)
     tasks = tasks_with_dev(config)

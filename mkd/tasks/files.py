@@ -16,7 +16,9 @@ NAMED_OBJECTS = 100
 """Number of objects of a JSON Lines file whose keys are its columns."""
 
 SHOWN = 10
-"""Values that an error message lists at most."""
+"""Labels that an error message lists at most."""
+LISTED = 20
+"""Names that an error message lists at most."""
 MOST_CELL = (1 << 31) - 1
 """Largest number of characters in a CSV cell."""
 
@@ -62,8 +64,12 @@ def short_repr(value: object) -> str:
 
 
 def listed(values: Sequence[object]) -> str:
-    """Returns a comma-separated list of values for an error message, or `none`."""
-    return ", ".join(map(repr, values)) or "none"
+    """Returns a comma-separated list of values for an error message, or `none`.
+
+    Of many only the first are listed.
+    """
+    more = f", and {len(values) - LISTED} more" if len(values) > LISTED else ""
+    return (", ".join(map(short_repr, values[:LISTED])) or "none") + more
 
 
 def nearest(given: object, values: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The content of the checkpoints and files in the settings: results depend on it, not on names."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mkd.config import REFINED, DataConfig, StudentConfig, TeacherConfig
@@ -22,6 +23,19 @@ def checkpoint_hashes(
 
     Raises ValueError if there is no such checkpoint or file.
     """
+    return {setting: _hash(name, setting) for setting, name in _named(teacher, student, data)}
+
+
+def check_contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -> None:
+    """Raises ValueError if a checkpoint or file that a setting names does not exist."""
+    for setting, name in _named(teacher, student, data):
+        _place(name, setting)
+
+
+def _named(
+    teacher: TeacherConfig, student: StudentConfig, data: DataConfig
+) -> Iterator[tuple[str, str]]:
+    """Yields the settings that name a checkpoint or file, each with the name."""
     named = {
         "teacher.checkpoint": teacher.checkpoint,
         "student.init": "" if student.init == TEACHER_INIT else student.init,
@@ -32,7 +46,7 @@ def checkpoint_hashes(
         named |= {
             f"teacher.sources.{task}.{source}": source for source in sources if source != REFINED
         }
-    return {setting: _hash(name, setting) for setting, name in named.items() if name}
+    yield from ((setting, name) for setting, name in named.items() if name)
 
 
 def row_fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
@@ -44,8 +58,14 @@ def row_fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
 
 
 def _hash(name: str, setting: str) -> str:
+    place = _place(name, setting)
+    return pretrained.checkpoint_fingerprint(place) if place.is_dir() else file_hash(place)
+
+
+def _place(name: str, setting: str) -> Path:
+    """Returns the folder of a checkpoint, or the file of logits."""
     if not name.endswith(LOGIT_FILE_ENDINGS):
-        return pretrained.checkpoint_fingerprint(pretrained.checkpoint_folder(name, setting))
+        return pretrained.checkpoint_folder(name, setting)
     if not Path(name).is_file():
         raise ValueError(f"{setting} is {name!r}: no such file")
-    return file_hash(Path(name))
+    return Path(name)

@@ -68,7 +68,7 @@ def _tried(place: str, size: int, work: Path) -> Found:
     environ = {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(work / "tmp")}
     first = ending(_command(), work, 100, environ)
     fault = ""
-    if first.kind == REFUSED or first.kind.startswith("a run left in MLflow"):
+    if first.kind == REFUSED:
         fault = "" if TOLD.match(first.told) else f"no path and bytes: {first.told}"
     elif first.kind != ACCEPTED:
         fault = f"{first.kind}: {first.told}"

@@ -1,0 +1,268 @@
+"""Tracking stores that cannot be used, at the start, midway and at the end: what is told, and when?
+
+    python -m tests.bench.trackers
+
+At the start a command has to end within 20 seconds with one line, before its work. Midway and at
+the end it has to say within 20 seconds that the store is away, and to finish once it is back. A
+server is MLflow's own, behind a proxy (tests/support/proxy.py) that refuses, hangs, breaks off, and
+so on. Seconds are without the waiting for a busy processor.
+"""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments import cli, distill
+from experiments.settings import DistillSettings
+from tests.support import disks
+from tests.support.database import put_database
+from tests.support.entry import environment, tiny
+from tests.support.forked import ACCEPTED, REFUSED, SECONDS, Ending, ending
+from tests.support.proxy import BREAK, ERROR, GARBAGE, HANG, NAMES, PASS, REFUSE, Proxy, proxy
+from tests.support.serve import free_port
+
+ARGV = [*tiny("distill"), '--data.tasks=["sentiment"]', "--train.steps=40",
+        "--checkpoint_seconds=0"]  # fmt: skip
+AWAY_SECONDS = 8
+"""How long a store is away midway."""
+WAIT_SECONDS = 120
+"""How long a command may take whose store was away midway."""
+
+
+class Line(NamedTuple):
+    """A row of the table. told: seconds until the line; fault: empty if all is well."""
+
+    when: str
+    store: str
+    told: float
+    fault: str
+
+
+def command() -> int:
+    return cli.entry(distill.distill, "", DistillSettings, ARGV)
+
+
+def timed(work: Path, uri: str, seconds: float) -> tuple[float, Ending]:
+    """Runs the command; returns how long it took, and how it ended."""
+    begin = time.monotonic()
+    found = ending(command, work, seconds, {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(work)})
+    return time.monotonic() - begin, found
+
+
+def _read_only(work: Path) -> str:
+    put_database(work)
+    return f"sqlite:///file:{work}/mlflow.db?mode=ro&uri=true"
+
+
+def _garbage(work: Path) -> str:
+    (work / "mlflow.db").write_bytes(b"no database " * 1000)
+    return f"sqlite:///{work}/mlflow.db"
+
+
+def _truncated(work: Path) -> str:
+    put_database(work)
+    file = work / "mlflow.db"
+    file.write_bytes(file.read_bytes()[:-8192])
+    return f"sqlite:///{file}"
+
+
+def _fifo(work: Path) -> str:
+    os.mkfifo(work / "mlflow.db")
+    return f"sqlite:///{work}/mlflow.db"
+
+
+def _full(work: Path) -> str:
+    disks.own_mounts()
+    (work / "disk").mkdir()
+    disks.mount(work / "disk", 1 << 14)
+    return f"sqlite:///{work}/disk/mlflow.db"
+
+
+FILES: dict[str, Callable[[Path], str]] = {
+    "read-only": _read_only,
+    "garbage": _garbage,
+    "truncated": _truncated,
+    "a FIFO": _fifo,
+    "a folder": lambda work: f"sqlite:///{work}",
+    "below a file": lambda work: "sqlite:////dev/null/mlflow.db",
+    "of a full disk": _full,
+    "PostgreSQL that is down": lambda work: "postgresql://mkd:secret@127.0.0.1:9/x",
+}
+"""Stores that cannot be used at the start."""
+
+
+def at_start() -> Iterator[Line]:
+    """Yields how the command ends for each store that cannot be used."""
+    for name, make in FILES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            yield _at_start(name, make, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, _locked(Path(folder)) as uri:
+        yield _at_start("locked", lambda work: uri, Path(folder))
+    with proxy(free_port()) as way:
+        for mode, name in NAMES.items():
+            way.mode.value = mode
+            for scheme in ("http", "postgresql") if mode in (REFUSE, HANG) else ("http",):
+                uri = f"{scheme}://mkd:secret@127.0.0.1:{way.port}"
+                uri += "/x" if scheme == "postgresql" else ""
+                with tempfile.TemporaryDirectory() as folder:
+                    yield _at_start(f"{scheme}: {name}", lambda work, uri=uri: uri, Path(folder))
+
+
+def _at_start(name: str, make: Callable[[Path], str], work: Path) -> Line:
+    receiver, sender = os.pipe()
+    process = os.fork()
+    if not process:  # as mounts are this process's own
+        with suppress(BaseException), os.fdopen(sender, "w") as out:
+            seconds, found = timed(work, make(work), SECONDS + 10)
+            out.write(f"{seconds}\n{found.kind}\n{found.told}")
+        os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver) as told:
+        seconds, kind, line = (told.read().split("\n", 2) + ["", "", ""])[:3]
+    os.waitpid(process, 0)
+    fault = "" if kind == REFUSED else f"{kind}: {line}"
+    if not fault and (work / ".mkd").exists() and list(work.glob(".mkd/tokens/*")):
+        fault = "told after the rows were prepared"
+    if "secret" in line:
+        fault = f"shows a password: {line}"
+    return Line("start", name, float(seconds or "nan"), fault)
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[str]:
+    """Yields a SQLite store that another program has locked."""
+    put_database(work)
+    with closing(sqlite3.connect(work / "mlflow.db")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        yield f"sqlite:///{work}/mlflow.db"
+
+
+@contextmanager
+def _server(work: Path) -> Iterator[int]:
+    """Yields the port of an MLflow server."""
+    port = free_port()
+    argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", "1", "--backend-store-uri", f"sqlite:///{work}/server.db",
+            "--serve-artifacts", "--artifacts-destination", str(work / "artifacts")]  # fmt: skip
+    env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    with (work / "server.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, env=env, cwd=work)
+    try:
+        for _ in range(1800):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+                break
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+class Break(NamedTuple):
+    """A fault while a run is at work. begin and end: make and mend it."""
+
+    name: str
+    begin: Callable[[], object]
+    end: Callable[[], object]
+
+
+def while_at_work() -> Iterator[Line]:
+    """Yields how a command goes on whose store is away for some seconds."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        root = Path(name)
+        port = stack.enter_context(_server(root))
+        way = stack.enter_context(proxy(port))
+        uri = f"http://127.0.0.1:{way.port}"
+        for mode in (REFUSE, HANG, BREAK, GARBAGE, ERROR):
+            for when in ("midway", "end"):
+                work = root / f"{mode}{when}"
+                work.mkdir()
+                broken = Break(f"http: {NAMES[mode]}", *_modes(way, mode))
+                yield _at_work(when, broken, work, uri)
+    for when in ("midway", "end"):
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            put_database(work)
+            database = sqlite3.connect(work / "mlflow.db", timeout=60, check_same_thread=False)
+            with closing(database):
+                broken = Break("locked", lambda db=database: db.execute("BEGIN EXCLUSIVE"),
+                               database.rollback)  # fmt: skip
+                yield _at_work(when, broken, work, f"sqlite:///{work}/mlflow.db")
+
+
+def _modes(way: Proxy, mode: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    def use(wanted: int) -> Callable[[], None]:
+        return lambda: setattr(way.mode, "value", wanted)
+
+    return use(mode), use(PASS)
+
+
+def _at_work(when: str, broken: Break, work: Path, uri: str) -> Line:
+    """Runs the command, breaks its store for some seconds, and sees how it goes on."""
+    seconds: list[float] = []
+    over = threading.Event()
+
+    def disturb() -> None:
+        if not _reached(when, work, over):
+            return
+        broken.begin()
+        begin = time.monotonic()
+        told = False
+        while not over.is_set() and time.monotonic() - begin < SECONDS + 10:
+            told = re.search(r"note: .*(is away|waiting for)", _said(work)) is not None
+            if told:
+                break
+            time.sleep(0.05)
+        if told:
+            seconds.append(time.monotonic() - begin)
+        time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - begin)))
+        broken.end()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    _, found = timed(work, uri, WAIT_SECONDS)
+    over.set()
+    thread.join()
+    if found.kind != ACCEPTED:
+        return Line(when, broken.name, seconds[0] if seconds else float("nan"), f"{found}")
+    if not seconds:
+        return Line(when, broken.name, float("nan"), "not told")
+    return Line(when, broken.name, seconds[0], "" if seconds[0] < SECONDS else "told late")
+
+
+def _said(work: Path) -> str:
+    return (work / "errors").read_text(errors="replace") if (work / "errors").exists() else ""
+
+
+def _reached(when: str, work: Path, over: threading.Event) -> bool:
+    """Waits for the moment at which the store breaks."""
+    wanted = "student.safetensors" if when == "midway" else "MODEL_CARD.md"
+    while not over.is_set():
+        if list(work.glob(f".mkd/runs/*/{wanted}")):
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def main() -> None:
+    """Tries all stores; prints a table with the seconds until the line, and the faults."""
+    print("| when | store | seconds until it is told | fault |\n| :-- | :-- | --: | :-- |")
+    for lines in (at_start(), while_at_work()):
+        for line in lines:
+            print(
+                f"| {line.when} | {line.store} | {line.told:.1f} | {line.fault[:200]} |", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
