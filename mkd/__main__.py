@@ -107,6 +107,8 @@ def main(argv: list[str] | None = None) -> int:
         if given.format is None and given.input.lower().endswith(TABLE_ENDINGS):
             bad = answer_table(student, task, Path(given.input), given.text, sys.stdout, least)
         else:
+            if Path(given.input).is_block_device() or Path(given.input).is_char_device():
+                raise ValueError(f"--input is {given.input}, a device; allowed: a file or a pipe")
             with open(
                 source, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
             ) as lines:

@@ -18,7 +18,7 @@ def config_file(given: str) -> Path:
     Raises ValueError if there is none.
     """
     file, named = Path(given), CONFIGS / f"{given}.yaml"
-    if file.exists() and not file.is_dir():
+    if file.is_file():  # no folder, and no device or pipe, which may never end
         return file
     if Path(given).name == given and named.is_file():
         return named

@@ -36,7 +36,7 @@ def _fastest(file: Path) -> str:
     """Returns the backend that a config names, or "" if it is another model's."""
     try:
         backend = json.loads(file.read_text(encoding="utf-8")).get(BACKEND, "")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the student again") from None
     if not isinstance(backend, str) or Path(backend).name != backend:  # it must not point outside
         raise ValueError(f"{file} is damaged: export the student again")

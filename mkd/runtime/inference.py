@@ -281,6 +281,8 @@ def _threads(asked: int) -> int:
 
 
 def _read(file: Path, digest: str) -> bytes:
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{file} is no file; export the student again")
     try:
         content = file.read_bytes()
     except OSError as error:

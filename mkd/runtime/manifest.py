@@ -34,6 +34,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises ValueError if there is none, if it is damaged, or if its format is unknown.
     """
     file = folder / MANIFEST
+    if file.exists() and not file.is_file():  # a pipe would never end
+        raise ValueError(f"{file} is no file: export the student again")
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         known = found["format"]

@@ -10,6 +10,8 @@ def kind_of_file(path: Path) -> str:
 
     It reads the first bytes only.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return "a device or a pipe"
     try:
         with path.open("rb") as file:
             start = file.read(START_BYTES)

@@ -349,6 +349,9 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     """
     where = _where(folder, setting)
     unreadable = f"{where}: it has no readable tokenizer"
+    for path in folder.iterdir():
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
+            raise ValueError(f"{unreadable}: {path.name} is {kind_of_file(path)}")
     # Without a vocabulary file transformers returns a tokenizer with an empty vocabulary.
     files = [path.name for pattern in VOCABULARY_FILES for path in folder.glob(pattern)]
     if not files:
@@ -394,6 +397,8 @@ def _where(folder: Path, setting: str) -> str:
 
 def _json_object(file: Path, refusal: str) -> dict[str, Any]:
     """Returns the object in a JSON file. Raises ValueError, with `refusal` first, without one."""
+    if file.exists() and not file.is_file():  # a pipe would never end
+        raise ValueError(f"{refusal}: {file.name} is {kind_of_file(file)}")
     try:
         value = json.loads(file.read_bytes())
     except FileNotFoundError:

@@ -24,8 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,7 +115,7 @@ class Place:
 
     def __init__(self, root: Path, name: str) -> None:
         self.name, self.scenario = name, SCENARIOS[name]
-        self.work, self.kept, self.tmp = (root / name / part for part in ("w", "kept", "t"))
+        self.work, self.kept, self.tmp = (root / part for part in ("w", "kept", "t"))
         self.work.mkdir(parents=True)
         self.tmp.mkdir()
         put_database(self.work)
@@ -283,16 +282,6 @@ def difference(expected: State, found: State) -> str:
     return ""
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Yields a folder with a short path, as sockets are made below it."""
-    folder = Path(tempfile.mkdtemp(prefix="k"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def main() -> None:
     """Kills the commands, and prints a table of how they went on, and each fault."""
     parser = argparse.ArgumentParser()
@@ -310,9 +299,11 @@ def main() -> None:
     draw = random.Random(given.seed)
     lines = ["| command | kills | of a worker | went on to the same end | faults |",
              "| :-- | --: | --: | --: | --: |"]  # fmt: skip
-    with _folder() as root:
+    with tempfile.TemporaryDirectory(prefix="k") as folder:
+        root = Path(folder)
         for index, name in enumerate(wanted):
-            place = Place(root, name)
+            short = root / str(index)  # as sockets are made below it
+            place = Place(short, name)
             used, expected = undisturbed(place)
             number = few.get(name) or rest // len(plain) + (index < rest % len(plain))
             kinds, faults = Counter[str](), 0
@@ -327,7 +318,7 @@ def main() -> None:
                 f"| {name} | {number} | {kinds['worker']} | {number - faults} | {faults} |"
             )
             print(lines[-1], flush=True)
-            shutil.rmtree(root / name)
+            shutil.rmtree(short)
     print("\n".join(lines))
 
 

@@ -1,6 +1,7 @@
 """A command in a process that is forked from this one, and how it ends."""
 
 import os
+import resource
 import signal
 import sqlite3
 import sys
@@ -16,6 +17,8 @@ from tests.support.database import NAME, put_database
 
 SECONDS = 20
 """How long a command on wrong input may take, without its waiting for a busy processor."""
+MOST_BYTES = 3 << 30
+"""Memory that a command may take."""
 LONGEST_LINE = 700
 """Characters of a message that can still be read."""
 REFUSED, ACCEPTED = "refused", "accepted"
@@ -129,6 +132,7 @@ def _child(job: Callable[[], Any], folder: Path, environ: Mapping[str, str]) -> 
     try:
         os.chdir(folder)
         os.environ |= environ
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         tempfile.tempdir = None  # remembered from this process's parent
         for number, name in ((1, "output"), (2, "errors")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)

@@ -52,6 +52,8 @@ def cases(made: Made) -> Iterator[Case]:
         yield Case("predict", f"rows.{ending} {what}", argv, write)
     for ending in GOOD:
         for what, make in SPECIAL.items():
+            if what == "a FIFO" and ending == "jsonl":
+                continue  # is read as a pipe, which waits for its writer
             argv = ["folder", f"--input=rows.{ending}"]
             yield Case("predict", f"rows.{ending} is {what}", argv,
                        partial(_exported_beside, made, make, f"rows.{ending}"))  # fmt: skip
