@@ -11,7 +11,7 @@ import docstring_parser
 
 from analysis.presentation import printing
 from mkd.shell import called_as, complete, suggestion
-from mkd.storage.addresses import without_passwords
+from mkd.storage.addresses import one_line
 from mkd.storage.disk import full_disk_errors
 from mkd.storage.owners import own_temporary_folder
 
@@ -82,6 +82,6 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
             with full_disk_errors([Path(), Path(asked.to)]), own_temporary_folder():
                 pkgutil.resolve_name(JOB)(asked)
     except (ValueError, OSError) as error:
-        print(f"error: {without_passwords(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0

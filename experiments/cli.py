@@ -35,7 +35,7 @@ from experiments.signals import end_on_sigterm
 from mkd.config import DataConfig
 from mkd.shell import COMPLETION, called_as
 from mkd.storage import strict_yaml
-from mkd.storage.addresses import without_passwords
+from mkd.storage.addresses import one_line
 from mkd.storage.disk import full_disk_errors
 from mkd.storage.memory import memory_errors
 from mkd.storage.owners import own_temporary_folder
@@ -527,11 +527,6 @@ def _silence_transformers() -> None:
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-
-
-def one_line(error: BaseException) -> str:
-    """Returns the error's message on one line, without the passwords of addresses in it."""
-    return without_passwords(" ".join(str(error).split()))
 
 
 def _handle_sigterm(number: int, frame: object) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mkd.shell import called_as, complete
+from mkd.storage.addresses import one_line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error.filename} is there already; it is not overwritten", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     print(f"{target}: {draft.summary}")
     print(f"next: {called_as('distill')} --data.path {target}")

@@ -36,6 +36,7 @@ from mkd.runtime.answers import Prediction, check_confidence
 from mkd.runtime.inference import Student
 from mkd.runtime.texts import kind_of
 from mkd.shell import called_as, complete
+from mkd.storage.addresses import one_line
 from mkd.tasks import files
 from mkd.tasks.columns import LOOK_ROWS, Columns, find_text
 from mkd.tasks.files import Record, Table, listed
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, ImportError) as error:  # a Parquet file needs pyarrow
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     if bad:
         print(f"{bad} line{' has' if bad == 1 else 's have'} no answer", file=sys.stderr)

@@ -20,6 +20,7 @@ from mkd import names
 from mkd.pipeline import DataAndTeacher, load_data_and_teacher
 from mkd.result import Report, Result, RunStopped
 from mkd.runs.candidate import StudentCost, measure_cost, run_candidate
+from mkd.storage.addresses import one_line
 from mkd.storage.store import key_of
 
 PREPARED_FROM = ("seed", "device", "data", "teacher")
@@ -135,7 +136,7 @@ class StudyObjective:
             result = result._replace(state=end.state, error=str(end))
             raise
         except Exception as error:
-            why = cli.one_line(error) or type(error).__name__
+            why = one_line(error) or type(error).__name__
             result = result._replace(error=why[:MAX_ERROR_LENGTH])
             raise
         finally:

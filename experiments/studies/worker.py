@@ -12,7 +12,6 @@ import transformers
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from experiments.cli import one_line
 from experiments.settings import SearchSettings
 from experiments.signals import end_on_sigterm
 from experiments.studies.objective import StudyObjective, WorkerJob
@@ -22,6 +21,7 @@ from experiments.studies.storage import open_storage, storage_outages_named
 from experiments.studies.trial_results import first_failure, own_trials
 from experiments.tracking.store import store_errors
 from experiments.tracking.trials import start_worker
+from mkd.storage.addresses import one_line
 from mkd.storage.store import key_of
 
 

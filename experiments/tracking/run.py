@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import mlflow
 from mlflow.entities import Metric, Param, Run
 
-from experiments.cli import flat, one_line, to_yaml
+from experiments.cli import flat, to_yaml
 from experiments.settings import Command
 from experiments.slips import OWN_RUN, discard_run
 from experiments.tracking.interrupts import delayed_interrupts
@@ -24,6 +24,7 @@ from mkd import names, precision, processes
 from mkd.config import DataConfig
 from mkd.result import Dataset, RunStopped
 from mkd.selection.split import SPLIT_VERSION
+from mkd.storage.addresses import one_line
 from mkd.storage.owners import is_gone, machine, owner
 from mkd.storage.run_folder import FREE_SETTINGS, run_folder, run_folder_path
 from mkd.tasks.demo import DEMO_TASKS

@@ -4,6 +4,8 @@ import re
 
 MAX_REASON_LENGTH = 300
 """Maximum length of a reason, in characters."""
+MAX_WORD_LENGTH, KEPT_LENGTH = 300, 60
+"""A word of a message that has more characters is cut to so many; no path is as long."""
 
 # The first form takes a password up to the last @ before a slash. The second one is for passwords
 # with a slash, unless what follows the colon is a port.
@@ -20,6 +22,13 @@ def without_passwords(text: str) -> str:
     passwords and tokens in the query, such as `?password=`.
     """
     return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", text))
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's message on one line, without passwords, and without words of pages."""
+    words = str(error).split()
+    short = (word if len(word) <= MAX_WORD_LENGTH else f"{word[:KEPT_LENGTH]}..." for word in words)
+    return without_passwords(" ".join(short))
 
 
 def reason(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mkd.storage.addresses import without_passwords
+from mkd.storage.addresses import one_line, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ from mkd.storage.addresses import without_passwords
 )
 def test_an_address_is_shown_without_its_password(address: str, expected: str) -> None:
     assert without_passwords(address) == expected
+
+
+def test_a_message_is_one_line_that_can_be_read() -> None:
+    error = ValueError(f"data.path is {'x' * 5000!r};\n  allowed:\ta file at http://u:secret@h")
+    told = f"data.path is '{'x' * 59}... allowed: a file at http://u:***@h"
+    assert one_line(error) == told
+    assert one_line(ValueError("a/" * 140)) == "a/" * 140, "a path is whole"

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError
 from experiments import cli
 from experiments.settings import DistillSettings
 from mkd.config import DataConfig
+from mkd.storage.addresses import one_line
 from mkd.storage.strict_yaml import check_yaml
 from mkd.tasks.sources import load_tasks
 
@@ -53,7 +54,7 @@ def test_what_is_no_yaml_is_told_as_such() -> None:
 def refused(*argv: str) -> str:
     with pytest.raises((ValueError, ArgumentError)) as caught:
         cli.parse(list(argv), "", DistillSettings)
-    return cli.one_line(caught.value)
+    return one_line(caught.value)
 
 
 def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path: Path) -> None:
