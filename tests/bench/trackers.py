@@ -19,6 +19,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,7 +108,7 @@ def at_start() -> Iterator[Line]:
         with tempfile.TemporaryDirectory() as folder:
             yield _at_start(name, make, Path(folder))
     with tempfile.TemporaryDirectory() as folder, _locked(Path(folder)) as uri:
-        yield _at_start("locked", lambda work: uri, Path(folder))
+        yield _at_start("locked", partial(_at, uri), Path(folder))
     with proxy(free_port()) as way:
         for mode, name in NAMES.items():
             way.mode.value = mode
@@ -115,7 +116,11 @@ def at_start() -> Iterator[Line]:
                 uri = f"{scheme}://mkd:secret@127.0.0.1:{way.port}"
                 uri += "/x" if scheme == "postgresql" else ""
                 with tempfile.TemporaryDirectory() as folder:
-                    yield _at_start(f"{scheme}: {name}", lambda work, uri=uri: uri, Path(folder))
+                    yield _at_start(f"{scheme}: {name}", partial(_at, uri), Path(folder))
+
+
+def _at(uri: str, work: Path) -> str:
+    return uri
 
 
 def _at_start(name: str, make: Callable[[Path], str], work: Path) -> Line:
@@ -128,14 +133,14 @@ def _at_start(name: str, make: Callable[[Path], str], work: Path) -> Line:
         os._exit(0)
     os.close(sender)
     with os.fdopen(receiver) as told:
-        seconds, kind, line = (told.read().split("\n", 2) + ["", "", ""])[:3]
+        taken, kind, line = (told.read().split("\n", 2) + ["", "", ""])[:3]
     os.waitpid(process, 0)
     fault = "" if kind == REFUSED else f"{kind}: {line}"
     if not fault and (work / ".mkd").exists() and list(work.glob(".mkd/tokens/*")):
         fault = "told after the rows were prepared"
     if "secret" in line:
         fault = f"shows a password: {line}"
-    return Line("start", name, float(seconds or "nan"), fault)
+    return Line("start", name, float(taken or "nan"), fault)
 
 
 @contextmanager
@@ -195,8 +200,8 @@ def while_at_work() -> Iterator[Line]:
             put_database(work)
             database = sqlite3.connect(work / "mlflow.db", timeout=60, check_same_thread=False)
             with closing(database):
-                broken = Break("locked", lambda db=database: db.execute("BEGIN EXCLUSIVE"),
-                               database.rollback)  # fmt: skip
+                lock = partial(database.execute, "BEGIN EXCLUSIVE")
+                broken = Break("locked", lock, database.rollback)
                 yield _at_work(when, broken, work, f"sqlite:///{work}/mlflow.db")
 
 

@@ -1,7 +1,6 @@
 """A command with one wrong input, and what it is given beside it."""
 
 import importlib
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -99,8 +98,3 @@ def start(case: Case) -> int:
     module = importlib.import_module(f"experiments.{case.command}")
     job = getattr(module, FUNCTIONS[case.command])
     return cli.entry(job, "", COMMANDS[case.command], [*tiny(case.command), *argv])
-
-
-def copied(origin: Path, name: str) -> Callable[[Path], None]:
-    """Returns what copies a folder into the folder of a case."""
-    return lambda folder: shutil.copytree(origin, folder / name) and None

@@ -82,15 +82,14 @@ TABLES = {
     "scores without end": "text,label\n" + "".join(f"a {i},1e{i}\n" for i in range(300, 360)),
 }
 """Contents of CSV files; of TSV files with tabs."""
+ANY: list[Any] = [None, True, 1, "x", [], {}, 0.5]
 LINES: dict[str, bytes] = {
     "lists": b'["a", "good"]\n' * 30,
     "brackets": b"[" * 100_000 + b"\n",
     "nested values": jsonl([{"text": {"a": [1]}, "label": "x"}] * 30),
     "a long integer": b'{"text": "a", "label": ' + b"9" * 5000 + b"}\n",
     "numbers as text": jsonl([{"text": i, "label": "good"} for i in range(40)]),
-    "labels of any type": jsonl(
-        [{"text": "a", "label": label} for label in (None, True, 1, "x", [], {}, 0.5)] * 8
-    ),
+    "labels of any type": jsonl([{"text": "a", "label": label} for label in ANY] * 8),
     "lists of labels": jsonl([{"text": f"a {i}", "label": [["x"], i]} for i in range(40)]),
     "keys that change": jsonl([{f"text{i}": "a", "label": "x"} for i in range(40)]),
     "a key twice": b'{"text": "a", "text": "b", "label": "x", "label": "y"}\n' * 30,
@@ -143,7 +142,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "a link to itself": lambda path: path.symlink_to(path.name),
     "a link to nothing": lambda path: path.symlink_to("/nowhere/at/all"),
     "a link to /proc/self/mem": lambda path: path.symlink_to("/proc/self/mem"),
-    "unreadable": lambda path: (path.write_text(ROWS_CSV), path.chmod(0)),
+    "unreadable": lambda path: _unreadable(path),
     "nothing": lambda path: None,
 }
 """What stands where a file is expected."""
@@ -182,6 +181,11 @@ def cases() -> Iterator[Case]:
 
 def _in_middle(content: bytes, more: bytes) -> bytes:
     return content[: len(content) // 2] + more + content[len(content) // 2 :]
+
+
+def _unreadable(file: Path) -> None:
+    file.write_text(ROWS_CSV)
+    file.chmod(0)
 
 
 def _cut(file: Path) -> None:

@@ -36,7 +36,7 @@ def cases(made: Made) -> Iterator[Case]:
                           ("names", b'{"files": ["../../x", 3]}')):  # fmt: skip
         yield Case("report", f"report.json is {what}", ["--experiment=mkd", "--to=to"],
                    partial(_with_report, made, content))  # fmt: skip
-    exported = partial(_exported, made)
+    exported = partial(_exported, made, {})
     for option, values in (("threads", NUMBERS), ("task", TEXTS), ("text", TEXTS),
                            ("format", TEXTS), ("input", TEXTS)):  # fmt: skip
         for value in values:
@@ -48,7 +48,7 @@ def cases(made: Made) -> Iterator[Case]:
         yield Case("init", f"file {text}", [text], _rows)
     for ending, what, content in contents():
         argv = ["folder", f"--input=rows.{ending}"]
-        write = partial(_exported, made, **{f"rows.{ending}": content})
+        write = partial(_exported, made, {f"rows.{ending}": content})
         yield Case("predict", f"rows.{ending} {what}", argv, write)
     for ending in GOOD:
         for what, make in SPECIAL.items():
@@ -59,7 +59,7 @@ def cases(made: Made) -> Iterator[Case]:
                        partial(_exported_beside, made, make, f"rows.{ending}"))  # fmt: skip
     for what, content in LINES.items():
         argv = ["folder", "--input=lines.txt"]
-        write = partial(_exported, made, **{"lines.txt": content})
+        write = partial(_exported, made, {"lines.txt": content})
         yield Case("predict", f"lines: {what}", argv, write)
 
 
@@ -67,14 +67,14 @@ def _rows(folder: Path) -> None:
     (folder / "rows.csv").write_text(ROWS_CSV)
 
 
-def _exported(made: Made, folder: Path, **files: bytes) -> None:
+def _exported(made: Made, files: dict[str, bytes], folder: Path) -> None:
     shutil.copytree(made.exported, folder / "folder")
     for name, content in files.items():
         (folder / name).write_bytes(content)
 
 
 def _exported_beside(made: Made, make: Callable[[Path], object], name: str, folder: Path) -> None:
-    _exported(made, folder)
+    _exported(made, {}, folder)
     make(folder / name)
 
 

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from experiments import cli
 from experiments.settings import DistillSettings
+from mkd.storage.disk import DiskFull
 from mkd.storage.store import (
     CACHE_MANIFEST,
-    DiskFull,
     cached_folder,
     key_of,
     new_array,
