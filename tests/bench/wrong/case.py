@@ -11,7 +11,7 @@ from analysis import arguments
 from experiments import cli, init
 from experiments.settings import COMMANDS
 from mkd import __main__ as predict
-from mkd.runtime.inference import MANIFEST
+from mkd.runtime.manifest import MANIFEST
 from tests.support.checkpoints import bert, saved
 from tests.support.entry import command, outcome, tiny
 from tests.support.forked import ACCEPTED, Ending, ending

@@ -268,7 +268,9 @@ def test_no_text_has_no_logits(spark: "SparkSession", distilled: Distilled, tmp_
     config = config_of(tmp_path, frame, "sentiment", logits=True)
     told = "label.corpus: 2 rows have no text; allowed for label.logits: none"
     with pytest.raises(ValueError, match=told):
-        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path)
+        corpus.write_predictions(
+            spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
@@ -298,7 +300,9 @@ def test_model_errors_are_one_line(
 ) -> None:
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
     with pytest.raises(ValueError) as caught:
-        corpus.write_predictions(spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path)
+        corpus.write_predictions(
+            spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path
+        )
     assert "MlflowException: task is 'other'; allowed: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
