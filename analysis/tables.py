@@ -10,6 +10,7 @@ from analysis.statistics.differences import Difference
 
 NOTE = (
     "Chosen by the selection split, scores on dev in points, ± the 95 % t interval over seeds. "
+    "A task's score is the mean of its metrics. "
     "Lost: the teacher's mean less the model's, its 95 % interval over dev rows and seeds; of one "
     "seed over rows alone: of these two models, not of the method"
 )

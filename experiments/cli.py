@@ -246,6 +246,8 @@ def _suggestion(name: str, kind: type[Command]) -> str:
     return f"; {called_as(command)} --help lists all settings"
 
 
+LONGEST_PRINTED = 200
+"""Characters of a list or a mapping that is printed among the settings."""
 MOST_NAMED = 3
 """Most settings that a message names."""
 
@@ -455,6 +457,16 @@ def overrides(config: Command) -> dict[str, Any]:
     return {name: value for name, value in flat(config).items() if given[name] != defaults[name]}
 
 
+def brief(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings for one printed line: long lists and mappings are told by their size."""
+    return {
+        name: f"{len(value)} entries"
+        if isinstance(value, list | dict) and len(json.dumps(value)) > LONGEST_PRINTED
+        else value
+        for name, value in settings.items()
+    }
+
+
 def to_yaml(config: Command) -> str:
     """Returns the whole config as YAML, which --config reads back to equivalent settings.
 
@@ -489,7 +501,7 @@ def entry(
         with printing.json_alone("--json" in (sys.argv[1:] if argv is None else argv)):
             slips.refuse_stored_passwords(sys.argv[1:] if argv is None else argv)
             config = _read(argv, description, kind)
-            tell(f"settings that differ from the defaults: {json.dumps(overrides(config))}")
+            tell(f"settings that differ from the defaults: {json.dumps(brief(overrides(config)))}")
             sys.stdout.flush()
             if isinstance(data := getattr(config, "data", None), DataConfig):
                 origins.check_file(data)  # now: the imports of the job take seconds

@@ -60,6 +60,7 @@ class Lines:
     def __init__(self, total: float | None, desc: str, unit: str, initial: float = 0) -> None:
         self.n, self.total, self.desc, self.unit, self.initial = initial, total, desc, unit, initial
         self.postfix = ""
+        self.bar_format: str | None = None
         self.began = self.written = time.monotonic()
         self.is_open = True
 
@@ -78,7 +79,7 @@ class Lines:
         self.written = time.monotonic()
         line = std.tqdm.format_meter(
             self.n, self.total or 0, self.written - self.began, ncols=0, prefix=self.desc,
-            unit=self.unit, postfix=self.postfix, initial=self.initial,
+            unit=self.unit, postfix=self.postfix, initial=self.initial, bar_format=self.bar_format,
         )  # fmt: skip
         print(line, file=sys.stderr, flush=True)
 
@@ -233,9 +234,11 @@ def job_bar(jobs: int, unit: str = "job") -> Iterator[Show]:
     the jobs at work.
     """
     bar = new_bar(jobs, "", unit)
+    # A job at work counts by its share, and the number of jobs would be shown as a fraction.
     if isinstance(bar, std.tqdm):
-        # A job at work counts by its share, and the number of jobs would be shown as a fraction.
         bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
+    elif isinstance(bar, Lines):
+        bar.bar_format = "{desc}: {percentage:3.0f}% [{elapsed}<{remaining}{postfix}]"
 
     def show(done: int, text: str, share: float) -> None:
         bar.set_description_str(text, refresh=False)

@@ -45,7 +45,7 @@ def search_outputs(
     if math.isfinite(results.other_seconds):
         metrics[names.SEARCH_OTHER_SECONDS] = results.other_seconds
     warnings = [f"note: {text}" for text in busy_warnings(optuna_study, teacher_speed)]
-    table = lines(results) + warnings
+    table = lines(results, busy=bool(warnings)) + warnings
     study = results_json(config, optuna_study, results, importances, setting)
     volumes, name = results.hypervolume, shlex.quote(config.search.study)
     tag_front({point.run: point.on_front for point in results.points})

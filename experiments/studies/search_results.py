@@ -24,6 +24,7 @@ LOWEST_QUALITY = "always the most frequent class"
 """What defines the lowest quality that counts in a hypervolume. A worse model is useless."""
 
 UNITS_NOTE = (
+    "selection, dev: the mean over tasks, of which each scores the mean of its metrics; "
     "ms: median for one text on one thread, tokenizing included; "
     "times faster: than the teacher in torch, likewise"
 )
@@ -131,11 +132,15 @@ def _other_seconds(trial: FrozenTrial, result: TrialResult) -> float:
     return trial.duration.total_seconds() - sum(result.seconds.values())
 
 
-def lines(results: SearchResults) -> list[str]:
-    """Returns the front as a Markdown table, fastest first, and a line on how the trials ended."""
+def lines(results: SearchResults, busy: bool = False) -> list[str]:
+    """Returns the front as a Markdown table, fastest first, and a line on how the trials ended.
+
+    busy: whether times were measured on a busy machine, so that their ratios are not precise.
+    """
     rows = [["on the front", "selection", "dev", "ms", "times faster", "MB"]]
     for point in sorted((p for p in results.points if p.on_front), key=lambda p: p.latency_ms):
-        faster = f"{results.teacher[0] / point.latency_ms:.1f}" if results.teacher else ""
+        ratio = results.teacher[0] / point.latency_ms if results.teacher else 0.0
+        faster = (f"about {ratio:.0f}" if busy else f"{ratio:.1f}") if results.teacher else ""
         # the last word is the latency, which has its own column
         name = " ".join(point.name.split(" ")[:-1])
         sizes = [f"{point.latency_ms:.3g}", faster, f"{point.num_bytes / 1e6:.2f}"]
@@ -188,7 +193,10 @@ def busy_warnings(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -
         if result.costs.get("busy_share", 0.0) > MOST_BUSY
     ]
     trials = (
-        [f"{len(busy)} trials were timed on a busy machine: their times are too long"]
+        [
+            f"{len(busy)} trial{' was' if len(busy) == 1 else 's were'} timed on a busy machine: "
+            "the times are too long"
+        ]
         if busy
         else []
     )

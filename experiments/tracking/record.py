@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import unquote, urlparse
 
 import mlflow
 import pandas as pd
@@ -218,6 +219,9 @@ def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> Non
     print(f"\n{outputs.meaning}\n")
     if outputs.location:
         print(f"written to {outputs.location}")
+    for name in outputs.figures:
+        if (uri := mlflow.get_artifact_uri(name)).startswith(("/", "file:")):
+            print(f"picture: {unquote(urlparse(uri).path)}")
     print(f"{'its trials' if view else 'the run'} in MLflow{command}:\n{link}{all_runs}")
     if outputs.next:
         print("next:")

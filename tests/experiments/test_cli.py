@@ -258,6 +258,12 @@ def test_a_value_of_the_command_line_is_told_without_a_file(
     assert printed == "error: train.steps is 0; allowed: above 0"
 
 
+def test_a_long_setting_is_told_by_its_size_in_the_printed_line() -> None:
+    long = {f"setting{place}": [0.1, 0.2] for place in range(30)}
+    found = cli.brief({"seed": 3, "search.space": long, "data.tasks": ["a"]})
+    assert found == {"seed": 3, "search.space": "30 entries", "data.tasks": ["a"]}
+
+
 def test_a_missing_file_of_data_is_refused_before_the_job_is_imported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -117,3 +117,13 @@ def test_jobs_share_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress.job_bar(4, "trial") as show:
         show(1, "1 of 4 trials", 0.5)
     assert re.match(r"1 of 4 trials: +38%\|.*\| \[00:00<", bars(screen.getvalue())[-1])
+
+
+def test_jobs_in_a_file_are_told_without_a_fraction_of_a_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with progress.job_bar(4, "trial") as show:
+        show(1, "1 of 4 trials", 0.5)
+    assert re.match(r"1 of 4 trials:  38% \[00:00<", file.getvalue())

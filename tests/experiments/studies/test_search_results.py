@@ -148,7 +148,7 @@ def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Stud
         state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()}
     )
     study.add_trial(trial)
-    expected = ["1 trials were timed on a busy machine: their times are too long"]
+    expected = ["1 trial was timed on a busy machine: the times are too long"]
     assert busy_warnings(study, TEACHER_SPEED) == expected
     assert "the teacher was timed" in busy_warnings(study, {"teacher/speed/busy_share": 0.3})[0]
 
@@ -166,6 +166,7 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
         "above 50.0 points (always the most frequent class) and below 100 ms"
     )
     assert lines(found) == [*markdown(rows), "", UNITS_NOTE, told]
+    assert lines(found, busy=True)[2].split("|")[5].strip() == "about 100", "it is not precise"
     without = [row[:4] + ["", row[5]] for row in rows[1:3]]
     assert lines(found._replace(teacher=None))[:-3] == markdown([rows[0], *without])
 

@@ -126,6 +126,8 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     assert printed[:4] == ["| a table |", "note: a note", "", "It is good."]
     page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
     assert f"{page}/{run.info.run_id}?workflowType=machine_learning" == result["link"]
+    (picture,) = [line for line in printed if line.startswith("picture: ")]
+    assert Path(picture.removeprefix("picture: ")).read_bytes().startswith(b"\x89PNG")
     assert printed[-6:] == [
         result["link"],
         "beside other runs:",
