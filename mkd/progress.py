@@ -78,7 +78,8 @@ class Lines:
     def refresh(self) -> None:
         self.written = time.monotonic()
         line = std.tqdm.format_meter(
-            self.n, self.total or 0, self.written - self.began, ncols=0, prefix=self.desc,
+            self.n, self.total or 0, self.written - self.began,
+            ncols=None if self.bar_format else 0, prefix=self.desc,
             unit=self.unit, postfix=self.postfix, initial=self.initial, bar_format=self.bar_format,
         )  # fmt: skip
         print(line, file=sys.stderr, flush=True)
