@@ -7,7 +7,7 @@ and searches, and lists the settings of each command.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 """`auto` selects the GPU if there is one, else the CPU."""
@@ -82,11 +82,8 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
-class TransferConfig:
-    """A file of unlabelled text that is added to the training rows of tasks.
-
-    The teacher labels the text.
-    """
+class TextFileConfig:
+    """A file of text without labels."""
 
     file: str
     """Path of the file. The ending gives the format: .csv, .tsv, .jsonl or .parquet."""
@@ -95,22 +92,39 @@ class TransferConfig:
 
     A column is a name, or an index from 0 if the file has no header.
     """
+    header: bool = True
+    """Whether the first line of a CSV or TSV file is a header. Must be true for other formats."""
+
+    SETTING: ClassVar[str] = "pretrain.corpus"
+    """Name of the setting, for error messages."""
+
+    def __post_init__(self) -> None:
+        require_path(f"{self.SETTING}.file", self.file)
+        require(
+            len(self.text) in (1, 2),
+            f"{self.SETTING}.text",
+            self.text,
+            "one column, or two for pairs",
+        )
+
+
+@dataclass(frozen=True)
+class TransferConfig(TextFileConfig):
+    """A file of unlabelled text that is added to the training rows of tasks.
+
+    The teacher labels the text.
+    """
+
     tasks: list[str] = field(default_factory=list)
     """Tasks that get the text. Each must have as many texts a row as `text` has columns.
 
     Empty: all tasks with that many texts.
     """
-    header: bool = True
-    """Whether the first line of a CSV or TSV file is a header. Must be true for other formats."""
+
+    SETTING: ClassVar[str] = "data.transfer"
 
     def __post_init__(self) -> None:
-        require_path("data.transfer.file", self.file)
-        require(
-            len(self.text) in (1, 2),
-            "data.transfer.text",
-            self.text,
-            "one column, or two for pairs",
-        )
+        super().__post_init__()
         require(
             len(set(self.tasks)) == len(self.tasks),
             "data.transfer.tasks",
@@ -727,6 +741,30 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class PretrainConfig:
+    """Training on text before the tasks (mkd/pretraining.py).
+
+    What the student's heads read of a text follows what the refined teacher's heads read of it. No
+    labels are used. The hard-label twin starts without it.
+    """
+
+    steps: int = 0
+    """Number of steps, with the other settings of `train`. 0: no such training."""
+    corpus: list[TextFileConfig] = field(default_factory=list)
+    """Files of text, beside the training rows of the tasks."""
+
+    def __post_init__(self) -> None:
+        require_at_most(self, "pretrain", steps=100_000_000)
+        require(self.steps >= 0, "pretrain.steps", self.steps, "0 or more")
+        require(
+            self.steps > 0 or not self.corpus,
+            "pretrain.corpus",
+            self.corpus,
+            "empty for pretrain.steps=0",
+        )
+
+
+@dataclass(frozen=True)
 class FinetuneConfig:
     """Fine-tuning of a distilled student on the tasks of `data` (experiments.finetune)."""
 
@@ -939,6 +977,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
@@ -969,6 +1008,12 @@ class Config:
             "speed.seconds",
             self.speed.seconds,
             "above 0 with export.backends, of which the fastest is logged",
+        )
+        require(
+            self.pretrain.steps == 0 or not self.loss.from_labels_alone,
+            "pretrain.steps",
+            self.pretrain.steps,
+            "0 for loss.hard_weight=1, which needs no teacher",
         )
         length = self.speed.length
         require(

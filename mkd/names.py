@@ -14,6 +14,9 @@ of the fastest offered backend |
 | `quality/mean` | mean of the tasks' scores |
 | `teacher/quality/...`, `teacher/speed/...` | the same for the teacher |
 | `teacher/train/...` | losses of the teacher's refinement |
+| `pretraining/train/...` | losses of the student's training on text before the tasks |
+| `pretraining/selection/mean` | variance of the teacher's representations that it explains, in \
+percent |
 | `baseline/...` | the hard-label twin: same model, steps and seed, trained on labels only |
 | `before/quality/...` | the student before fine-tuning, on the tasks that it knew |
 | `anew/...` | the same student, trained from new weights instead of fine-tuned |
@@ -82,6 +85,7 @@ SCORE, CALIBRATION_ERROR = "score", "ece"
 QUALITY_MEAN = "quality/mean"
 
 TEACHER = "teacher/"
+PRETRAINING = "pretraining/"
 BASELINE = "baseline/"
 BEFORE = "before/"
 ANEW = "anew/"
@@ -145,7 +149,7 @@ phase_report() renames it to progress(phase).
 """
 SHOWN_LOSS = "shown/loss"
 """Loss of one step. It is only shown, before the first losses are logged."""
-PHASE_STUDENT, PHASE_TEACHER = "student", "teacher"
+PHASE_STUDENT, PHASE_TEACHER, PHASE_PRETRAINING = "student", "teacher", "pretraining"
 """Names of the phases that train a student and refine a teacher."""
 PHASES_OF_ROWS = ("logits of ", "hidden states", "test ")
 """Starts of the names of phases whose steps are rows."""

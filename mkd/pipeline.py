@@ -16,7 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import names, precision, processes
 from mkd.augmentation.augment import augment_tasks
-from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
+from mkd.config import (
+    Config,
+    LossConfig,
+    MatchConfig,
+    PretrainConfig,
+    SamplingConfig,
+    StudentConfig,
+)
 from mkd.evaluation.answers import (
     NO_ANSWERS,
     Answers,
@@ -38,6 +45,7 @@ from mkd.evaluation.scoring import (
 from mkd.evaluation.speed import hardware, limit_seconds, size_metrics
 from mkd.export.backends import ExportRequest, TrainedStudent, export_student
 from mkd.export.hub import describe_saved
+from mkd.pretraining import check_pretraining, pretrain
 from mkd.rates import with_learning_rates
 from mkd.result import MODEL, Dataset, Report, Result, no_report, phase_report
 from mkd.runtime.layout import Layout
@@ -244,9 +252,8 @@ def run(
     training_start = time.perf_counter()
     student = distil(
         config,
-        student_data,
+        inputs,
         targets,
-        teacher,
         phase_report(report, "", names.PHASE_STUDENT),
         folder / "student.safetensors",
     )
@@ -271,10 +278,9 @@ def run(
         )
         twin_report = phase_report(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
         twin = distil(
-            replace(config, loss=labels_only),
-            student_data,
+            replace(config, loss=labels_only, pretrain=PretrainConfig()),
+            inputs,
             None,
-            teacher,
             twin_report,
             folder / "baseline.safetensors",
         )
@@ -362,6 +368,7 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
     )
     if taught:
         check_teachers(config, data.tasks, data.teacher_data.datas, data.student_data)
+    check_pretraining(config, data.teacher_data, data.student_data)
     return data
 
 
@@ -592,18 +599,19 @@ def untrained_student(
 
 def distil(
     config: Config,
-    student_data: ModelData,
+    inputs: DataAndTeacher,
     targets: list[TaskTarget] | None,
-    teacher: MultiTaskTeacher | None,
     report: Report,
     file: Path,
 ) -> Student:
-    """Trains a student jointly on all tasks and returns it.
+    """Trains a student jointly on all tasks and returns it; on text before, if config asks for it.
 
     targets: the teacher's targets for each task. None: the student learns from labels only.
     file: the file of its checkpoint.
     """
     torch.manual_seed(config.seed)
+    data, teacher = inputs
+    student_data = data.student_data
     refined = None if teacher is None else teacher.refined
     student = untrained_student(
         config.student,
@@ -611,6 +619,11 @@ def distil(
         student_data,
         None if refined is None else refined.model,
     )
+    if config.pretrain.steps:
+        assert refined is not None, "prepare() has refused it"
+        pretrain(config, student, student_data, data.teacher_data, refined, report)
+        # Seed again: the pretraining has drawn random numbers, loading its weights has not.
+        torch.manual_seed(config.seed)
     return train_student(
         config,
         student,

@@ -166,9 +166,8 @@ def run_candidate(
     targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
     student = distil(
         config,
-        student_data,
+        inputs,
         targets,
-        teacher,
         phase_report(report, "", names.PHASE_STUDENT),
         folder / "student.safetensors",
     )

@@ -23,7 +23,7 @@ from mkd.teachers import (
     teacher_of_task,
 )
 from mkd.teachers.refined import RefinedModel, load_or_refine, refined_teachers
-from mkd.teachers.states import hidden_states
+from mkd.teachers.states import matched_states
 from mkd.teachers.task_teacher import RunnableModel, TaskTeacher, answered_rows
 from mkd.tokenization.tokens import ModelData, TaskData
 from mkd.training.batches import check_sampling_weights
@@ -173,7 +173,7 @@ def soft_targets(
         taught = answered_rows(logits)
         targets.append(TaskTarget(logits, None, None if taught.all() else taught))
     if loss.match.weight:
-        all_states = hidden_states(root, loss.match.teacher_layers, teacher.task_teachers, report)
+        all_states = matched_states(root, loss.match.teacher_layers, teacher.task_teachers, report)
         return [
             target._replace(states=states)
             for target, states in zip(targets, all_states, strict=True)

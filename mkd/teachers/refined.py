@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import processes, rates
+from mkd import rates
 from mkd.config import LossConfig, Stores, TeacherConfig
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
@@ -36,6 +36,7 @@ from mkd.tokenization.tokens import ModelData, TaskData, TokenStore, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
 from mkd.training.batches import TaskRows
 from mkd.training.fit import TrainingSetup, fit
+from mkd.training.stored import Save, trained_folder
 
 
 class RefinedModel(NamedTuple):
@@ -155,32 +156,17 @@ def load_or_refine(
             for data in side.datas
         ],
     } | version_key("teachers")
-    # Named by the teacher's key: the next run that needs this teacher continues its training.
-    file = stores.root / "teachers" / f"{key_of(parts)}.safetensors"
-    checkpoint = Checkpoint(file, parts, checkpoint_seconds)
 
-    called = False
-
-    def build(aside: Path) -> None:
-        nonlocal called
-        called = processes.from_first(lambda: True)
+    def train(checkpoint: Checkpoint) -> Save:
         teacher = _refine(settings, stores, side, report, checkpoint)
-        teacher.save_pretrained(aside)
-        side.tokenizer.save_pretrained(aside)
 
-    # Training is collective, but `cached_folder` holds a lock. Only the first process takes the
-    # lock and finds out whether there is something to train; the others wait for its broadcast, not
-    # for the lock. If `build` runs, it broadcasts True and all train together, else the first
-    # process broadcasts False.
-    if processes.is_first():
-        cached_folder(stores.root, "teachers", parts, build)
-        if not called:
-            processes.from_first(lambda: False)
-        checkpoint.file.unlink(missing_ok=True)
-    elif processes.from_first(lambda: False):
-        _refine(settings, stores, side, report, checkpoint)
-    processes.wait()
-    folder = cached_folder(stores.root, "teachers", parts, build)
+        def save(aside: Path) -> None:
+            teacher.save_pretrained(aside)
+            side.tokenizer.save_pretrained(aside)
+
+        return save
+
+    folder = trained_folder(stores.root, "teachers", parts, checkpoint_seconds, train)
     teacher = load_model(folder, "the stored teacher")
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
     layout = layout_of(side.tokenizer, True, stores.data.max_length)

@@ -112,17 +112,23 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
     return layers
 
 
-def hidden_states(
+def matched_states(
     root: Path, layers: list[int], task_teachers: Sequence[TaskTeacher], report: Report
 ) -> list[MatchedStates]:
-    """Returns the states of the training rows of each teacher's task.
+    """Returns the states of the training rows of each teacher's task, as in `hidden_states`."""
+    return hidden_states(root, layers, [_state_model(teacher) for teacher in task_teachers], report)
+
+
+def hidden_states(
+    root: Path, layers: list[int], teachers: Sequence[StateModel], report: Report
+) -> list[MatchedStates]:
+    """Returns the states of the training rows of each model's task.
 
     Missing states are computed and stored. `report` receives `states/bytes`, the size of all states
     on disk; if some are missing, then also the progress of a phase whose name shows their size.
 
     Raises ValueError if the disk has not enough space, or if states exceed the range of float16.
     """
-    teachers = [_state_model(teacher) for teacher in task_teachers]
     places = [
         layer_indices(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher")
         for teacher in teachers

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, cycle
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -46,19 +46,25 @@ class Batch(NamedTuple):
     taught_B: torch.Tensor | None = None
 
 
+class OfRows(Protocol):
+    """An array [R, C], or what reads its rows when they are asked for."""
+
+    def __getitem__(self, rows_B: np.ndarray, /) -> np.ndarray: ...
+
+
 class TaskRows(NamedTuple):
     """The rows of a task that training draws from.
 
     - `rows`: row numbers in the task's train store.
-    - `teacher`: the teacher's logits for all rows of the train store; None for training on hard
-      labels.
+    - `teacher`: the teacher's logits for all rows of the train store, or what gives those of some
+      rows; None for training on hard labels.
     - `states`: the teacher's hidden states for the same rows; None unless they are matched.
     - `taught`: which of these rows the teacher has an answer for; None if it has one for each.
     """
 
     data: TaskData
     rows: np.ndarray
-    teacher: np.ndarray | None
+    teacher: OfRows | None
     states: MatchedStates | None = None
     taught: np.ndarray | None = None
 

@@ -21,7 +21,7 @@ from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import DistillSettings
 from mkd import names
-from mkd.config import Config, MatchConfig
+from mkd.config import Config, MatchConfig, PretrainConfig
 from mkd.evaluation.intervals import half_width, interval_text
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.pipeline import DataAndTeacher, distil, load_data_and_teacher
@@ -45,12 +45,15 @@ def student_of(inputs: DataAndTeacher, seed: int, variant: str) -> Student:
         )
     else:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
-        config = replace(config, loss=alone)
+        config = replace(config, loss=alone, pretrain=PretrainConfig())
     with tempfile.TemporaryDirectory() as folder:
         return distil(
-            config, data.student_data, targets, inputs.teacher, lambda step, metrics: None,
+            config,
+            inputs,
+            targets,
+            lambda step, metrics: None,
             Path(folder) / "student.safetensors",
-        )  # fmt: skip
+        )
 
 
 def scores_of(inputs: DataAndTeacher, student: Student) -> Scores:

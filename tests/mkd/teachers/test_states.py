@@ -17,7 +17,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
 from mkd.teachers import config_for_tasks
 from mkd.teachers.refined import RefinedModel, RefinedTeacher, load_or_refine
-from mkd.teachers.states import STATES_FILE, check_disk_space, check_matched_layers, hidden_states
+from mkd.teachers.states import STATES_FILE, check_disk_space, check_matched_layers, matched_states
 from mkd.tokenization.tokenise import join_stores, tokenise_task
 from mkd.tokenization.tokens import ModelData, TaskData
 from mkd.training.batches import gather_inputs
@@ -63,7 +63,7 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
     place: int, tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     data = datas[place]
-    (found,) = hidden_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], no_report)
+    (found,) = matched_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], no_report)
     rows = np.arange(len(data.train.labels))
     assert found.of(rows).dtype == np.float16 and found.of(rows).shape == (len(rows), 2, 16)
     for row in rows:
@@ -79,7 +79,7 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
 def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
     checkpoint = classifier(tmp_path, tokenizer, "same", "different")
-    (found,) = hidden_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], no_report)
+    (found,) = matched_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], no_report)
     encoder = BertModel.from_pretrained(checkpoint).eval()
     its = AutoTokenizer.from_pretrained(checkpoint)
     (task,) = make_tasks(names=["pair"])
@@ -94,20 +94,20 @@ def test_layers_by_two_names_are_stored_once(
     tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
-    first = hidden_states(tmp_path, [0, 1], teachers, no_report)
+    first = matched_states(tmp_path, [0, 1], teachers, no_report)
     written = {folder: (folder / STATES_FILE).stat().st_mtime_ns for folder in stores(tmp_path)}
     assert len(written) == 3
-    again = hidden_states(tmp_path, [-1, 0], teachers, no_report)
+    again = matched_states(tmp_path, [-1, 0], teachers, no_report)
     assert {
         folder: (folder / STATES_FILE).stat().st_mtime_ns for folder in stores(tmp_path)
     } == written
     assert (first[0].places, again[0].places) == ([0, 1], [1, 0])
     assert {states.teacher for states in first} == {refined.key}
-    hidden_states(tmp_path, [1], teachers, no_report)
+    matched_states(tmp_path, [1], teachers, no_report)
     assert len(stores(tmp_path)) == 6, "one layer alone is another store"
     layout = refined.layout._replace(max_length=20)
     for other in {"precision": "bfloat16"}, {"key": "k"}, {"layout": layout}:
-        hidden_states(
+        matched_states(
             tmp_path, [1], [head(tmp_path, refined._replace(**other), datas[0])], no_report
         )
     assert len(stores(tmp_path)) == 9
@@ -123,16 +123,16 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     plain = tokenise_task(tmp_path, task, tokenizer, data, 0)
     more = tokenise_task(tmp_path, replace(task, added=(added,)), tokenizer, data, 0)
     assert len(more.train.labels) == 47
-    (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], no_report)
+    (alone,) = matched_states(tmp_path, [1], [head(tmp_path, refined, plain)], no_report)
     before = stores(tmp_path)
-    (found,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, more)], no_report)
+    (found,) = matched_states(tmp_path, [1], [head(tmp_path, refined, more)], no_report)
     (new,) = stores(tmp_path) - before
     assert (new / STATES_FILE).stat().st_size == 2 * 7 * 16
     rows = np.array([46, 0, 40, 39])
     np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
     joined = join_stores(tmp_path, list(more.train.parts))
     copied = more._replace(train=joined._replace(parts=(), fingerprint="other"))
-    (together,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, copied)], no_report)
+    (together,) = matched_states(tmp_path, [1], [head(tmp_path, refined, copied)], no_report)
     ours, theirs = (states.of(rows).astype(float) for states in (found, together))
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
@@ -146,7 +146,7 @@ def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: 
         reports(step, metrics)
         there.append(bool(stores(tmp_path)))
 
-    hidden_states(tmp_path, [0, 1], teachers, report)
+    matched_states(tmp_path, [0, 1], teachers, report)
     size = sum((folder / STATES_FILE).stat().st_size for folder in stores(tmp_path))
     assert size == 3 * 40 * 2 * 16 * 2
     name = f"progress/hidden states, 0.0 MB in {tmp_path}"
@@ -154,7 +154,7 @@ def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: 
     assert there[:2] == [False, False]
     assert reports.of(name) == pytest.approx([0, 1 / 3, 2 / 3, 1])
     again = Told()
-    hidden_states(tmp_path, [0, 1], teachers, again)
+    matched_states(tmp_path, [0, 1], teachers, again)
     assert again == [{"states/bytes": size}], "nothing is to be written"
 
 
@@ -174,7 +174,7 @@ def test_states_beyond_float16_are_refused(
         if name.endswith("layer.0.output.LayerNorm.bias"):
             torch.nn.init.constant_(parameter, 1e5)
     with pytest.raises(ValueError, match=r"states of layers \[1\] exceed 65,504"):
-        hidden_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], no_report)
+        matched_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], no_report)
     assert not stores(tmp_path)
 
 

@@ -1,0 +1,231 @@
+"""Training on text before the tasks: a student's representations follow the refined teacher's.
+
+The representation of a row is what a model's heads read. The student gets one head more, which maps
+its representation to the teacher's, and learns by squared error from the rows of all tasks and from
+files of other text. The head is then dropped. Labels are not used. Sources: Reimers and Gurevych
+2020 (arXiv 2004.09813) for the loss; XtremeDistilTransformers (arXiv 2106.04563) for this stage.
+
+Axes: B rows of a batch, R rows, D width of the teacher's representation.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mkd import names
+from mkd.config import Config, LossConfig, SamplingConfig, Stores, TextFileConfig
+from mkd.evaluation.scoring import predict_logits, torch_infer
+from mkd.rates import with_learning_rates
+from mkd.result import Report, phase_report
+from mkd.runtime.layout import Layout
+from mkd.selection.split import SPLIT_VERSION
+from mkd.storage.run_folder import Checkpoint
+from mkd.storage.versions import version_key
+from mkd.students import Student
+from mkd.students.bag import BagStudent, Wide
+from mkd.students.heads import Heads, on
+from mkd.tasks.files import Table
+from mkd.tasks.rows import make_split, rows_of_file
+from mkd.tasks.task import Kind
+from mkd.teachers.contents import checkpoint_hashes
+from mkd.teachers.refined import RefinedModel, refined_teachers
+from mkd.teachers.states import hidden_states
+from mkd.tokenization.tokenise import token_store
+from mkd.tokenization.tokens import ModelData, TaskData, layout_of
+from mkd.training.batches import Batch, TaskRows, joint_batches
+from mkd.training.matching import SAMPLE_ROWS, MatchedStates
+from mkd.training.stored import Save, trained_folder
+from mkd.training.trainer import train_model
+
+HEAD = "text"
+"""Name of the head that maps to the teacher's representation."""
+WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The teacher's representations, indexed by rows as an array [R, D] would be.
+
+    - `mean` [D], `std`: of the targets of all texts; with them each target is standardised.
+    """
+
+    states: MatchedStates
+    mean: np.ndarray
+    std: float
+
+    def __getitem__(self, rows_B: np.ndarray) -> np.ndarray:
+        standard_BD: np.ndarray = (last_states(self.states, rows_B) - self.mean) / self.std
+        return standard_BD
+
+
+def last_states(states: MatchedStates, rows_B: np.ndarray) -> np.ndarray:
+    """Returns the states [B, D] float32 of the only layer."""
+    found_BD: np.ndarray = states.of(rows_B)[:, states.places[0]].astype(np.float32)
+    return found_BD
+
+
+def targets_of(all_states: list[MatchedStates], rows: list[np.ndarray]) -> list[Targets]:
+    """Returns the standardised targets of several sets of rows; SAMPLE_ROWS of each decide how."""
+    sample = np.concatenate(
+        [
+            last_states(states, some[:: -(-len(some) // SAMPLE_ROWS)])
+            for states, some in zip(all_states, rows, strict=True)
+        ]
+    )
+    mean = sample.mean(0)
+    std = max(float((sample - mean).std()), float(np.finfo(np.float16).tiny))
+    return [Targets(states, mean, std) for states in all_states]
+
+
+def corpus_data(stores: Stores, corpus: list[TextFileConfig], side: ModelData) -> list[TaskData]:
+    """Returns the files of text as one model's tokenizer reads them, without selection rows.
+
+    Raises ValueError for a missing file or column.
+    """
+    datas = []
+    for text in corpus:
+        kind = Kind((), len(text.text) == 2, ())
+        table = Table(Path(text.file), tuple(text.text), None, text.header)
+        split = make_split(rows_of_file(table, kind))
+        store = token_store(stores.root, split, kind, side.tokenizer, stores.data.max_length)
+        rows = np.arange(len(store.labels))
+        datas.append(TaskData(text.file, kind, store, {}, rows, rows[:0], 0.0, 1.0))
+    return datas
+
+
+def check_pretraining(config: Config, teacher_data: ModelData, student_data: ModelData) -> None:
+    """Reads the corpus, if there is pretraining.
+
+    Raises ValueError for a wrong file, or if no task has the refined teacher.
+    """
+    if not config.pretrain.steps:
+        return
+    if not teacher_data.datas:
+        raise ValueError(
+            f"pretrain.steps is {config.pretrain.steps}; allowed: 0, as teacher.sources names "
+            "others than the refined teacher for all tasks"
+        )
+    for side in (teacher_data, student_data):
+        corpus_data(config.stores, config.pretrain.corpus, side)
+
+
+def pretrain(
+    config: Config,
+    student: Student,
+    student_data: ModelData,
+    teacher_data: ModelData,
+    refined: RefinedModel,
+    report: Report,
+) -> None:
+    """Trains the student on text, or loads its weights from the cache. Its heads do not change.
+
+    - `student_data`, `teacher_data`: the tasks by the tokenizer of the student and of the teacher.
+
+    The text is that of the training rows of the refined teacher's tasks, and pretrain.corpus.
+    """
+    stores, settings = config.stores, config.pretrain
+    of_teacher = {data.name for data in teacher_data.datas}
+    corpus = corpus_data(stores, settings.corpus, student_data)
+    read = [data for data in student_data.datas if data.name in of_teacher] + corpus
+    labelled = teacher_data.datas + corpus_data(stores, settings.corpus, teacher_data)
+    train = replace(
+        with_learning_rates(config).train,
+        steps=settings.steps,
+        eval_every=settings.steps,
+        patience=0,
+        sampling=SamplingConfig(),
+    )
+    parts = {
+        "teacher": refined.key,
+        "rows": [data.train.fingerprint for data in labelled],
+        "student_rows": [data.train.fingerprint for data in student_data.datas + corpus],
+        "train": asdict(train),
+        "student": asdict(config.student),
+        "contents": checkpoint_hashes(config.teacher, config.student, config.data),
+        "selection": SPLIT_VERSION,
+        "seed": config.seed,
+        "max_length": stores.data.max_length,
+    } | version_key("pretrained")
+
+    def fit(checkpoint: Checkpoint) -> Save:
+        reader = refined_teachers(refined, stores.root, teacher_data)[0].state_model()
+        layer, head = [reader.num_states - 1], reader.data.name
+        # States do not depend on the head, but the model has none for a corpus.
+        readers = [reader._replace(data=data._replace(name=head)) for data in labelled]
+        states = hidden_states(stores.root, layer, readers, report)
+        model = _with_one_head(student, reader.width)
+        layout = layout_of(student_data.tokenizer, student.joined, stores.data.max_length)
+        targets = targets_of(states, [data.train_rows for data in read])
+        sources = [
+            TaskRows(_as_text(data), data.train_rows, target)
+            for data, target in zip(read, targets, strict=True)
+        ]
+
+        def batches(start: int) -> Iterator[Batch]:
+            size, sampling = train.batch_size, train.sampling
+            return joint_batches(sources, layout, size, sampling, config.seed, train.steps, start)
+
+        def scores() -> dict[str, float]:
+            return {names.MEAN: explained_percent(model, sources, layout)}
+
+        train_model(
+            model,
+            batches,
+            scores,
+            LossConfig(kind="mse", hard_weight=0.0),
+            train,
+            phase_report(report, names.PRETRAINING, names.PHASE_PRETRAINING),
+            checkpoint,
+        )
+        weights = {name: value for name, value in model.state_dict().items() if _is_body(name)}
+        return lambda aside: save_file(weights, aside / WEIGHTS_FILE)
+
+    folder = trained_folder(stores.root, "pretrained", parts, config.checkpoint_seconds, fit)
+    student.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
+
+
+def _is_body(name: str) -> bool:
+    """Returns whether a weight belongs to what all tasks share."""
+    return not name.startswith(("heads.", "wide."))
+
+
+def _with_one_head(student: Student, width: int) -> Student:
+    """Returns a copy of the student with a head of `width` outputs in place of the tasks' heads."""
+    model = copy.deepcopy(student)
+    labels = [str(output) for output in range(width)]
+    # Called a pair, so that a bag's linear part has no scores for it.
+    model.config.tasks = {HEAD: {"labels": labels, "pair": True, "mean": 0.0, "std": 1.0}}
+    first = model.heads.linears[0]
+    assert isinstance(first, nn.Linear), "all heads are"
+    model.heads = Heads(first.in_features, model.config)
+    if isinstance(model, BagStudent):
+        model.wide = Wide(model.config, model.embeddings.num_embeddings)
+    return on(model, next(student.parameters()).device)
+
+
+def _as_text(data: TaskData) -> TaskData:
+    """Returns the rows without their labels, for the one head."""
+    without = data.train._replace(labels=np.full(len(data.train.labels), np.nan), sets=None)
+    return data._replace(name=HEAD, train=without, mean=0.0, std=1.0)
+
+
+def explained_percent(model: Student, sources: list[TaskRows], layout: Layout) -> float:
+    """Returns how much of the variance of the targets of all selection rows the model explains.
+
+    It is 100 for exact predictions and 0 for the mean of each task.
+    """
+    error = variance = 0.0
+    for source in sources:
+        data, rows = source.data, source.data.selection_rows
+        if not len(rows) or source.teacher is None:
+            continue
+        target = source.teacher[rows]
+        found = predict_logits(torch_infer(model), data.train, rows, data.name, layout)
+        error += float(((found - target) ** 2).sum())
+        variance += float(((target - target.mean(0)) ** 2).sum())
+    return 100 * (1 - error / max(variance, np.finfo(float).tiny))

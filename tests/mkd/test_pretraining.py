@@ -1,0 +1,116 @@
+"""Training on text before the tasks."""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mkd.config import Config, LossConfig, PretrainConfig, StudentConfig, TextFileConfig
+from mkd.pipeline import load_data_and_teacher, run, untrained_student
+from mkd.pretraining import explained_percent, pretrain
+from mkd.runtime.layout import Layout
+from mkd.students import Student
+from mkd.tokenization.tokens import Inputs
+from mkd.training.batches import TaskRows
+from tests.support.runs import Told, demo_config, same_weights, starting
+from tests.support.tiny import Datas
+
+pytestmark = pytest.mark.usefixtures("quiet")
+KINDS = {
+    "bilstm": StudentConfig(kind="bilstm", hidden=8),
+    "transformer": StudentConfig(kind="transformer", hidden=16),
+    "bag": StudentConfig(kind="bag", hidden=16, embedding=16, buckets=64),
+}
+STEPS = "pretraining/train/loss/text"
+EXPLAINED = "pretraining/selection/mean"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def config(cache: Path, steps: int, kind: str = "bilstm", **sections: object) -> Config:
+    stage = {"pretrain": PretrainConfig(steps=steps), "student": KINDS[kind]} | sections
+    return demo_config(cache, {"train.learning_rate": 1e-2}, **stage)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_student_learns_what_the_teachers_heads_read(shared: Path, kind: str) -> None:
+    """Its heads stay as they are, and so does what a bag adds to them."""
+    settings, told = config(shared, 150, kind), Told()
+    data, teacher = load_data_and_teacher(settings)
+    assert teacher is not None and teacher.refined is not None
+    torch.manual_seed(0)
+    student = untrained_student(settings.student, 64, data.student_data, teacher.refined.model)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    pretrain(settings, student, data.student_data, data.teacher_data, teacher.refined, told)
+    same = {name for name, value in student.state_dict().items() if value.equal(before[name])}
+    heads = {name for name in before if name.startswith(("heads.", "wide."))}
+    assert heads and heads <= same < before.keys()
+    losses = told.of(STEPS)
+    assert losses[-1] < 0.9 * losses[0]
+    assert len(told.of(EXPLAINED)) == 1
+
+
+def test_it_is_made_once_and_the_twin_has_no_part_in_it(shared: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "again", "without")]
+    first, again, without = Told(), Told(), Told()
+    results = [
+        run(config(shared, steps), folder, told)
+        for steps, folder, told in zip((20, 20, 0), folders, (first, again, without), strict=True)
+    ]
+    assert first.of(STEPS) and not again.of(STEPS) and not without.of(STEPS)
+    assert same_weights(folders[0] / "model", folders[1] / "model")
+    assert not same_weights(folders[0] / "model", folders[2] / "model")
+    twins = [starting(result.metrics, "baseline/quality/") for result in results]
+    assert twins[0] and twins[0] == twins[1] == twins[2]
+
+
+def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path) -> None:
+    file = tmp_path / "corpus.tsv"
+    file.write_text("one\tother\na film of the sea\tthe rain\nsongs by night\tits people\n")
+    stage = PretrainConfig(
+        2, [TextFileConfig(str(file), text) for text in (["one"], ["one", "other"])]
+    )
+    told = Told()
+    run(config(shared, 2, pretrain=stage), tmp_path / "run", told)
+    assert told.of(STEPS)
+    with pytest.raises(ValueError, match="no column 'title'"):
+        wrong = PretrainConfig(2, [TextFileConfig(str(file), ["title"])])
+        run(config(shared, 2, pretrain=wrong), tmp_path / "wrong")
+
+
+def test_what_it_needs_is_checked_first(shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pretrain.steps is 5; allowed: 0 for loss.hard_weight=1"):
+        config(shared, 5, loss=LossConfig(hard_weight=1.0))
+    with pytest.raises(ValueError, match=r"pretrain.corpus is .*; allowed: empty"):
+        PretrainConfig(0, [TextFileConfig("a.csv", ["text"])])
+    with pytest.raises(ValueError, match=r"pretrain.steps is -1; allowed: 0 or more"):
+        PretrainConfig(-1)
+
+
+class _Answers(nn.Module):
+    """Answers the same for every row."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor([value]))
+
+    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
+        return self.value.repeat(len(inputs.ids), 1)
+
+
+@pytest.mark.parametrize(("answer", "percent"), [(1.0, 0.0), (2.0, -100.0), (0.5, -25.0)])
+def test_explained_percent_by_hand(datas: Datas, answer: float, percent: float) -> None:
+    """The targets 0, 2 of two rows have a sum of squares of 2 around their mean of 1; the errors of
+    the answers 1, 2 and 0.5 have 2, 4 and 0.25 + 2.25."""
+    data = datas[0]._replace(selection_rows=np.array([3, 1]))
+    targets = np.full((len(data.train.labels), 1), np.nan, np.float32)
+    targets[[1, 3]] = [[0.0], [2.0]]
+    source = TaskRows(data, data.train_rows, targets)
+    model = cast(Student, _Answers(answer))
+    assert explained_percent(model, [source], Layout(False, 0, 64)) == pytest.approx(percent)
