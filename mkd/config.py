@@ -744,14 +744,14 @@ class LossConfig:
 class PretrainConfig:
     """Training on text before the tasks (mkd/pretraining.py).
 
-    What the student's heads read of a text follows what the refined teacher's heads read of it. No
-    labels are used. The hard-label twin starts without it.
+    The student's representation of a text follows that of the teacher's checkpoint. No labels are
+    used. The hard-label twin starts without it.
     """
 
     steps: int = 0
     """Number of steps, with the other settings of `train`. 0: no such training."""
     corpus: list[TextFileConfig] = field(default_factory=list)
-    """Files of text, beside the training rows of the tasks."""
+    """Files of text, beside the texts of the tasks' training rows."""
 
     def __post_init__(self) -> None:
         require_at_most(self, "pretrain", steps=100_000_000)

@@ -620,8 +620,9 @@ def distil(
         None if refined is None else refined.model,
     )
     if config.pretrain.steps:
-        assert refined is not None, "prepare() has refused it"
-        pretrain(config, student, student_data, data.teacher_data, refined, report)
+        encoder = data.untrained_teacher
+        assert encoder is not None, "prepare() has refused it"
+        pretrain(config, student, student_data, data.teacher_data, encoder, report)
         # Seed again: the pretraining has drawn random numbers, loading its weights has not.
         torch.manual_seed(config.seed)
     return train_student(

@@ -1,20 +1,23 @@
-"""Training on text before the tasks: a student's representations follow the refined teacher's.
+"""Training on text before the tasks: a student's representations follow those of the encoder that
+the teacher is refined from.
 
-The representation of a row is what a model's heads read. The student gets one head more, which maps
-its representation to the teacher's, and learns by squared error from the rows of all tasks and from
-files of other text. The head is then dropped. Labels are not used. Sources: Reimers and Gurevych
-2020 (arXiv 2004.09813) for the loss; XtremeDistilTransformers (arXiv 2106.04563) for this stage.
+The representation of a text is what a model's heads read. The student gets one head, which maps its
+representation to the mean of the encoder's last hidden states, and learns by squared error from
+single texts: those of the tasks, and files of other text. The head is then dropped. Labels are not
+used. Sources: Reimers and Gurevych 2020 (arXiv 2004.09813) for the loss; XtremeDistilTransformers
+(arXiv 2106.04563) for such a stage before distillation.
 
-Axes: B rows of a batch, R rows, D width of the teacher's representation.
+Axes: B rows of a batch, R rows, D width of the encoder.
 """
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from mkd import names
@@ -29,27 +32,28 @@ from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.students.bag import BagStudent, Wide
 from mkd.students.heads import Heads, on
+from mkd.students.transformer import TransformerStudent
 from mkd.tasks.files import Table
 from mkd.tasks.rows import make_split, rows_of_file
 from mkd.tasks.task import Kind
 from mkd.teachers.contents import checkpoint_hashes
-from mkd.teachers.refined import RefinedModel, refined_teachers
 from mkd.teachers.states import hidden_states
+from mkd.teachers.task_teacher import StateModel
 from mkd.tokenization.tokenise import token_store
-from mkd.tokenization.tokens import ModelData, TaskData, layout_of
+from mkd.tokenization.tokens import ModelData, TaskData, TokenStore, layout_of
 from mkd.training.batches import Batch, TaskRows, joint_batches
 from mkd.training.matching import SAMPLE_ROWS, MatchedStates
 from mkd.training.stored import Save, trained_folder
 from mkd.training.trainer import train_model
 
 HEAD = "text"
-"""Name of the head that maps to the teacher's representation."""
+"""Name of the head that maps to the encoder's representation."""
 WEIGHTS_FILE = "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The teacher's representations, indexed by rows as an array [R, D] would be.
+    """The encoder's representations, indexed by rows as an array [R, D] would be.
 
     - `mean` [D], `std`: of the targets of all texts; with them each target is standardised.
     """
@@ -98,17 +102,39 @@ def corpus_data(stores: Stores, corpus: list[TextFileConfig], side: ModelData) -
     return datas
 
 
+def single_texts(datas: list[TaskData]) -> list[TaskData]:
+    """Returns each text of each row as a row of its own, without labels, for the one head."""
+    return [
+        data._replace(name=HEAD, train=side, mean=0.0, std=1.0)
+        for data in datas
+        for side in _sides(data.train)
+    ]
+
+
+def _sides(store: TokenStore) -> list[TokenStore]:
+    """Returns the first texts of a store and, of pairs, the second texts."""
+    sides = [store.a] if store.b is None else [store.a, store.b]
+    no_labels = np.full(len(store.labels), np.nan)
+    parts = [_sides(part) for part in store.parts]
+    return [
+        TokenStore(
+            texts, None, no_labels, f"{store.fingerprint}-{place}", tuple(p[place] for p in parts)
+        )
+        for place, texts in enumerate(sides)
+    ]
+
+
 def check_pretraining(config: Config, teacher_data: ModelData, student_data: ModelData) -> None:
     """Reads the corpus, if there is pretraining.
 
-    Raises ValueError for a wrong file, or if no task has the refined teacher.
+    Raises ValueError for a wrong file, or if no task has a teacher refined from a checkpoint.
     """
     if not config.pretrain.steps:
         return
-    if not teacher_data.datas:
+    if not (teacher_data.datas and config.teacher.checkpoint):
         raise ValueError(
-            f"pretrain.steps is {config.pretrain.steps}; allowed: 0, as teacher.sources names "
-            "others than the refined teacher for all tasks"
+            f"pretrain.steps is {config.pretrain.steps}; allowed: 0 without teacher.checkpoint, "
+            "whose encoder the student follows"
         )
     for side in (teacher_data, student_data):
         corpus_data(config.stores, config.pretrain.corpus, side)
@@ -119,12 +145,13 @@ def pretrain(
     student: Student,
     student_data: ModelData,
     teacher_data: ModelData,
-    refined: RefinedModel,
+    encoder: TransformerStudent,
     report: Report,
 ) -> None:
     """Trains the student on text, or loads its weights from the cache. Its heads do not change.
 
     - `student_data`, `teacher_data`: the tasks by the tokenizer of the student and of the teacher.
+    - `encoder`: the teacher before its refinement.
 
     The text is that of the training rows of the refined teacher's tasks, and pretrain.corpus.
     """
@@ -132,7 +159,7 @@ def pretrain(
     of_teacher = {data.name for data in teacher_data.datas}
     corpus = corpus_data(stores, settings.corpus, student_data)
     read = [data for data in student_data.datas if data.name in of_teacher] + corpus
-    labelled = teacher_data.datas + corpus_data(stores, settings.corpus, teacher_data)
+    by_encoder = teacher_data.datas + corpus_data(stores, settings.corpus, teacher_data)
     train = replace(
         with_learning_rates(config).train,
         steps=settings.steps,
@@ -140,30 +167,35 @@ def pretrain(
         patience=0,
         sampling=SamplingConfig(),
     )
+    contents = checkpoint_hashes(config.teacher, config.student, config.data)
     parts = {
-        "teacher": refined.key,
-        "rows": [data.train.fingerprint for data in labelled],
+        "rows": [data.train.fingerprint for data in by_encoder],
         "student_rows": [data.train.fingerprint for data in student_data.datas + corpus],
         "train": asdict(train),
         "student": asdict(config.student),
-        "contents": checkpoint_hashes(config.teacher, config.student, config.data),
+        "contents": contents,
         "selection": SPLIT_VERSION,
         "seed": config.seed,
         "max_length": stores.data.max_length,
     } | version_key("pretrained")
+    if config.student.init == "teacher":
+        parts["teacher"] = _hash_of(student)
 
     def fit(checkpoint: Checkpoint) -> Save:
-        reader = refined_teachers(refined, stores.root, teacher_data)[0].state_model()
-        layer, head = [reader.num_states - 1], reader.data.name
-        # States do not depend on the head, but the model has none for a corpus.
-        readers = [reader._replace(data=data._replace(name=head)) for data in labelled]
-        states = hidden_states(stores.root, layer, readers, report)
+        reader = _reader(config, encoder, teacher_data, contents["teacher.checkpoint"])
+        # Not HEAD: the encoder's states do not depend on a head, but it has those of tasks only.
+        datas = [
+            data._replace(name=teacher_data.datas[0].name) for data in single_texts(by_encoder)
+        ]
+        readers = [reader._replace(data=data) for data in datas]
+        states = hidden_states(stores.root, [reader.num_states - 1], readers, report)
         model = _with_one_head(student, reader.width)
         layout = layout_of(student_data.tokenizer, student.joined, stores.data.max_length)
-        targets = targets_of(states, [data.train_rows for data in read])
+        texts = single_texts(read)
+        targets = targets_of(states, [data.train_rows for data in texts])
         sources = [
-            TaskRows(_as_text(data), data.train_rows, target)
-            for data, target in zip(read, targets, strict=True)
+            TaskRows(data, data.train_rows, target)
+            for data, target in zip(texts, targets, strict=True)
         ]
 
         def batches(start: int) -> Iterator[Batch]:
@@ -189,6 +221,26 @@ def pretrain(
     student.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
 
 
+def _reader(
+    config: Config, encoder: TransformerStudent, side: ModelData, checkpoint: str
+) -> StateModel:
+    """Returns the encoder as a model whose hidden states can be read. checkpoint: its hash."""
+    model = on(copy.deepcopy(encoder), side.device).eval()
+    layout = layout_of(side.tokenizer, True, config.data.max_length)
+    precision = config.teacher.train.precision
+    by = {"encoder": checkpoint, "layout": list(layout), "precision": precision}
+    widths = model.state_widths
+    return StateModel(
+        lambda: model, checkpoint, by, layout, precision, side.datas[0], len(widths), widths[0]
+    )
+
+
+def _hash_of(student: Student) -> str:
+    """Returns a hash of the weights that all tasks share."""
+    weights = {name: value for name, value in student.state_dict().items() if _is_body(name)}
+    return hashlib.sha256(save(weights)).hexdigest()
+
+
 def _is_body(name: str) -> bool:
     """Returns whether a weight belongs to what all tasks share."""
     return not name.startswith(("heads.", "wide."))
@@ -206,12 +258,6 @@ def _with_one_head(student: Student, width: int) -> Student:
     if isinstance(model, BagStudent):
         model.wide = Wide(model.config, model.embeddings.num_embeddings)
     return on(model, next(student.parameters()).device)
-
-
-def _as_text(data: TaskData) -> TaskData:
-    """Returns the rows without their labels, for the one head."""
-    without = data.train._replace(labels=np.full(len(data.train.labels), np.nan), sets=None)
-    return data._replace(name=HEAD, train=without, mean=0.0, std=1.0)
 
 
 def explained_percent(model: Student, sources: list[TaskRows], layout: Layout) -> float:

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import BertModel
 
 from mkd.config import Config, LossConfig, PretrainConfig, StudentConfig, TextFileConfig
-from mkd.pipeline import load_data_and_teacher, run, untrained_student
-from mkd.pretraining import explained_percent, pretrain
+from mkd.pipeline import prepare, run, untrained_student
+from mkd.pretraining import explained_percent, pretrain, single_texts
 from mkd.runtime.layout import Layout
 from mkd.students import Student
 from mkd.tokenization.tokens import Inputs
 from mkd.training.batches import TaskRows
-from tests.support.runs import Told, demo_config, same_weights, starting
-from tests.support.tiny import Datas
+from tests.support.checkpoints import bert, saved
+from tests.support.runs import Told, changed, demo_config, same_weights, starting
+from tests.support.tiny import Datas, Tokenizer
 
 pytestmark = pytest.mark.usefixtures("quiet")
 KINDS = {
@@ -29,25 +31,29 @@ EXPLAINED = "pretraining/selection/mean"
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def shared(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A cache, with an encoder of one layer in `encoder`."""
+    folder = tmp_path_factory.mktemp("cache")
+    saved(BertModel(bert(("a", "b"), tokenizer)), tokenizer, folder / "encoder")
+    return folder
 
 
 def config(cache: Path, steps: int, kind: str = "bilstm", **sections: object) -> Config:
     stage = {"pretrain": PretrainConfig(steps=steps), "student": KINDS[kind]} | sections
-    return demo_config(cache, {"train.learning_rate": 1e-2}, **stage)
+    own = {"train.learning_rate": 1e-2, "teacher.checkpoint": str(cache / "encoder")}
+    return demo_config(cache, own, **stage)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_student_learns_what_the_teachers_heads_read(shared: Path, kind: str) -> None:
+def test_a_student_learns_what_the_encoder_says_of_texts(shared: Path, kind: str) -> None:
     """Its heads stay as they are, and so does what a bag adds to them."""
     settings, told = config(shared, 150, kind), Told()
-    data, teacher = load_data_and_teacher(settings)
-    assert teacher is not None and teacher.refined is not None
+    data = prepare(settings)
+    assert data.untrained_teacher is not None
     torch.manual_seed(0)
-    student = untrained_student(settings.student, 64, data.student_data, teacher.refined.model)
+    student = untrained_student(settings.student, 64, data.student_data, None)
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    pretrain(settings, student, data.student_data, data.teacher_data, teacher.refined, told)
+    pretrain(settings, student, data.student_data, data.teacher_data, data.untrained_teacher, told)
     same = {name for name, value in student.state_dict().items() if value.equal(before[name])}
     heads = {name for name in before if name.startswith(("heads.", "wide."))}
     assert heads and heads <= same < before.keys()
@@ -91,6 +97,18 @@ def test_what_it_needs_is_checked_first(shared: Path, tmp_path: Path) -> None:
         PretrainConfig(0, [TextFileConfig("a.csv", ["text"])])
     with pytest.raises(ValueError, match=r"pretrain.steps is -1; allowed: 0 or more"):
         PretrainConfig(-1)
+    with pytest.raises(ValueError, match=r"pretrain.steps is 5; allowed: 0 without teacher.check"):
+        run(changed(config(shared, 5), {"teacher.checkpoint": ""}), tmp_path)
+
+
+def test_texts_of_a_pair_are_rows_of_their_own(datas: Datas) -> None:
+    single, pair = (next(d for d in datas if d.kind.pair == wanted) for wanted in (False, True))
+    (only,) = single_texts([single])
+    first, second = single_texts([pair])
+    assert (only.train.a, first.train.a, second.train.a) == (single.train.a, *pair.train[:2])
+    assert {data.train.b for data in (only, first, second)} == {None}
+    assert len({data.train.fingerprint for data in (only, first, second)}) == 3
+    assert np.isnan(only.train.labels).all() and len(only.train.labels) == len(single.train.labels)
 
 
 class _Answers(nn.Module):
