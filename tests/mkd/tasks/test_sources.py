@@ -667,9 +667,9 @@ def test_transfer_rows_follow_in_the_named_tasks(tmp_path: Path) -> None:
     glue_folder(tmp_path, "sst2", "cola", "rte")
     write(tmp_path, one_csv="body,verdict\nx,good\n", two_tsv="p\tq\nr\ts\n")
     transfer = [
-        TransferConfig(str(tmp_path / "one.csv"), ["body"], ["cola"]),
-        TransferConfig(str(tmp_path / "two.tsv"), ["0", "1"], ["rte"], header=False),
-        TransferConfig(str(tmp_path / "two.tsv"), ["q"], ["cola"]),
+        TransferConfig(str(tmp_path / "one.csv"), ["body"], tasks=["cola"]),
+        TransferConfig(str(tmp_path / "two.tsv"), ["0", "1"], tasks=["rte"], header=False),
+        TransferConfig(str(tmp_path / "two.tsv"), ["q"], tasks=["cola"]),
     ]
     config = DataConfig(source="glue", path=str(tmp_path), transfer=transfer)
     plain, tasks = glue(tmp_path), load_tasks(config)
@@ -708,7 +708,8 @@ def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
     write(tmp_path, more_jsonl='{"t": "x"}\n')
     settings = DemoConfig(train_rows=20, unlabelled_rows=0, dev_rows=5)
     config = DataConfig(
-        demo=settings, transfer=[TransferConfig(str(tmp_path / "more.jsonl"), ["t"], ["sentiment"])]
+        demo=settings,
+        transfer=[TransferConfig(str(tmp_path / "more.jsonl"), ["t"], tasks=["sentiment"])],
     )
     assert rows(load_tasks(config)[0].added[0]) == [Row("x", None, None)]
 
@@ -734,7 +735,7 @@ def test_transfer_to_a_task_that_cannot_take_it_is_refused(
         source="glue",
         path=str(tmp_path),
         tasks=["cola"],
-        transfer=[TransferConfig(file, text, tasks)],
+        transfer=[TransferConfig(file, text, tasks=tasks)],
     )
     assert refusal(lambda: load_tasks(config)).startswith(expected.format(file=file))
 
@@ -742,7 +743,7 @@ def test_transfer_to_a_task_that_cannot_take_it_is_refused(
 def test_an_empty_transfer_file_is_refused_when_read(tmp_path: Path) -> None:
     glue_folder(tmp_path, "cola")
     write(tmp_path, one_csv="body\n")
-    transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"], ["cola"])]
+    transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"], tasks=["cola"])]
     [task] = load_tasks(DataConfig(source="glue", path=str(tmp_path), transfer=transfer))
     expected = f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
     assert refusal(lambda: rows(task.added[0])) == expected
