@@ -1,110 +1,45 @@
 """What README.md and docs/ tell a reader to type is allowed by the code as it is, and what they
 link to is there.
 
-Every command of a shell block is parsed and none is run; README.md's example of own data and that
-in Python are run on a few rows. Placeholders are words in capitals, such as ENCODER.
+Every command of a shell block is parsed; those of README.md and docs/how-to/ are run by
+tests/docs/test_pages.py. Placeholders are words in capitals, such as ENCODER.
 """
 
 import ast
-import csv
 import importlib
 import inspect
 import re
-import shlex
 import tomllib
-from collections.abc import Iterator
 from dataclasses import is_dataclass
-from functools import partial
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
 
-import mkd
 from analysis import arguments
-from experiments import cli, notebook, serve
+from experiments import cli, serve
 from experiments.settings import COMMANDS, DistillSettings
 from mkd import __main__ as runtime
 from mkd.config import Config
 from mkd.shell import VERBS
 from mkd.tasks import task_file
-from tests.support.entry import command, outcome
-from tests.support.tiny import MINILM
+from tests.support.blocks import README, ROOT, SITE, Block, blocks_of, commands, project_command
 
-ROOT = Path(__file__).resolve().parents[2]
-SITE = ROOT / "docs"
-README = ROOT / "README.md"
 TYPED = [README, *sorted(SITE.rglob("*.md"))]
 """The documents whose blocks a reader may type."""
 DOCUMENTS = [*TYPED, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "RESULTS.md"]
 MOST_WORDS = 1500
 """Of README.md."""
 OURS = ("mkd", "experiments", "analysis", "tests")
-HUB = "sentence-transformers/all-MiniLM-L6-v2"
-FEW = {
-    "teacher.train.steps": 4, "train.steps": 4, "teacher.train.eval_every": 4,
-    "train.eval_every": 4, "student.hidden": 16, "data.max_length": 16, "speed.length": 16,
-    "speed.seconds": 0.1, "speed.threads": [1], "threads": 1, "export.backends": [],
-    "baseline": False,
-}  # fmt: skip
-"""Settings with which an example of README.md takes seconds."""
-
-
 NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "signals", "slips")
 """Files beside those of the commands."""
-
-
-class Block(NamedTuple):
-    """A fenced block of a document. line: of its fence."""
-
-    document: Path
-    line: int
-    language: str
-    text: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.document.relative_to(ROOT)}:{self.line}"
-
-
-def blocks_of(document: Path) -> Iterator[Block]:
-    """The fenced blocks, also those that are indented."""
-    lines = document.read_text("utf-8").splitlines()
-    opened: tuple[int, str, str] | None = None
-    body: list[str] = []
-    for number, line in enumerate(lines, 1):
-        fence = re.fullmatch(r"( *)```(\w*)", line)
-        if fence and opened is None:
-            opened, body = (number, fence[1], fence[2]), []
-        elif fence and opened is not None:
-            yield Block(
-                document,
-                opened[0],
-                opened[2],
-                "\n".join(text.removeprefix(opened[1]) for text in body) + "\n",
-            )
-            opened = None
-        elif opened is not None:
-            body.append(line)
-    assert opened is None, f"{document}: the block of line {opened and opened[0]} does not end"
-
-
 BLOCKS = [block for document in TYPED for block in blocks_of(document)]
 
 
 def of(*languages: str) -> list[Any]:
     """The blocks in these languages, as parameters of a test."""
     return [pytest.param(block, id=block.name) for block in BLOCKS if block.language in languages]
-
-
-def commands(block: Block) -> list[list[str]]:
-    """The commands of a shell block as words, without comments and what goes into or comes out of
-    files."""
-    lines = block.text.replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [list(takewhile(lambda word: word not in ("<", ">"), found)) for found in words if found]
 
 
 def text_alone(document: Path) -> str:
@@ -196,7 +131,7 @@ def check_command(words: list[str]) -> None:
     if program == "make":
         assert re.search(rf"(?m)^{words[1]}:", (ROOT / "Makefile").read_text()), words
     elif program == "mlflow" and words[1:3] == ["run", "."]:
-        check_project(words[3:])
+        check_command(project_command(words[3:]))
     elif "-m" in words and program in ("python", "accelerate"):
         at = words.index("-m")
         check_module(words[at + 1], words[at + 2 :])
@@ -233,31 +168,6 @@ def check_module(module: str, argv: list[str]) -> None:
         ), module
         kind = COMMANDS[module.removeprefix("experiments.")]
         cli.parse(argv, "", kind)
-
-
-def check_project(words: list[str]) -> None:
-    """`mlflow run .`: the entry point is one of MLproject's, and what it makes of the parameters is
-    a command that is allowed."""
-    entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
-    flags = {"-e": ["main"], "-P": [], "--env-manager": [], "--experiment-name": [], "--run-id": []}
-    for name, value in zip(words[::2], words[1::2], strict=True):
-        assert name in flags, words
-        flags[name] = [value] if name == "-e" else [*flags[name], value]
-    entry_point = entry_points[flags["-e"][0]]
-    given = dict(each.split("=", 1) for each in flags["-P"])
-    declared = {
-        name: about.get("default", "") for name, about in entry_point.get("parameters", {}).items()
-    }
-    line = entry_point["command"].format(
-        **{name: shlex.quote(str(given.get(name, declared[name]))) for name in declared}
-    )
-    rest = [
-        part
-        for name, value in given.items()
-        if name not in declared
-        for part in (f"--{name}", value)
-    ]
-    check_command([*shlex.split(line), *rest])
 
 
 @pytest.mark.parametrize("block", of("yaml"))
@@ -338,65 +248,3 @@ def test_every_entry_point_is_in_the_reference() -> None:
         == there
         == set(re.findall(r"::: (experiments\.\w+)", page))
     )
-
-
-def example(language: str) -> str:
-    """README.md's one block in a language that names its file of reviews."""
-    (text,) = [
-        block.text
-        for block in blocks_of(README)
-        if block.language == language and "reviews" in block.text
-    ]
-    return text
-
-
-def write_reviews(folder: Path) -> None:
-    """The YAML file of README.md, and files as it describes them."""
-    (folder / "reviews.yaml").write_text(example("yaml"))
-    for name, num in (("train.csv", 60), ("dev.csv", 20)):
-        with (folder / name).open("w", newline="") as file:
-            labels = [("bad", "negative"), ("good", "positive")]
-            rows = [
-                [
-                    f"a {labels[i % 2][0]} film number {i}",
-                    labels[i % 2][1] if i % 5 or name == "dev.csv" else "",
-                ]
-                for i in range(num)
-            ]
-            csv.writer(file).writerows([["review", "verdict"], *rows])
-
-
-def test_the_readme_example_of_own_data_runs(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    write_reviews(folder)
-    (folder / "train.csv").rename(folder / "tickets.csv")
-    (block,) = [
-        block
-        for block in blocks_of(README)
-        if block.language == "sh" and "tickets.csv" in block.text
-    ]
-    (words,) = [words for words in commands(block) if words[:2] == ["mkd", "distill"]]
-    argv = [str(MINILM) if word == HUB else word for word in words[2:]]
-    assert str(MINILM) in argv
-    few = [
-        f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
-        for name, value in FEW.items()
-    ]
-    done = command(folder, words[1], *argv, *few)
-    assert "quality/tickets/macro_f1" in outcome(done)["metrics"]
-
-
-def test_the_readme_example_in_python_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_reviews(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    small = {"student.embedding": 16, "export.backends": ["onnx"], "export.max_loss": 100}
-    monkeypatch.setattr(notebook, "distil", partial(notebook.distil, settings=FEW | small))
-    exec(compile(example("python").replace(HUB, str(MINILM)), str(README), "exec"), {})
-    printed = capsys.readouterr().out
-    assert "hard labels" in printed
-    assert re.search(r"label='(negative|positive)'", printed)
-    answers = mkd.Student.load("reviews-student").predict(["a good film"], "task")
-    assert answers[0].error is None

@@ -13,6 +13,7 @@ import matplotlib.figure
 import mlflow.pyfunc.model
 import mlflow.store.tracking.file_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import onnxscript  # noqa: F401
 import pyarrow.pandas_compat  # noqa: F401
 import sqlalchemy.dialects.sqlite  # noqa: F401
 import transformers.models.bert.modeling_bert  # noqa: F401
