@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -33,7 +34,7 @@ from tests.support.entry import (
 from tests.support.postgres import server
 from tests.support.searches import SEARCH, states, study_of, trial_runs
 
-SLOW = ["--train.steps=400", "--train.eval_every=20", "--checkpoint_seconds=0.2"]
+SLOW = ["--train.steps=600", "--train.eval_every=30", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
 BEATS = ["--search.heartbeat_seconds=2"]
 """A worker that dies is missed soon; where none does, the default keeps a busy machine's workers
@@ -80,11 +81,23 @@ def workers(printed: Path) -> list[int]:
     return [int(pid) for pid in told()[0].removeprefix("workers: ").split(", ")]
 
 
-def halt(pids: list[int]) -> None:
-    """Stops the workers where they are, so that no trial ends meanwhile."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids))
+def halt(pids: list[int], folder: Path) -> None:
+    """Stops the workers where they are, so that no trial ends meanwhile, but not while one of them
+    writes to MLflow's database: nobody could read it then."""
+
+    def stopped() -> bool:
+        return all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids)
+
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(stopped)
+        try:
+            with closing(sqlite3.connect(folder / "mlflow.db", timeout=0.1)) as database:
+                database.execute("begin immediate")
+                return
+        except sqlite3.OperationalError:  # it is locked
+            release(pids)
 
 
 def release(pids: list[int]) -> None:
@@ -149,7 +162,7 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     )  # fmt: skip
     run = working(folder)
     pids = workers(child.stderr)
-    halt(pids)
+    halt(pids, folder)
     at_work = worker_at(folder, run, pids)
     os.kill(at_work, signal.SIGKILL)
     release([pid for pid in pids if pid != at_work])
@@ -182,7 +195,7 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     child = started(folder, entry_point, "search", *argv)
     run = working(folder)
     (pid,) = workers(child.stdout)
-    halt([pid])
+    halt([pid], folder)
     assert worker_at(folder, run, [pid]) == pid
     os.kill(pid, signal.SIGKILL)
     done = child.end()
@@ -197,24 +210,18 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     assert run in {found.info.run_id for found in runs(folder)}
 
 
-def as_foreground_job(*argv: str) -> None:
-    """A search in a process group of its own, with its workers, as a shell starts a job."""
-    os.setpgrp()
-    entry_point("search", *argv)
-
-
 def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     folder.mkdir()
     argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
-    child = started(folder, as_foreground_job, *argv)
+    child = started(folder, entry_point, "search", *argv)
     working(folder, 2)  # one that is just being opened cannot be told how it ends
     pids = workers(child.stdout)
-    assert {os.getpgid(pid) for pid in pids} == {child.process.pid}
-    halt(pids)
+    halt(pids, folder)
     at_work = {run.info.run_id for run in runs(folder) if run.info.status == "RUNNING"}
     assert child.process.pid is not None
-    os.killpg(child.process.pid, signal.SIGINT)  # a terminal tells all of them
+    for pid in (child.process.pid, *pids):  # a terminal tells all of them
+        os.kill(pid, signal.SIGINT)
     wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
     release(pids)
     done = child.end()
