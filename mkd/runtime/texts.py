@@ -26,8 +26,11 @@ def in_order(texts: Iterable[Text]) -> list[Any]:
             f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a "
             "table"
         )
-    # Iterated, never indexed: texts[0] of a pandas Series is the item with the index label 0.
-    items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
+    if hasattr(texts, "to_pylist"):  # an Arrow array, whose own items are scalars of Arrow
+        items = texts.to_pylist()
+    else:
+        # Iterated, never indexed: texts[0] of a pandas Series is the item with the index label 0.
+        items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
     if not isinstance(items, list):
         raise ValueError(
             "texts is an array without a dimension; allowed: a list, of one text or more"

@@ -279,7 +279,10 @@ FORMS: list[Callable[[list[Any]], Any]] = [
     tuple, iter, shuffled, lambda texts: pd.Series(texts, index=["columns"] * len(texts)),
     lambda texts: np.array(texts, dtype=object), np.array,
     lambda texts: Dataset.from_dict({"text": texts})["text"],
-    lambda texts: dict.fromkeys(texts).keys(),
+    lambda texts: dict.fromkeys(texts).keys(), lambda texts: (text for text in texts),
+    lambda texts: pa.array(list(map(list, texts)) if isinstance(texts[0], tuple) else texts),
+    lambda texts: pa.table({"text": texts if isinstance(texts[0], str) else list(map(list, texts))})
+    ["text"],
 ]  # fmt: skip
 
 
