@@ -35,7 +35,7 @@ from analysis.charts.gallery import Chart, charts, json_value
 from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
-from analysis.presentation.figure import fix_layout, image_bytes
+from analysis.presentation.figure import fix_layout, image_bytes, plain_text
 from analysis.presentation.printing import tell_result
 from analysis.runs.runs import LOCAL, Runs, connect, read, unreadable
 from mkd import names, progress
@@ -84,20 +84,28 @@ def report(asked: ReportSettings) -> None:
         with tempfile.TemporaryDirectory() as aside:
             folder = Path(aside) / "report"
             run_id, links = report_run(client, runs)
-            write(summary, folder, links, lambda name: show(1, f"drawing {name}", 0.0))
-            client.log_artifacts(run_id, str(folder), "report")
-            if asked.to:
-                publish(folder, Path(asked.to), earlier)
+            try:
+                write(summary, folder, links, lambda name: show(1, f"drawing {name}", 0.0))
+                client.log_artifacts(run_id, str(folder), "report")
+                if asked.to:
+                    publish(folder, Path(asked.to), earlier)
+            except BaseException:
+                _end(client, run_id, "FAILED")
+                raise
         show(2, "report", 0.0)
     client.set_tag(run_id, names.TAG_REPORT, "report/report.html")
-    if client.get_run(run_id).data.tags.get(names.TAG_KIND) == names.KIND_REPORT:
-        # A run that a client creates stays RUNNING until it is terminated.
-        client.set_terminated(run_id)
+    _end(client, run_id, "FINISHED")
     describe_experiment(client, runs.experiment_id)
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
     print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
     tell_result(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to})
+
+
+def _end(client: mlflow.MlflowClient, run_id: str, status: str) -> None:
+    """Ends a report's own run. A run that a client creates stays RUNNING until it is terminated."""
+    if client.get_run(run_id).data.tags.get(names.TAG_KIND) == names.KIND_REPORT:
+        client.set_terminated(run_id, status)
 
 
 def write(summary: Summary, folder: Path, links: list[Link], tell: Callable[[str], object]) -> None:
@@ -185,10 +193,11 @@ def _write_picture(chart: Chart, folder: Path) -> Picture | None:
     )
     if chart.figure is None:
         return None
-    figure = chart.figure()
-    fix_layout(figure)
-    (folder / f"{chart.name}.png").write_bytes(image_bytes(figure, "png"))
-    svg = image_bytes(figure, "svg")
+    with plain_text():
+        figure = chart.figure()
+        fix_layout(figure)
+        (folder / f"{chart.name}.png").write_bytes(image_bytes(figure, "png"))
+        svg = image_bytes(figure, "svg")
     (folder / f"{chart.name}.svg").write_bytes(svg)
     return Picture(chart.name, chart.title, chart.caption, svg.decode())
 

@@ -20,9 +20,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from mkd.shell import called_as, complete
+from mkd.storage.addresses import one_line
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         ):
             _serve(given, address, Path(folder))
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -138,6 +140,15 @@ def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> N
     )
     print(f"serving {given.model} at http://{given.host}:{given.port}/invocations", flush=True)
     workers = Multiprocess(config, [address])
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Now: uvicorn hears signals only between its looks at whether the workers answer.
+        workers.should_exit.set()
+        for worker in workers.processes:
+            worker.process.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     workers.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
         raise ValueError(f"{given.model} cannot be loaded; a line above tells why")
@@ -155,7 +166,7 @@ def application() -> "Starlette":
     """Returns the application that a worker process serves. Ends the process if it cannot."""
     import mlflow
 
-    from experiments.tracking.server import Bounds, application, one_line
+    from experiments.tracking.server import Bounds, application
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     told = json.loads(os.environ[SERVER])
@@ -163,7 +174,7 @@ def application() -> "Starlette":
         model = mlflow.pyfunc.load_model(told["model"])
     # The code of any model runs here.
     except Exception as error:
-        print(one_line(f"{type(error).__name__}: {error}"), file=sys.stderr)
+        print(f"{type(error).__name__}: {one_line(error)}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
     return application(model, Bounds(*told["bounds"]), _lifespan)
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import pairwise
 from typing import NamedTuple
@@ -178,6 +179,16 @@ def text_width(text: Text) -> Callable[[str], float]:
     assert isinstance(canvas, FigureCanvasAgg)
     renderer, font = canvas.get_renderer(), text.get_fontproperties()  # type: ignore[no-untyped-call]
     return lambda line: float(renderer.get_text_width_height_descent(line, font, False)[0])
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Draws texts as they are while it is open: a name with two $ is no formula.
+
+    Figures have to be made and drawn in it.
+    """
+    with rc_context({"text.parse_math": False}):
+        yield
 
 
 def image_bytes(figure: Figure, form: str) -> bytes:

@@ -110,7 +110,7 @@ def _content_type(request: Request) -> str:
     kind, _, parameter = (part.strip().lower() for part in stated.partition(";"))
     if kind not in (JSON, CSV) or parameter not in ("", "charset=utf-8"):
         raise Refusal(
-            415, one_line(f"content-type is {stated!r}; allowed: {JSON} or {CSV}, in UTF-8")
+            415, shortened(f"content-type is {stated!r}; allowed: {JSON} or {CSV}, in UTF-8")
         )
     return kind
 
@@ -145,11 +145,11 @@ def _answer(body: bytes, kind: str, model: _BoundedModel, schema: Any) -> str:
         if isinstance(cause, Refusal):
             raise cause from None
         # MLflow puts the whole request before the reason.
-        raise Refusal(400, one_line(error.message.rpartition("\nError: ")[2])) from None
+        raise Refusal(400, shortened(error.message.rpartition("\nError: ")[2])) from None
     # MLflow's parser has no narrower exception: it trusts the types of JSON's values.
     except Exception as error:
         reason = f"the request cannot be read ({type(error).__name__}: {error})"
-        raise Refusal(400, one_line(reason)) from None
+        raise Refusal(400, shortened(reason)) from None
     text: str = found.response
     return text
 
@@ -161,13 +161,15 @@ def _request(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise Refusal(400, "the request is no valid JSON: it is nested too deeply") from None
     except ValueError as error:  # of UTF-8, of JSON, or a number of too many digits
-        raise Refusal(400, one_line(f"the request is no valid JSON: {error}")) from None
+        raise Refusal(400, shortened(f"the request is no valid JSON: {error}")) from None
     if not isinstance(found, dict):
         raise Refusal(400, f"the request is of type {type(found).__name__}; allowed: an object")
     forms = sorted(scoring_server.SUPPORTED_FORMATS)
     if len(found.keys() & scoring_server.SUPPORTED_FORMATS) != 1:
         names = ", ".join(found)
-        raise Refusal(400, one_line(f"the request has {names}; allowed: one of {', '.join(forms)}"))
+        raise Refusal(
+            400, shortened(f"the request has {names}; allowed: one of {', '.join(forms)}")
+        )
     if not isinstance(found.get("params", {}), dict | None):
         raise Refusal(
             400, f"params is of type {type(found['params']).__name__}; allowed: an object"
@@ -179,7 +181,7 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def one_line(reason: str) -> str:
+def shortened(reason: str) -> str:
     """Returns a reason on one line, without the end of a long one."""
     line = " ".join(reason.split())
     return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"

@@ -57,6 +57,7 @@ class Case(NamedTuple):
 
 def run(case: Case, folder: Path) -> Ending:
     """Runs a case in a forked process, in a folder that it may fill."""
+    exported()  # here, not in the forked process: once for all cases
     above = sorted(folder.parent.iterdir())
     found = ending(lambda: PLACES[case.place](case.name), folder, SECONDS)
     outside = set(folder.parent.iterdir()) - set(above)
@@ -236,7 +237,6 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="run one of so many names")
     parser.add_argument("--places", nargs="+", choices=list(PLACES), default=list(PLACES))
     given = parser.parse_args()
-    exported()
     endings: Counter[tuple[str, str]] = Counter()
     for place in given.places:
         for name in NAMES[:: given.every]:
