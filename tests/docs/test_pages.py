@@ -124,6 +124,7 @@ def values(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> di
         "GLUE_FOLDER": "glue_data",
         "USER/NAME": "FOLDER",
         "budget_ms=1": "budget_ms=1000",  # of a busy machine
+        "train.steps=2500": "train.steps=5",
     }
 
 
