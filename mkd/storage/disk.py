@@ -62,8 +62,8 @@ def full_disk_errors(places: Sequence[Path]) -> Iterator[None]:
         free = shutil.disk_usage(_nearest(path)).free
         raise DiskFull(
             number,
-            f"{os.strerror(number)}: {path} is on a disk with {free:,} bytes free; give the "
-            "command again once there is room",
+            f"{os.strerror(number)}: {path.absolute()} is on a disk with {free:,} bytes free; give "
+            "the command again once there is room",
         ) from error
 
 
