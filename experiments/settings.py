@@ -33,6 +33,10 @@ from mkd.rates import with_finetuning_rate, with_learning_rates
 from mkd.storage.addresses import without_passwords
 from mkd.tasks.origins import source_of
 
+VARIED = ("data.", "teacher.", "student.", "pretrain.", "loss.", "train.")
+"""Prefixes of the settings that a search or an ablation can vary."""
+VARIED_GROUPS = "data, teacher, student, pretrain, loss and train"
+
 
 @dataclass(frozen=True)
 class RegistryConfig:
@@ -74,8 +78,8 @@ class AblationConfig:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings that each variant changes, by the variant's name.
 
-    Settings of data, teacher, student, loss and train are allowed, by their dotted names. {}: no
-    change. All variants are compared with the first one. At least two are required.
+    Settings of data, teacher, student, pretrain, loss and train are allowed, by their dotted names.
+    {}: no change. All variants are compared with the first one. At least two are required.
     """
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     """Values of `seed`. Each variant is run once with each seed."""
@@ -90,12 +94,11 @@ class AblationConfig:
                 "names of at most 100 letters, digits, blanks and any of _ . -",
             )
             for setting in settings:
-                known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
                 require(
-                    known,
+                    setting.startswith(VARIED),
                     f"ablation.variants.{name}",
                     setting,
-                    "dotted names of data, teacher, student, loss and train",
+                    f"dotted names of {VARIED_GROUPS}",
                 )
         require(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
         require(

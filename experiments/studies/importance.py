@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.studies.study import OBJECTIVES, Direction
 
-TRAINING_SETTINGS = ("loss.", "train.")
+TRAINING_SETTINGS = ("pretrain.", "loss.", "train.")
 """Prefixes of the settings that have no effect on a student's costs."""
 
 

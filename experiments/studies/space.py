@@ -25,7 +25,7 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial
 
 from experiments import cli
-from experiments.settings import DistillSettings
+from experiments.settings import VARIED, VARIED_GROUPS, DistillSettings
 
 SIMPLEX = "simplex"
 """The value of a setting that holds one weight a task."""
@@ -35,9 +35,6 @@ MIN_DRAW = 1e-6
 """Lower end of the draws u that weights are made from; the upper end is 1 - LEAST. It keeps
 -log(u) finite and above 0.
 """
-GROUPS = ("data.", "teacher.", "student.", "loss.", "train.")
-"""Prefixes of the settings that can be searched."""
-
 SettingValues = dict[str, Any]
 """Values by the dotted names of their settings."""
 
@@ -72,11 +69,8 @@ def parse_space(given: dict[str, Any], tasks: list[str], path: tuple[str, ...] =
 def _parse_setting(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> Leaf:
     where = f"search.space.{setting}"
     name = ":".join([setting, *(["/".join(path)] if path else [])])
-    if not setting.startswith(GROUPS):
-        raise ValueError(
-            f"{where}: allowed are settings of data, teacher, student, loss and train, "
-            "by their dotted names"
-        )
+    if not setting.startswith(VARIED):
+        raise ValueError(f"{where}: allowed are settings of {VARIED_GROUPS}, by their dotted names")
     if spec == SIMPLEX:
         return Leaf(setting, name, None, {}, tuple(tasks))
     if isinstance(spec, list):

@@ -47,6 +47,7 @@ from mkd.pipeline import (
     set_up_device,
     untrained_student,
 )
+from mkd.pretraining import check_pretraining
 from mkd.result import Report, Result, no_report, phase_report
 from mkd.runtime import inference
 from mkd.storage.store import cached_folder, key_of
@@ -201,12 +202,14 @@ def run_candidate(
 def untrained_candidate(data: RunData, config: Config) -> Student:
     """Returns this config's student before training.
 
-    Raises ValueError if layers are to be matched that the student or the teacher does not have.
+    Raises ValueError if layers are to be matched that the student or the teacher does not have, or
+    if there is nothing to pretrain with.
     """
     student = untrained_student(
         config.student, config.data.max_length, data.student_data, data.untrained_teacher
     )
     check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
+    check_pretraining(config, data.teacher_data, data.student_data)
     return student
 
 

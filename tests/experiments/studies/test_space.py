@@ -131,7 +131,8 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
     ("setting", "spec", "told"),
     [
         ("seed", [0, 1],
-         "search.space.seed: allowed are settings of data, teacher, student, loss and train"),
+         "search.space.seed: allowed are settings of data, teacher, student, pretrain, loss and "
+         "train"),
         ("students.kind", ["bag"], "search.space.students.kind: allowed are settings of"),
         ("threads", [1], "search.space.threads: allowed are settings of"),
         ("train.clip", {"low": 2, "high": 1},
