@@ -48,6 +48,7 @@ NOT_RUN = {
         "source .venv/bin/activate": "is of a shell",
         "mlflow ui": "is a server without an end",
     },
+    "docs/how-to/deferral.md": {"curl": "asks a server without an end"},
     "docs/how-to/export.md": {
         "hf auth login": "asks the hub",
         "mkd export --hub.push": "uploads to the hub; tests/mkd/export/test_hub.py",
