@@ -263,7 +263,9 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         with pytest.raises(ConnectionError, match="no password supplied"):
             open_storage(bare)
         monkeypatch.setenv("PGPASSWORD", "secret")
-        assert optuna.study.get_all_study_names(open_storage(bare)) == ["mkd"]
+        opened = open_storage(bare)
+        assert optuna.study.get_all_study_names(opened) == ["mkd"]
+        opened.engine.dispose()
         parent = client(folder).get_run(told[0]["run_id"])
         assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
         text = Path(
