@@ -349,7 +349,6 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
-    check_contents(config.teacher, config.student, config.data)
     data = load_data(config, report, tasks)
     check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after
@@ -408,6 +407,7 @@ def load_data(
     device = set_up_device(config)
     tasks = tasks_with_dev(config, tasks)
     config = config_for_tasks(config, tasks)
+    check_contents(config.teacher, config.student, config.data)
     stores, settings = config.stores, config.teacher
     tasks = augment_tasks(stores, tasks, phase_report(report, "", "augmentation"))
     teacher_tasks = (
