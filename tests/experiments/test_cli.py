@@ -296,7 +296,10 @@ def test_a_wrong_column_is_refused_before_the_job_is_imported(
     ("word", "told"),
     [
         ("--train.step=3", "'train.step'; did you mean train.steps?"),
-        ("--steps=3", "'steps'; did you mean teacher.train.steps or train.steps?"),
+        (
+            "--steps=3",
+            "'steps'; did you mean pretrain.steps or teacher.train.steps or train.steps?",
+        ),
         ("--teacher.check=x", "'teacher.check'; did you mean teacher.checkpoint?"),
     ],
 )
