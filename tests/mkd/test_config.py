@@ -262,7 +262,7 @@ def test_a_students_name_has_kind_size_and_more(student: StudentConfig, name: st
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 14, "but TransferConfig; TrainConfig and SamplingConfig twice"
+    assert len(configs) == 15, "but those of text files; TrainConfig and SamplingConfig twice"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

@@ -17,7 +17,7 @@ from tests.support.database import NAME, put_database
 
 SECONDS = 20
 """How long a command on wrong input may take, without its waiting for a busy processor."""
-MOST_BYTES = 3 << 30
+MOST_BYTES = 6 << 30
 """Memory that a command may take."""
 LONGEST_LINE = 700
 """Characters of a message that can still be read."""
