@@ -13,12 +13,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import psutil
+
 from tests.support.database import NAME, put_database
 
 SECONDS = 20
 """How long a command on wrong input may take, without its waiting for a busy processor."""
-MOST_BYTES = 6 << 30
-"""Memory that a command may take."""
+MOST_BYTES = 3 << 30
+"""Memory that a command may take, beside that of the process that it is forked from."""
 LONGEST_LINE = 700
 """Characters of a message that can still be read."""
 REFUSED, ACCEPTED = "refused", "accepted"
@@ -132,7 +134,8 @@ def _child(job: Callable[[], Any], folder: Path, environ: Mapping[str, str]) -> 
     try:
         os.chdir(folder)
         os.environ |= environ
-        resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+        most = psutil.Process().memory_info().data + MOST_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         tempfile.tempdir = None  # remembered from this process's parent
         for number, name in ((1, "output"), (2, "errors")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
