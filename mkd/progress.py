@@ -152,7 +152,9 @@ class PhaseBars:
             self.bar.set_postfix_str(text, refresh=False)
         if shares:
             self.bar.update(step - self.bar.n)
-        if is_new and is_drawn():
+        if shares and max(shares.values()) >= 1 and _unit(self.phase) == "row":
+            self.close()  # what follows may not be a phase, and would count as its time
+        elif is_new and is_drawn():
             self.bar.refresh()  # a first step within moments of the opening would not be drawn
 
     def _open(self, phase: str, step: int, share: float) -> bool:
@@ -180,7 +182,7 @@ class PhaseBars:
 def _unit(phase: str) -> str:
     """Returns what a phase counts: steps of a training, rows that a model reads, or `it`."""
     last = phase.split("/")[-1]
-    if last in (names.PHASE_STUDENT, names.PHASE_TEACHER):
+    if last in (names.PHASE_STUDENT, names.PHASE_TEACHER, names.PHASE_PRETRAINING):
         return "step"
     return "row" if last.startswith(names.PHASES_OF_ROWS) else "it"
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import psutil
@@ -62,19 +63,25 @@ def own_temporary_folder() -> Iterator[None]:
     It is removed afterwards; if the process is killed, by the next one. Nothing changes where the
     path would be too long for sockets.
     """
-    before = os.environ.get("TMPDIR")
-    with aside_folder(Path(tempfile.gettempdir()), TEMPORARY) as folder:
-        if len(str(folder)) > LONGEST_TEMPORARY:
-            yield
-            return
+    before, parent = os.environ.get("TMPDIR"), Path(tempfile.gettempdir())
+    remove_left_over(parent, TEMPORARY)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f"{TEMPORARY}-{owner()}-"))
+    fits = len(str(folder)) <= LONGEST_TEMPORARY
+    if fits:
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        if fits:
             tempfile.tempdir = None  # it is found anew
             os.environ.pop("TMPDIR")
             if before is not None:
                 os.environ["TMPDIR"] = before
+        if any(folder.glob("pymp-*")):
+            # multiprocessing removes its own folder when Python ends. This one goes after it.
+            Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-200)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_left_over(parent: Path, name: str) -> None:

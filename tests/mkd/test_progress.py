@@ -88,6 +88,17 @@ def test_a_file_gets_a_line_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> N
     assert second.startswith("hard-label twin:  50% 1/2 [")
 
 
+def test_a_phase_of_rows_ends_with_its_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows it, such as the trials of a search, does not count as its time."""
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with progress.phase_bars() as report:
+        report(30, {"progress/logits of films": 0.5})
+        assert file.getvalue() == ""
+        report(60, {"progress/logits of films": 1.0})
+        assert file.getvalue().startswith("logits of films: 100% 60/60 [")
+
+
 def test_a_long_phase_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     file, now = io.StringIO(), iter(range(0, 10_000, 10))  # each look at the clock: 10 s later
     monkeypatch.setattr(sys, "stderr", file)

@@ -89,3 +89,23 @@ def test_temporary_files_lie_in_one_folder_that_goes(
             assert tempfile.gettempdir() == str(long), "sockets would not fit below it"
         assert not list(long.iterdir())
     monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+USES_MULTIPROCESSING = """
+import multiprocessing.util, tempfile
+from mkd.storage.owners import own_temporary_folder
+with own_temporary_folder():
+    tempfile.mkstemp()
+    print(multiprocessing.util.get_temp_dir())
+"""
+
+
+def test_multiprocessing_removes_its_own_folder_without_a_trace(tmp_path: Path) -> None:
+    """It does so when Python ends, after the temporary folder's time."""
+    short = Path(tempfile.mkdtemp(dir="/tmp", prefix="t"))
+    done = subprocess.run(
+        [sys.executable, "-c", USES_MULTIPROCESSING], env=os.environ | {"TMPDIR": str(short)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(f"{short}/mkd-") and (done.returncode, done.stderr) == (0, "")
+    short.rmdir()  # it is empty
