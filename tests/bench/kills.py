@@ -173,7 +173,10 @@ class Place:
             [kinds.get(run, ""), status, sorted(of_run.get(run, {}).items())]
             for run, status in self._runs()
         )
-        pending = self._asked("select name from logged_models where status != 2")
+        # A deleted model keeps its row.
+        pending = self._asked(
+            "select name from logged_models where status != 2 and lifecycle_stage = 'active'"
+        )
         runs += [["pending model", name] for (name,) in pending]
         paths = [path for root in (self.work, self.tmp) for path in root.rglob("*")]
         named = {path: ID.sub("ID", str(path.relative_to(self.work.parent))) for path in paths}
