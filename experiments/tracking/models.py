@@ -14,6 +14,7 @@ import pandas as pd
 from mlflow.entities import LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 from packaging.version import Version
@@ -150,7 +151,7 @@ def log_model(
 def _logged_earlier(run: Run) -> str:
     """Returns the id of the model that an earlier start of the run has logged, or "".
 
-    Incomplete ones, which a killed start has left, are deleted.
+    Incomplete ones, which a killed start has left, are deleted with their files.
     """
     client = mlflow.MlflowClient()
     outputs = client.get_run(run.info.run_id).outputs
@@ -164,6 +165,9 @@ def _logged_earlier(run: Run) -> str:
     for each in found:
         if each not in ready[:1]:
             client.delete_logged_model(each.model_id)
+            # MLflow would keep the files of a deleted model until `mlflow gc`.
+            files = get_artifact_repository(each.artifact_location)
+            files.delete_artifacts()  # type: ignore[no-untyped-call]
     return str(ready[0].model_id) if ready else ""
 
 

@@ -42,7 +42,7 @@ VARIANTS = {"plain": {}, "hard": {"loss.hard_weight": 1.0}}
 DISTILL = [*tiny("distill"), *DATA, *TRAINED]
 SEARCH = [
     *tiny("search"), *DATA, *TRAINED, "--search.trials=2", "--search.backend=torch",
-    "--search.pruning.warmup=100", "--search.heartbeat_seconds=1",
+    "--search.pruning.warmup=1", "--search.heartbeat_seconds=1",
     f"--search.space={json.dumps(SPACE)}", f"--search.start={json.dumps(STARTS)}",
 ]  # fmt: skip
 TIMED = re.compile(r"speed/|seconds|(^|[_/])ms$|rows_per_s|times_faster|latency|hypervolume|busy")

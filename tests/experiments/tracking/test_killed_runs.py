@@ -44,9 +44,12 @@ def test_an_incomplete_model_of_a_killed_start_is_deleted(
     use_store(tmp_path, monkeypatch)
     client = mlflow.MlflowClient()
     run = client.create_run("0")
-    client.create_logged_model("0", "student", run.info.run_id)
+    cut_short = client.create_logged_model("0", "student", run.info.run_id)
+    files = Path(cut_short.artifact_location.removeprefix("file://"))
+    files.mkdir(parents=True)
+    (files / "MLmodel").write_text("half of it")
     other = client.create_run("0")
     kept = client.create_logged_model("0", "student", other.info.run_id)
-    assert _logged_earlier(run) == ""
+    assert _logged_earlier(run) == "" and not files.exists()
     assert [each.model_id for each in client.search_logged_models(["0"])] == [kept.model_id]
     assert client.search_model_versions(f"run_id = '{run.info.run_id}'") == []
