@@ -35,8 +35,8 @@ def check_room(folder: Path, least: int, what: str) -> None:
         number = errno.ENOSPC
         raise DiskFull(
             number,
-            f"{os.strerror(number)}: {folder} is on a disk with {free:,} bytes free; {what} "
-            f"{least:,} bytes or more",
+            f"{os.strerror(number)}: {folder.absolute()} is on a disk with {free:,} bytes free; "
+            f"{what} {least:,} bytes or more",
         )
 
 
