@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,6 +168,8 @@ def _logged_earlier(run: Run) -> str:
             # MLflow would keep the files of a deleted model until `mlflow gc`.
             files = get_artifact_repository(each.artifact_location)
             files.delete_artifacts()  # type: ignore[no-untyped-call]
+            with suppress(OSError):  # a store elsewhere has no such folder
+                Path(each.artifact_location.removeprefix("file://")).parent.rmdir()
     return str(ready[0].model_id) if ready else ""
 
 
