@@ -26,7 +26,6 @@ from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.rates import with_learning_rates
 from mkd.result import Report, phase_report
 from mkd.runtime.layout import Layout
-from mkd.selection.split import SPLIT_VERSION
 from mkd.storage.run_folder import Checkpoint
 from mkd.storage.versions import version_key
 from mkd.students import Student
@@ -157,8 +156,8 @@ def pretrain(
     """
     stores, settings = config.stores, config.pretrain
     of_teacher = {data.name for data in teacher_data.datas}
-    corpus = corpus_data(stores, settings.corpus, student_data)
-    read = [data for data in student_data.datas if data.name in of_teacher] + corpus
+    read = [data for data in student_data.datas if data.name in of_teacher]
+    read += corpus_data(stores, settings.corpus, student_data)
     by_encoder = teacher_data.datas + corpus_data(stores, settings.corpus, teacher_data)
     train = replace(
         with_learning_rates(config).train,
@@ -167,22 +166,23 @@ def pretrain(
         patience=0,
         sampling=SamplingConfig(),
     )
-    contents = checkpoint_hashes(config.teacher, config.student, config.data)
+    hashes = checkpoint_hashes(config.teacher, config.student, config.data)
+    encoder_hash = hashes["teacher.checkpoint"]
     parts = {
-        "rows": [data.train.fingerprint for data in by_encoder],
-        "student_rows": [data.train.fingerprint for data in student_data.datas + corpus],
-        "train": asdict(train),
+        "encoder": encoder_hash,
+        "precision": config.teacher.train.precision,
+        "texts": [data.train.fingerprint for data in by_encoder],
+        "student_texts": [data.train.fingerprint for data in read],
+        "rows": [hashlib.sha256(data.train_rows.tobytes()).hexdigest() for data in read],
         "student": asdict(config.student),
-        "contents": contents,
-        "selection": SPLIT_VERSION,
+        "start": _hash_of(student),
+        "train": asdict(train),
         "seed": config.seed,
         "max_length": stores.data.max_length,
     } | version_key("pretrained")
-    if config.student.init == "teacher":
-        parts["teacher"] = _hash_of(student)
 
     def fit(checkpoint: Checkpoint) -> Save:
-        reader = _reader(config, encoder, teacher_data, contents["teacher.checkpoint"])
+        reader = _reader(config, encoder, teacher_data, encoder_hash)
         # Not HEAD: the encoder's states do not depend on a head, but it has those of tasks only.
         datas = [
             data._replace(name=teacher_data.datas[0].name) for data in single_texts(by_encoder)

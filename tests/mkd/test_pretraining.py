@@ -76,6 +76,19 @@ def test_it_is_made_once_and_the_twin_has_no_part_in_it(shared: Path, tmp_path: 
     assert twins[0] and twins[0] == twins[1] == twins[2]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"data.selection_rows": 3}, {"teacher.train.precision": "bfloat16"}, {"train.batch_size": 7}],
+)
+def test_it_is_made_anew_where_what_it_depends_on_differs(
+    shared: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    for settings, anew in ((config(shared, 3), None), (changed(config(shared, 3), change), True)):
+        told = Told()
+        run(settings, tmp_path / str(anew), told)
+        assert anew is None or told.of(STEPS)
+
+
 def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path) -> None:
     file = tmp_path / "corpus.tsv"
     file.write_text("one\tother\na film of the sea\tthe rain\nsongs by night\tits people\n")
