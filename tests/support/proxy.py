@@ -14,7 +14,7 @@ FORKS = multiprocessing.get_context("fork")
 
 
 class Proxy:
-    """A port of 127.0.0.1 that leads to another one. `mode` says how it treats each connection."""
+    """A port of 127.0.0.1 that leads to another one. `mode` says how it treats connections."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -52,16 +52,18 @@ class Proxy:
     def _pass(self, client: socket.socket, asked: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self.target)) as server:
             server.sendall(asked)
-            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-            _pump(server, client)
+            threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
+            self._pump(server, client)
 
+    def _pump(self, origin: socket.socket, target: socket.socket) -> None:
+        """Sends on what comes from a socket, until it closes or the way is not open any more.
 
-def _pump(origin: socket.socket, target: socket.socket) -> None:
-    """Sends on what comes from a socket, until it closes."""
-    with suppress(OSError):
-        while content := origin.recv(1 << 16):
-            target.sendall(content)
-        target.shutdown(socket.SHUT_WR)
+        Clients keep a connection for many requests, so that one that was made before has to end.
+        """
+        with suppress(OSError):
+            while (content := origin.recv(1 << 16)) and self.mode.value == PASS:
+                target.sendall(content)
+            target.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
