@@ -18,7 +18,7 @@ from experiments.cli import flat, to_yaml
 from experiments.settings import Command
 from experiments.slips import OWN_RUN, discard_run
 from experiments.tracking.interrupts import delayed_interrupts
-from experiments.tracking.store import connected, is_outage, patiently
+from experiments.tracking.store import connected, despite_races, is_outage, patiently
 from experiments.tracking.views import show_students
 from mkd import names, precision, processes
 from mkd.config import DataConfig
@@ -239,7 +239,7 @@ def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -
     if not any(
         os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")
     ):
-        mlflow.set_experiment(EXPERIMENT)
+        despite_races(partial(mlflow.set_experiment, EXPERIMENT))
     run = mlflow.start_run(run_name=name, tags=tags)
     show_students(mlflow.get_experiment(run.info.experiment_id))
     return run

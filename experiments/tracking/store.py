@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ import mlflow
 import requests
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
 from mkd.repeat import repeated
 from mkd.storage.addresses import reason, without_passwords
@@ -29,6 +30,8 @@ RETRY_SECONDS = 5
 """Pause between two calls of a store that does not answer."""
 NOTE_SECONDS = 15
 """A command that waits for the store says so after this time, and again each time."""
+RACES = 3
+"""How often a call is repeated because another process wrote the same row at that moment."""
 HTTP_SECONDS, UPLOAD_SECONDS = 9, 60
 """Timeouts of a request: of most, and of those that may send a whole model."""
 TABLE = "experiments"
@@ -145,7 +148,7 @@ def patiently(call: Callable[[], T]) -> T:
     while True:
         try:
             with told_if_slow():
-                found = call()
+                found = despite_races(call)
         except Exception as error:
             left = begin + PATIENCE_SECONDS - time.monotonic()
             if not is_outage(error) or left <= 0:
@@ -158,6 +161,22 @@ def patiently(call: Callable[[], T]) -> T:
             if told:
                 note(f"{address()} is back")
             return found
+
+
+def despite_races(call: Callable[[], T]) -> T:
+    """Calls a function that needs the store, and again if another process wrote the same row.
+
+    MLflow looks for a data set or a tag, and adds its row if there is none. If two processes do so
+    at once, the database refuses the second row. The next call finds the row of the first.
+    """
+    for _ in range(RACES):
+        try:
+            return call()
+        except (MlflowException, SQLAlchemyError) as error:
+            # A server sends the database's error as text.
+            if "IntegrityError" not in str(error) and not isinstance(error, IntegrityError):
+                raise
+    return call()
 
 
 @contextmanager
@@ -196,7 +215,7 @@ def note(text: str) -> None:
 def experiment(name: str) -> Iterator[None]:
     """Selects the experiment of the runs that are opened inside; it is created if it is missing."""
     with connected():
-        mlflow.set_experiment(name)
+        despite_races(partial(mlflow.set_experiment, name))
     before = os.environ.get(EXPERIMENT_NAME)
     os.environ[EXPERIMENT_NAME] = name
     try:

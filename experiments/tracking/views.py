@@ -8,11 +8,13 @@ import base64
 import hashlib
 import json
 import zlib
+from functools import partial
 from typing import Any
 
 import mlflow
 from mlflow.entities import Experiment
 
+from experiments.tracking.store import despite_races
 from mkd import names
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
@@ -83,6 +85,7 @@ def show_trials(experiment: Experiment, study: str) -> str:
 
 def _tag(experiment: Experiment, tags: dict[str, str]) -> None:
     """Sets those tags of the experiment that differ."""
+    set_tag = mlflow.MlflowClient().set_experiment_tag
     for name, value in tags.items():
         if experiment.tags.get(name) != value:
-            mlflow.MlflowClient().set_experiment_tag(experiment.experiment_id, name, value)
+            despite_races(partial(set_tag, experiment.experiment_id, name, value))

@@ -5,15 +5,22 @@ import socket
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.exceptions import MlflowException
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from experiments.tracking.store import (
     HTTP_SECONDS,
     configure,
     connected,
+    despite_races,
     is_outage,
     link_to,
     with_store,
@@ -50,6 +57,48 @@ def test_mlflow_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.Mon
     writer.join()
     assert waited > LOCKED_SECONDS - 1
     assert client(tmp_path).get_run(run).data.metrics == {"metric": 1.0}
+
+
+def test_a_row_that_another_process_adds_first_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four workers that start at once log the same data sets."""
+    use_store(tmp_path, monkeypatch)
+    data = MetaDataset(CodeDatasetSource({"source": "here"}), "task", "digest")  # type: ignore[abstract]
+    add = "insert into datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, "
+    values = "dataset_source) values ('other', 0, 'task', 'digest', 'code', '{}')"
+    raced: list[str] = []
+
+    def other(
+        _connection: object, _cursor: object, statement: str, *_more: object
+    ) -> None:  # between MLflow's look and its own row
+        if statement.startswith("INSERT INTO datasets") and not raced:
+            with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+                database.execute(add + values)
+            raced.append(statement)
+
+    with connected(), mlflow.start_run(experiment_id="0") as run:
+        event.listen(Engine, "before_cursor_execute", other)
+        try:
+            despite_races(lambda: mlflow.log_input(data, "training"))
+        finally:
+            event.remove(Engine, "before_cursor_execute", other)
+    inputs = client(tmp_path).get_run(run.info.run_id).inputs
+    assert inputs is not None
+    (logged,) = inputs.dataset_inputs
+    assert raced and (logged.dataset.name, logged.dataset.source) == ("task", "{}")
+
+
+def test_an_error_that_is_no_race_is_raised_at_once() -> None:
+    calls = []
+
+    def fails() -> None:
+        calls.append(1)
+        raise MlflowException("no such run")
+
+    with pytest.raises(MlflowException, match="no such run"):
+        despite_races(fails)
+    assert len(calls) == 1
 
 
 def use(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
