@@ -200,7 +200,7 @@ def connect(store: str = "") -> mlflow.MlflowClient:
         )
     if uri.split("+")[0].split(":")[0] in DATABASES:
         try:
-            check_database(uri, "experiments")
+            check_database(uri, "experiments", write=False)
         except ConnectionError as error:
             raise unreadable(uri, error) from error
     return mlflow.MlflowClient(uri)

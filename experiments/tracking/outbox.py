@@ -13,7 +13,14 @@ from typing import NamedTuple
 import mlflow
 from mlflow.entities import Metric, Run
 
-from experiments.tracking.store import RETRY_SECONDS, address, is_outage, note, patiently
+from experiments.tracking.store import (
+    RETRY_SECONDS,
+    address,
+    is_outage,
+    note,
+    patiently,
+    told_if_slow,
+)
 from mkd.storage.addresses import reason
 
 UNSENT = "unsent.jsonl"
@@ -60,7 +67,8 @@ class Outbox:
             return
         begin = time.monotonic()
         try:
-            self._send()
+            with told_if_slow():  # MLflow waits 20 seconds for a locked database
+                self._send()
         except Exception as error:
             if not is_outage(error):
                 raise

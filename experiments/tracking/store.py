@@ -14,11 +14,13 @@ import mlflow
 import requests
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
 from mkd.repeat import repeated
 from mkd.storage.addresses import reason, without_passwords
-from mkd.storage.databases import DATABASES, check_database, sqlite_file
+from mkd.storage.databases import DATABASES, check_database, check_folder, sqlite_file
 from mkd.storage.owners import aside_folder, remove_left_over
 
 T = TypeVar("T")
@@ -28,7 +30,7 @@ PATIENCE_SECONDS = 300
 """How long a run that is open waits for its tracking store to come back."""
 RETRY_SECONDS = 5
 """Pause between two calls of a store that does not answer."""
-NOTE_SECONDS = 15
+NOTE_SECONDS = 10
 """A command that waits for the store says so after this time, and again each time."""
 RACES = 3
 """How often a call is repeated because another process wrote the same row at that moment."""
@@ -74,34 +76,40 @@ def connected() -> Iterator[None]:
     """
     configure()
     uri = mlflow.get_tracking_uri()
-    _check_database(uri)
+    _check_store(uri)
     with store_errors():
         make_database(uri)
         yield
 
 
-def _check_database(uri: str) -> bool:
-    """Returns whether the store is a database; raises ConnectionError if it cannot be used."""
-    if uri.split("+")[0].split(":")[0] not in DATABASES:
-        return False
+def _check_store(uri: str) -> bool:
+    """Raises ConnectionError if a database or a folder cannot be used; nothing is created.
+
+    Returns whether it is a database. A server, and what MLflow wants of a folder, is not tried.
+    """
+    is_database = uri.split("+")[0].split(":")[0] in DATABASES
     try:
-        check_database(uri, TABLE)
+        if is_database:
+            check_database(uri, TABLE)
+        elif is_local_uri(uri):  # type: ignore[no-untyped-call]
+            check_folder(Path(local_file_uri_to_path(uri)))  # type: ignore[no-untyped-call]
     except ConnectionError as error:
         raise StoreError(f"MLFLOW_TRACKING_URI is {address()}: {error}; {AGAIN}") from error
-    return True
+    return is_database
 
 
 @contextmanager
 def with_store() -> Iterator[None]:
     """The body is a command: its store is tried first, and its errors are those of `store_errors`.
 
-    So a store that is away is told before minutes of preparation. Nothing is created yet. Works as
-    a decorator, too.
+    So a store that is away, full or read-only is told before minutes of preparation. Nothing is
+    created yet. Works as a decorator, too.
     """
     configure()
     with store_errors():
-        if not _check_database(mlflow.get_tracking_uri()):
-            mlflow.MlflowClient().search_experiments(max_results=1)
+        with told_if_slow():
+            if not _check_store(mlflow.get_tracking_uri()):
+                mlflow.MlflowClient().search_experiments(max_results=1)
         yield
 
 

@@ -1,6 +1,9 @@
 """Metrics that the store cannot take are kept in order, and arrive: here its database is away."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -55,6 +58,22 @@ def test_what_is_reported_while_the_store_is_away_arrives_in_order(
     assert not (tmp_path / "folder" / UNSENT).exists()
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
     assert len(told) == 2 and "is away (" in told[0] and "is back; 3" in told[1]
+
+
+def test_a_report_that_waits_for_a_locked_store_says_so_meanwhile(
+    run: mlflow.ActiveRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(store, "NOTE_SECONDS", 0.2)
+    box = Outbox(run, tmp_path / "folder")
+    with closing(sqlite3.connect("mlflow.db", check_same_thread=False)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        threading.Timer(1, database.rollback).start()
+        box.report(1, {"loss": 3.0})
+    assert steps(run, "loss") == [1]
+    assert "note: waiting for sqlite:///" in capsys.readouterr().err
 
 
 def test_the_next_start_sends_what_was_kept_and_repeats_no_step(

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Engine
 
 from experiments.tracking.store import (
     HTTP_SECONDS,
+    NOTE_SECONDS,
     configure,
     connected,
     despite_races,
@@ -26,7 +27,7 @@ from experiments.tracking.store import (
     with_store,
 )
 from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
-from tests.support.database import use_store
+from tests.support.database import put_database, use_store
 from tests.support.entry import client
 
 LOCKED_SECONDS = 7
@@ -132,6 +133,20 @@ def test_a_store_that_cannot_be_used_is_told_before_the_work(
         raise AssertionError("the work has begun")
 
 
+def test_a_store_that_cannot_be_written_to_is_told_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put_database(tmp_path)
+    use(f"sqlite:///file:{tmp_path}/mlflow.db?mode=ro&uri=true", monkeypatch)
+    told = r"^MLFLOW_TRACKING_URI is .*: attempt to write a readonly database; .*lost.*$"
+    with pytest.raises(ConnectionError, match=told), with_store():
+        raise AssertionError("the work has begun")
+    use(f"{tmp_path}/mlflow.db/runs", monkeypatch)  # a folder as a store, below a file
+    told = r"^MLFLOW_TRACKING_URI is .*mlflow.db is a file; allowed: a folder; .*lost.*$"
+    with pytest.raises(ConnectionError, match=told), with_store():
+        raise AssertionError("the work has begun")
+
+
 def test_a_store_that_is_not_there_yet_is_made_by_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -153,7 +168,7 @@ def test_no_try_of_a_store_is_silent_for_20_seconds(monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}", raising=False)
     configure()
     tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
-    assert HTTP_SECONDS * tries < 20 and TRY_SECONDS < 20
+    assert HTTP_SECONDS * tries < 20 and TRY_SECONDS < 20 and NOTE_SECONDS <= 15
 
 
 def test_a_link_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

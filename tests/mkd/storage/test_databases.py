@@ -1,5 +1,8 @@
 """Databases are tried before they are used."""
 
+import hashlib
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +10,20 @@ from pathlib import Path
 import optuna
 import pytest
 
-from mkd.storage.databases import check_database, sqlite_file
+from mkd.storage.databases import (
+    ADDED_BYTES,
+    NEW_BYTES,
+    check_database,
+    check_folder,
+    sqlite_file,
+)
 from tests.support.database import put_database
 
 
 def test_only_files_of_sqlite_are_files() -> None:
     assert sqlite_file("sqlite:///a/b.db") == Path("a/b.db")
     assert sqlite_file("sqlite:////a/b.db") == Path("/a/b.db")
+    assert sqlite_file("sqlite:///file:/a/b%20c.db?mode=ro&uri=true") == Path("/a/b c.db")
     assert sqlite_file("sqlite://") is None and sqlite_file("http://host") is None
 
 
@@ -77,3 +87,47 @@ def test_a_locked_database_is_refused_after_some_seconds(
         check_database(f"sqlite:///{tmp_path}/mlflow.db", "experiments")
     writer.rollback()
     writer.close()
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_database_that_cannot_be_written_to_is_refused_unless_it_is_only_read(
+    tmp_path: Path,
+) -> None:
+    put_database(tmp_path)
+    before = _hash(tmp_path / "mlflow.db")
+    uri = f"sqlite:///file:{tmp_path}/mlflow.db?mode=ro&uri=true"
+    with pytest.raises(ConnectionError, match="^attempt to write a readonly database$"):
+        check_database(uri, "experiments")
+    check_database(uri, "experiments", write=False)
+    check_database(f"sqlite:///{tmp_path}/mlflow.db", "experiments")
+    assert _hash(tmp_path / "mlflow.db") == before, "a try leaves nothing"
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.parametrize(("made", "least"), [(False, NEW_BYTES), (True, ADDED_BYTES)])
+def test_a_database_without_room_on_its_disk_is_refused_with_path_and_bytes(
+    made: bool, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if made:
+        put_database(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=least - 1))
+    told = f"{tmp_path}/mlflow.db is on a disk with {least - 1:,} bytes free; a database needs "
+    with pytest.raises(ConnectionError, match=f"{told}{least:,} bytes or more$"):
+        check_database(uri, "experiments")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=least))
+    check_database(uri, "experiments")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_folder(tmp_path / "new")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    check_folder(tmp_path / "new", write=False)
+    with pytest.raises(ConnectionError, match=f"^{tmp_path} cannot be written to$"):
+        check_folder(tmp_path / "new")
