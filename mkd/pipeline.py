@@ -59,7 +59,7 @@ from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.rows import join_splits
-from mkd.tasks.sources import load_tasks, with_transfer_text
+from mkd.tasks.sources import load_tasks, table_of_text, with_transfer_text
 from mkd.tasks.task import Task
 from mkd.teachers import (
     config_for_tasks,
@@ -402,9 +402,11 @@ def load_data(
 
     - tasks: as in run.
 
-    Raises ValueError if the device is missing or the teachers do not fit the tasks.
+    Raises ValueError if the device or a file is missing or the teachers do not fit the tasks.
     """
     device = set_up_device(config)
+    for text in config.pretrain.corpus:  # they are read later, but a missing one is told now
+        table_of_text(text)
     tasks = tasks_with_dev(config, tasks)
     config = config_for_tasks(config, tasks)
     check_contents(config.teacher, config.student, config.data)

@@ -14,7 +14,6 @@ import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file, save, save_file
@@ -32,8 +31,8 @@ from mkd.students import Student
 from mkd.students.bag import BagStudent, Wide
 from mkd.students.heads import Heads, on
 from mkd.students.transformer import TransformerStudent
-from mkd.tasks.files import Table
 from mkd.tasks.rows import make_split, rows_of_file
+from mkd.tasks.sources import table_of_text
 from mkd.tasks.task import Kind
 from mkd.teachers.contents import checkpoint_hashes
 from mkd.teachers.states import hidden_states
@@ -93,8 +92,7 @@ def corpus_data(stores: Stores, corpus: list[TextFileConfig], side: ModelData) -
     datas = []
     for text in corpus:
         kind = Kind((), len(text.text) == 2, ())
-        table = Table(Path(text.file), tuple(text.text), None, text.header)
-        split = make_split(rows_of_file(table, kind))
+        split = make_split(rows_of_file(table_of_text(text), kind))
         store = token_store(stores.root, split, kind, side.tokenizer, stores.data.max_length)
         rows = np.arange(len(store.labels))
         datas.append(TaskData(text.file, kind, store, {}, rows, rows[:0], 0.0, 1.0))

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mkd.config import DataConfig, TransferConfig
+from mkd.config import DataConfig, TextFileConfig, TransferConfig
 from mkd.storage.store import file_hash
 from mkd.tasks import demo
 from mkd.tasks.build import Origin, Part, build_task
-from mkd.tasks.files import Record, Table, listed
+from mkd.tasks.files import Record, Table, check_table, listed
 from mkd.tasks.frames import columns_of_file
 from mkd.tasks.hub import GLUE_DATASETS, config_names, dataset_task, is_saved, loaded
 from mkd.tasks.origins import (
@@ -292,6 +292,19 @@ The functions let load_tasks open only the files of the chosen tasks.
 """
 
 
+def table_of_text(text: TextFileConfig) -> Table:
+    """Returns the table of a file of text.
+
+    Raises ValueError, with the name of the setting, if the file or a column is missing.
+    """
+    table = Table(Path(text.file), tuple(text.text), None, text.header)
+    try:
+        check_table(table)
+    except ValueError as error:
+        raise ValueError(f"{text.SETTING}: {error}") from error
+    return table
+
+
 def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
     """Returns the tasks with the rows of a transfer file added.
 
@@ -316,8 +329,7 @@ def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
             f"data.transfer.text is {transfer.text!r} for {transfer.file}; each of the tasks takes "
             f"{allowed}"
         )
-    table = Table(Path(transfer.file), tuple(transfer.text), None, transfer.header)
-    added = make_split(rows_of_file(table, takers[0].kind))
+    added = make_split(rows_of_file(table_of_text(transfer), takers[0].kind))
     return [replace(task, added=(*task.added, added)) if task in takers else task for task in tasks]
 
 

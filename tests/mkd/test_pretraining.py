@@ -1,5 +1,6 @@
 """Training on text before the tasks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -98,9 +99,19 @@ def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path)
     told = Told()
     run(config(shared, 2, pretrain=stage), tmp_path / "run", told)
     assert told.of(STEPS)
-    with pytest.raises(ValueError, match="no column 'title'"):
-        wrong = PretrainConfig(2, [TextFileConfig(str(file), ["title"])])
-        run(config(shared, 2, pretrain=wrong), tmp_path / "wrong")
+    wrong = TextFileConfig(str(file), ["title"])
+    with pytest.raises(ValueError, match=f"^pretrain.corpus: {file}:1: no column 'title'; there"):
+        run(config(shared, 2, pretrain=PretrainConfig(2, [wrong])), tmp_path / "wrong")
+
+
+def test_a_missing_file_of_the_corpus_is_told_before_the_rows_are_prepared(
+    shared: Path, tmp_path: Path
+) -> None:
+    missing = PretrainConfig(2, [TextFileConfig("x.tsv", ["text"])])
+    wrong = replace(config(shared, 2, pretrain=missing), cache=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="^pretrain.corpus: x.tsv: no such file$"):
+        prepare(wrong)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_it_needs_is_checked_first(shared: Path, tmp_path: Path) -> None:

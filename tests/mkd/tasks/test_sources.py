@@ -722,7 +722,8 @@ def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
          "data.transfer.text is ['body', 'verdict'] for {file}; cola takes one column"),
         (["body", "verdict"], [],
          "data.transfer.text is ['body', 'verdict'] for {file}; each of the tasks takes one"),
-        (["title"], ["cola"], "{file}:1: no column 'title'; there are: 'body', 'verdict'"),
+        (["title"], ["cola"],
+         "data.transfer: {file}:1: no column 'title'; there are: 'body', 'verdict'"),
     ],
 )  # fmt: skip
 def test_transfer_to_a_task_that_cannot_take_it_is_refused(
