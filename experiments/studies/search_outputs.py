@@ -5,10 +5,11 @@ import shlex
 
 import optuna
 
-from experiments.settings import SearchSettings
+from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies.front_picture import draw, info
 from experiments.studies.importance import setting_importances
 from experiments.studies.search_results import (
+    SearchResults,
     busy_warnings,
     lines,
     meaning,
@@ -47,7 +48,7 @@ def search_outputs(
     warnings = [f"note: {text}" for text in busy_warnings(optuna_study, teacher_speed)]
     table = lines(results, busy=bool(warnings)) + warnings
     study = results_json(config, optuna_study, results, importances, setting)
-    volumes, name = results.hypervolume, shlex.quote(config.search.study)
+    volumes = results.hypervolume
     tag_front({point.run: point.on_front for point in results.points})
     return Outputs(
         metrics,
@@ -59,13 +60,37 @@ def search_outputs(
         metric_series={names.SEARCH_HYPERVOLUME: volumes},
         table_file="front.md",
         trials_of=config.search.study,
-        next=[
+        next=next_commands(results, config.search),
+        jsons={STUDY_FILE: study},
+        figures={"front.png": draw(info(results, f"{config.search.backend}, {setting}"))},
+    )
+
+
+def next_commands(results: SearchResults, search: SearchConfig) -> list[tuple[str, str]]:
+    """Returns the commands that may follow a search, each with what it does.
+
+    Without a trained student there is none to promote or to draw.
+    """
+    name, more = shlex.quote(search.study), f"--search.trials {2 * search.trials}"
+    if results.points:
+        return [
             (
                 f"mkd promote --promote.study {name} --promote.budget_ms MS",
                 "trains the best student within a budget on all rows, and registers it",
             ),
             (f"mkd report --study {name} --to report", "draws its trials, and makes a page"),
-        ],
-        jsons={STUDY_FILE: study},
-        figures={"front.png": draw(info(results, f"{config.search.backend}, {setting}"))},
-    )
+        ]
+    if results.states.get("failed"):
+        return [
+            (
+                f"the same command again, with {more}",
+                "once the cause is mended, which the failed trials have as their descriptions",
+            )
+        ]
+    return [
+        (f"the same command again, with {more}", "tries more students"),
+        (
+            "the same command with another --search.study and a larger budget",
+            "trains students that were above this one",
+        ),
+    ][: 2 if results.states.get("infeasible") else 1]

@@ -227,7 +227,9 @@ def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> Non
         print("next:")
     for line, does in outputs.next:
         name = shlex.quote(experiment.name)
-        print(f"  {line.format(run=run.info.run_id, experiment=name)}\n      {does}")
+        # Not by `format`: names of studies and folders may have braces, too.
+        filled = line.replace("{run}", run.info.run_id).replace("{experiment}", name)
+        print(f"  {filled}\n      {does}")
     tell_result(result)
 
 

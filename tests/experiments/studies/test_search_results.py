@@ -14,8 +14,10 @@ from optuna.trial import TrialState, create_trial
 
 from analysis.presentation.figure import count_note
 from analysis.presentation.table import markdown
+from experiments.settings import SearchConfig
 from experiments.studies.attributes import COPIED_FROM, RESULT
 from experiments.studies.front_picture import draw, info
+from experiments.studies.search_outputs import next_commands
 from experiments.studies.search_results import (
     UNITS_NOTE,
     SearchResults,
@@ -238,3 +240,24 @@ def test_no_text_of_the_picture_is_covered_or_cut_and_names_are_counted(number: 
     written = len(figure.axes[0].texts)
     assert legend.get_title().get_text() == count_note(written, number) and written >= 3
     assert legend.get_texts()[-1].get_text() == "teacher's latency"
+
+
+@pytest.mark.parametrize(
+    ("states", "commands"),
+    [
+        ({"complete": 1, "failed": 4}, ["mkd promote --promote.study 'a b' ", "mkd report --st"]),
+        ({"failed": 5}, ["the same command again, with --search.trials 14"]),
+        ({"pruned": 7}, ["the same command again, with --search.trials 14"]),
+        ({"infeasible": 7}, ["the same command again, with --search.trials 14",
+                             "the same command with another --search.study and a larger budget"]),
+    ],
+)  # fmt: skip
+def test_what_may_follow_depends_on_what_was_trained(
+    states: dict[str, int], commands: list[str]
+) -> None:
+    points = POINTS[:1] if "complete" in states else []
+    results = SearchResults(points, states, [], Reference(60, 100), math.nan, None)
+    found = next_commands(results, SearchConfig(study="a b", trials=7))
+    assert [line[: len(wanted)] for (line, _), wanted in zip(found, commands, strict=True)] == (
+        commands
+    )

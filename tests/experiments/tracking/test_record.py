@@ -66,7 +66,7 @@ def outputs(file: Path) -> Outputs:
         jsons={"data.json": {"a": 1}},
         figures={"picture.png": Figure()},
         files={"zip": file},
-        next=[("mkd export --export.student runs:/{run}/student", "writes it to a folder")],
+        next=[("mkd export --export.student runs:/{run}/student --export.to '{a}'", "writes it")],
     )
 
 
@@ -133,8 +133,8 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
         "beside other runs:",
         f"{page}?workflowType=machine_learning&viewStateShareKey=students",
         "next:",
-        f"  mkd export --export.student runs:/{finished.run_id}/student",
-        "      writes it to a folder",
+        f"  mkd export --export.student runs:/{finished.run_id}/student --export.to '{{a}}'",
+        "      writes it",
     ]
 
 
