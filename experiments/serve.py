@@ -33,8 +33,6 @@ MAX_BYTES = 4 << 20
 """Default of the largest number of bytes in a request's body."""
 MAX_ROWS = 1024
 """Default of the largest number of rows in a request."""
-STARTUP_FAILURE = 3
-"""Exit code of a worker process whose model cannot be loaded; uvicorn does not replace it."""
 EXIT_SECONDS = 1
 """Seconds that requests have to be answered after SIGTERM."""
 SERVER = "MKD_SERVER"
@@ -118,18 +116,23 @@ def _bound(host: str, port: int) -> socket.socket:
 def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> None:
     """Downloads the model, and serves it in worker processes until a signal comes.
 
-    There is a worker process even if there is only one: one that dies is replaced.
+    There is a worker process even if there is only one: one that dies is replaced. Raises
+    ValueError if one dies while it loads the model.
     """
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
+
+    from experiments.tracking.workers import Workers
 
     model = Path(given.model)
     if not (model / "MLmodel").is_file():
         # In a process of its own, so that this one stays small and ends at once.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             model = pool.submit(_downloaded, given.model, folder).result()
+    ready = folder / "ready"
+    ready.mkdir()
+    bounds = [given.max_bytes, given.max_rows]
     os.environ[SERVER] = json.dumps(
-        {"model": str(model.resolve()), "bounds": [given.max_bytes, given.max_rows]}
+        {"model": str(model.resolve()), "bounds": bounds, "ready": str(ready)}
     )
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
     config = uvicorn.Config(
@@ -139,7 +142,7 @@ def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> N
         timeout_graceful_shutdown=EXIT_SECONDS,
     )
     print(f"serving {given.model} at http://{given.host}:{given.port}/invocations", flush=True)
-    workers = Multiprocess(config, [address])
+    workers = Workers(config, [address], ready)
 
     def end(number: int, frame: FrameType | None) -> None:
         # Now: uvicorn hears signals only between its looks at whether the workers answer.
@@ -150,8 +153,8 @@ def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     workers.run()
-    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
-        raise ValueError(f"{given.model} cannot be loaded; a line above tells why")
+    if workers.failure:
+        raise ValueError(f"{given.model} cannot be loaded{workers.failure}")
 
 
 def _downloaded(uri: str, folder: Path) -> Path:
@@ -167,6 +170,7 @@ def application() -> "Starlette":
     import mlflow
 
     from experiments.tracking.server import Bounds, application
+    from experiments.tracking.workers import STARTUP_FAILURE
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     told = json.loads(os.environ[SERVER])
@@ -181,6 +185,7 @@ def application() -> "Starlette":
 
 @asynccontextmanager
 async def _lifespan(app: "Starlette") -> AsyncIterator[None]:
+    Path(json.loads(os.environ[SERVER])["ready"], str(os.getpid())).touch()
     yield
     # Python would wait for the threads that still compute an answer.
     os._exit(0)

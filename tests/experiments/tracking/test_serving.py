@@ -164,6 +164,24 @@ def test_a_column_that_is_left_out_is_missing_in_every_row(server: Served) -> No
     assert [row["error"] for row in rows] == ["the second text is missing; allowed: a string"] * 2
 
 
+def test_an_answer_that_is_not_sure_enough_is_left_to_the_teacher(server: Served) -> None:
+    texts = ["the film was good", "the film was bad", "a film", "good bad good bad", "awful"]
+    body = {"dataframe_records": [{"text": text} for text in texts]}
+    always = ask(server, body, task="sentiment").rows
+    assert [row.keys() & {"answered"} for row in always] == [set()] * len(texts)
+    scores = sorted(row["score"] for row in always)
+    least = (scores[1] + scores[2]) / 2  # two are below
+    rows = ask(server, body, task="sentiment", min_confidence=least).rows
+    assert [row["answered"] for row in rows] == [row["score"] >= least for row in always]
+    assert sum(row["answered"] for row in rows) == 3
+    for row, sure in zip(rows, always, strict=True):
+        assert row["label"] == (sure["label"] if row["answered"] else None)
+        assert (row["score"], row["probabilities"]) == (sure["score"], sure["probabilities"])
+    refused = ask(server, body, task="sentiment", min_confidence=1.5)
+    assert refused.status == 400
+    assert_one_line(refused, "1.5")
+
+
 def test_strange_texts_are_answered(server: Served) -> None:
     texts = ["", "\x00", "good " * 20_000, "映画はよかった", "🙂"]
     rows = ask(
@@ -353,6 +371,25 @@ def test_bounds_are_options_and_sigterm_ends_a_server_during_a_prediction(
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def test_a_worker_that_dies_once_it_has_answered_is_replaced(slow: Path, tmp_path: Path) -> None:
+    with served(str(slow), tmp_path / "log", environment()) as server:
+        (worker,) = (each for each in server.process.children() if not _is_tracker(each))
+        worker.kill()
+        worker.wait(timeout=30)
+        found = {}
+        end = time.monotonic() + 300
+        while not found and time.monotonic() < end:
+            with suppress(OSError, HTTPException):
+                found = ask(server, {"dataframe_records": [{"text": "a"}]}).found
+            time.sleep(0.1)
+    assert found == {"predictions": ["a"]}
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    """Whether it is a process of multiprocessing, and no worker."""
+    return "resource_tracker" in " ".join(process.cmdline())
+
+
 def test_a_worker_ends_with_its_command(slow: Path, tmp_path: Path) -> None:
     with served(str(slow), tmp_path / "log", environment()) as server:
         running = server.processes()
@@ -382,18 +419,23 @@ def test_a_wrong_option_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "code", "told"),
     [
-        ("nowhere", "the model is 'nowhere': not found in "),
-        ("broken", "broken cannot be loaded; a line above tells why"),
+        ("nowhere", "", "the model is 'nowhere': not found in "),
+        ("raises", "1 / 0", "raises cannot be loaded; a line above tells why"),
+        ("crashes", "import os; os.abort()",
+         "crashes cannot be loaded: its worker process ended with SIGABRT"),
+        ("exits", "import os; os._exit(7)",
+         "exits cannot be loaded: its worker process ended with the code 7"),
     ],
-)
+)  # fmt: skip
 def test_a_model_that_cannot_be_loaded_is_one_line(
-    tmp_path: Path, slow: Path, model: str, told: str
+    tmp_path: Path, slow: Path, model: str, code: str, told: str
 ) -> None:
     put_database(tmp_path)
-    shutil.copytree(slow, tmp_path / "broken")
-    (tmp_path / "broken" / "slow.py").write_text("1 / 0")
+    if code:
+        shutil.copytree(slow, tmp_path / model)
+        (tmp_path / model / "slow.py").write_text(code)
     argv = [sys.executable, "-m", "experiments.serve", model, "--port", str(free_port())]
     env = environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}")
     done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
