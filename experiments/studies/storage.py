@@ -74,15 +74,8 @@ def _patient(name: str) -> Callable[..., Any]:
                         return True
                     raise
                 except (StorageInternalError, SQLAlchemyError) as error:
-                    left = begin + PATIENCE_SECONDS - time.monotonic()
-                    if not _is_away(error) or left <= 0:
-                        raise
-                    if not waiting:
-                        shown = without_passwords(self.url)
-                        why = reason(error)
-                        note(f"search.storage {shown} is away ({why}); trying for {left:.0f} s")
+                    _wait(error, self.url, begin, waiting)
                     waiting = True
-                    time.sleep(min(RETRY_SECONDS, left))
                 else:
                     if waiting:
                         self.back = time.monotonic()
@@ -92,6 +85,20 @@ def _patient(name: str) -> Callable[..., Any]:
             self.calling.inside = False
 
     return call
+
+
+def _wait(error: Exception, url: str, begin: float, waiting: bool) -> None:
+    """Waits some seconds after an error of a database that is away. Raises any other error.
+
+    begin: when it was called first, by time.monotonic. waiting: whether the user was told.
+    """
+    left = begin + PATIENCE_SECONDS - time.monotonic()
+    if not _is_away(error) or left <= 0:
+        raise error
+    if not waiting:
+        shown = without_passwords(url)
+        note(f"search.storage {shown} is away ({reason(error)}); trying for {left:.0f} s")
+    time.sleep(min(RETRY_SECONDS, left))
 
 
 CALLS = (
@@ -110,11 +117,32 @@ for _name in CALLS:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Returns whether an error says that the database is away or locked."""
-    cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
-    return isinstance(cause, OperationalError | InterfaceError) or (
-        isinstance(cause, DBAPIError) and cause.connection_invalidated
-    )
+    """Returns whether an error says that the database is away or locked.
+
+    Optuna goes on after the error of a lost connection, and raises the one that follows from it.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, OperationalError | InterfaceError) or (
+            isinstance(each, DBAPIError) and each.connection_invalidated
+        ):
+            return True
+        each = each.__cause__ or each.__context__
+    return False
+
+
+def open_patiently(config: SearchConfig, on_lost: OnLostTrial) -> RDBStorage:
+    """Opens the storage as `open_storage` does, and again for PATIENCE_SECONDS while it is away.
+
+    For a worker: the command has opened it before.
+    """
+    begin, waiting = time.monotonic(), False
+    while True:
+        try:
+            return open_storage(config, on_lost)
+        except ConnectionError as error:
+            _wait(error, config.storage, begin, waiting)
+            waiting = True
 
 
 def open_storage(config: SearchConfig, on_lost: OnLostTrial = lambda trial: None) -> RDBStorage:

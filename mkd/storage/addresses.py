@@ -39,7 +39,7 @@ def reason(error: BaseException) -> str:
     """
     cause: BaseException | None = error
     while cause is not None and getattr(cause, "orig", None) is None:
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     # SQLAlchemy keeps the error of the database's own library in `orig`.
     said = str(getattr(cause, "orig", None) or error).strip() or type(error).__name__
     if match := re.search(r"Read timed out\. \(read timeout=([\d.]+)\)", said):

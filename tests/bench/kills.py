@@ -98,7 +98,7 @@ SCENARIOS = {
         "distill",
     ),
 }  # fmt: skip
-SHARES = {"label": 4, "report": 8}
+SHARES = {"label": 8, "report": 8}
 """Kills of a command in a hundred; the others share the rest."""
 
 

@@ -8,47 +8,67 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.support.needs import need
 from tests.support.needs import program as path_of
 
 
+class Server(NamedTuple):
+    """A server that runs. address: of an empty database, as SQLAlchemy takes it."""
+
+    address: str
+    folder: Path
+    options: str
+
+    def start(self) -> None:
+        self._control("-l", str(self.folder / "log"), "-o", self.options, "start")
+
+    def stop(self, mode: str) -> None:
+        """mode: `fast` ends what is at work in order, `immediate` is as a crash."""
+        self._control("-m", mode, "stop")
+
+    def _control(self, *argv: str) -> None:
+        _run("pg_ctl", "-D", str(self.folder / "data"), "-w", *argv)
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """The address of an empty database, as SQLAlchemy takes it; the server is gone afterwards. It
-    asks for the password."""
+def server() -> Iterator[Server]:
+    """A server, which asks for the password. It is gone afterwards."""
     need("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="mkd-postgres-"))
-    # The server refuses to be root.
-    user = "postgres" if os.geteuid() == 0 else None
-    if user:
+    if user := _user():
         shutil.chown(folder, user)
     port = _free_port()
     try:
         (folder / "password").write_text("secret")
         _run(
             "initdb", "-D", str(folder / "data"), "-U", "mkd", "-A", "scram-sha-256",
-            f"--pwfile={folder / 'password'}", "-N", user=user,
+            f"--pwfile={folder / 'password'}", "-N",
         )  # fmt: skip
         options = (
             f"-c listen_addresses=127.0.0.1 -c port={port} "
             f"-c unix_socket_directories={folder} -c fsync=off"
         )
-        _run(
-            "pg_ctl", "-D", str(folder / "data"), "-l", str(folder / "log"), "-o", options, "-w",
-            "start", user=user,
-        )  # fmt: skip
+        started = Server(f"postgresql://mkd:secret@127.0.0.1:{port}/postgres", folder, options)
+        started.start()
         try:
-            yield f"postgresql://mkd:secret@127.0.0.1:{port}/postgres"
+            yield started
         finally:
-            _run("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "-w", "stop", user=user)
+            started.stop("immediate")
     finally:
         shutil.rmtree(folder)
 
 
-def _run(program: str, *argv: str, user: str | None) -> None:
+def _user() -> str | None:
+    """Who runs the server; it refuses to be root. None: this process's user."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
+def _run(program: str, *argv: str) -> None:
     path = path_of(program)
     assert path, "the server has been asked for"
+    user = _user()
     done = subprocess.run(
         [path, *argv], user=user, group=user, cwd="/", stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,

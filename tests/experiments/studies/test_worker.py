@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sqlite3
+import time
+import warnings
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,8 @@ import mlflow
 import optuna
 import psutil
 import pytest
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from experiments.search import search
 from experiments.settings import SearchConfig, SearchSettings
@@ -22,6 +26,7 @@ from experiments.studies.objective import TrialReport
 from experiments.studies.pruning import Progress
 from experiments.studies.retry import WORKER_DIED
 from experiments.studies.storage import open_storage
+from tests.support.database import put_database
 from tests.support.entry import (
     client,
     command,
@@ -36,6 +41,8 @@ from tests.support.searches import SEARCH, states, study_of, trial_runs
 
 SLOW = ["--train.steps=600", "--train.eval_every=30", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
+AWAY_SECONDS = 8
+"""How long a database server is away; a call of it is repeated every 5 seconds."""
 BEATS = ["--search.heartbeat_seconds=2"]
 """A worker that dies is missed soon; where none does, the default keeps a busy machine's workers
 from being taken for dead."""
@@ -245,8 +252,8 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> Non
 def test_two_commands_share_a_postgresql_study_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with server() as address:
-        folder = tmp_path / "postgres"
+    with server() as database:
+        address, folder = database.address, tmp_path / "postgres"
         folder.mkdir()
         mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
         argv = [*SEARCH, "--search.storage", address, "--search.trials=5", "--search.workers=2"]
@@ -277,6 +284,44 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         assert not any(
             "secret" in where for where in (*printed, text, json.dumps(parent.data.params))
         )
+
+
+def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> None:
+    """One in order, one as a crash, each while trials are at work and report."""
+    put_database(tmp_path)
+    with server() as database:
+        engine = create_engine(database.address, poolclass=NullPool)
+
+        def reports() -> int:
+            query = "select count(*) from trial_user_attributes where key = :key"
+            try:
+                with engine.connect() as connection:
+                    found = connection.execute(text(query), {"key": PROGRESS}).scalar_one()
+            except ProgrammingError:  # the tables are being made
+                return 0
+            return int(found)
+
+        own = ["--search.storage", database.address, "--search.trials=4", "--search.workers=2"]
+        child = started(tmp_path, entry_point, "search", *SEARCH, *SLOW, *own, "--json")
+        for number, mode in enumerate(("fast", "immediate"), 1):
+            wait_until(lambda least=number: reports() >= least)
+            database.stop(mode)
+            time.sleep(AWAY_SECONDS)
+            database.start()
+        done = child.end()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            store = optuna.storages.RDBStorage(database.address)
+        made = optuna.load_study(study_name="mkd", storage=store).trials
+        store.engine.dispose()
+    assert outcome(done)["states"] == {"complete": 4}
+    assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) == 4
+    for trial in made:
+        history = client(tmp_path).get_metric_history(trial.user_attrs["run"], "selection/mean")
+        assert [point.step for point in history] == list(range(30, 601, 30))
+    told = [line for line in done.stderr.splitlines() if line.startswith("note: search.storage")]
+    assert any("is away" in line for line in told) and any("is back" in line for line in told)
+    assert "Traceback" not in done.stderr and "secret" not in done.stderr + done.stdout
 
 
 def test_the_progress_of_a_search_in_words() -> None:
