@@ -9,6 +9,7 @@ import time
 import warnings
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -292,19 +293,19 @@ def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> 
     with server() as database:
         engine = create_engine(database.address, poolclass=NullPool)
 
-        def reports() -> int:
+        def have_reported(least: int) -> bool:
             query = "select count(*) from trial_user_attributes where key = :key"
             try:
                 with engine.connect() as connection:
                     found = connection.execute(text(query), {"key": PROGRESS}).scalar_one()
             except ProgrammingError:  # the tables are being made
-                return 0
-            return int(found)
+                return False
+            return bool(found >= least)
 
         own = ["--search.storage", database.address, "--search.trials=4", "--search.workers=2"]
         child = started(tmp_path, entry_point, "search", *SEARCH, *SLOW, *own, "--json")
         for number, mode in enumerate(("fast", "immediate"), 1):
-            wait_until(lambda least=number: reports() >= least)
+            wait_until(partial(have_reported, number))
             database.stop(mode)
             time.sleep(AWAY_SECONDS)
             database.start()

@@ -376,7 +376,7 @@ def test_a_worker_that_dies_once_it_has_answered_is_replaced(slow: Path, tmp_pat
         (worker,) = (each for each in server.process.children() if not _is_tracker(each))
         worker.kill()
         worker.wait(timeout=30)
-        found = {}
+        found: dict[str, Any] = {}
         end = time.monotonic() + 300
         while not found and time.monotonic() < end:
             with suppress(OSError, HTTPException):
