@@ -52,10 +52,14 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
             config = with_run_settings(config, config_of(source))
         asked = (config.core(), config.export, student)
         known = exported_earlier(config.export, folder_of(config, names.KIND_EXPORT))
-        prepared = None if known else before_run(partial(prepare_export, *asked))
+        prepared = known or before_run(partial(prepare_export, *asked))
 
         def core(run: OpenRun, report: Report) -> ExportedFolder:
-            made = known or run_export(*asked, report, config.hub, prepared, run.folder)
+            made = (
+                prepared
+                if isinstance(prepared, ExportedFolder)
+                else run_export(prepared, config.export, report, config.hub, run.folder)
+            )
             if config.hub.push:
                 address = push(Path(made.folder), config.hub)
                 made = made._replace(notes=[*made.notes, f"the folder is on the hub: {address}"])

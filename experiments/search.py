@@ -107,7 +107,9 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
     with storage_outages_named(config.search), progress.phase_bars(no_report) as report:
         rows = load_data(base, report)
         check_task_weights_match(rows.student_data.datas, base.train.sampling, base.loss)
-        check_teachers(base, rows.tasks, rows.teacher_data.datas, rows.student_data)
+        check_teachers(
+            base.teacher, base.stores, rows.tasks, rows.teacher_data.datas, rows.student_data
+        )
         open_study = _prepare_engine(config, base, space)
         check_budgets(config, base, rows, space)
         optuna_study = open_study()

@@ -38,11 +38,10 @@ def submit(config: SubmitSettings) -> FinishedRun[Submission]:
     """
     check_one_process("a submission")
     with fetched_student("submit.student", config.submit.student) as (student, source):
-        asked = (config.core(), config.submit, student)
-        prepared = prepare_submit(*asked)
+        prepared = prepare_submit(config.core(), config.submit, student)
 
         def core(run: OpenRun, report: Report) -> Submission:
-            return run_submit(*asked, run.folder, report, prepared)
+            return run_submit(prepared, config.submit, run.folder, report)
 
         name = f"submit {source[:8] or student.name}"
         opening = open_run(config, names.KIND_SUBMIT, name, tasks_tag(config.data))

@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,43 +21,38 @@ from mkd.config import (
     MatchConfig,
     PretrainConfig,
     SamplingConfig,
+    Stores,
     StudentConfig,
+    TeacherConfig,
 )
-from mkd.evaluation.answers import (
-    NO_ANSWERS,
-    Answers,
-    answers_of,
-    calibration_metrics,
-    dev_predictions,
-)
-from mkd.evaluation.deferral import deferral_columns, deferral_metrics, deferral_note
-from mkd.evaluation.remarks import input_coverage, weak_student_notes
+from mkd.evaluation.remarks import input_coverage
 from mkd.evaluation.scoring import (
     dev_logits,
-    majority_metrics,
     predict_logits,
-    quality_metrics,
-    scores_on_selection,
-    selection_logits,
     torch_infer,
 )
-from mkd.evaluation.speed import hardware, limit_seconds, size_metrics
+from mkd.evaluation.speed import limit_seconds, size_metrics
 from mkd.export.backends import ExportRequest, TrainedStudent, export_student
-from mkd.export.hub import describe_saved
 from mkd.pretraining import check_pretraining, pretrain
 from mkd.rates import with_learning_rates
-from mkd.result import MODEL, Dataset, Report, Result, no_report, phase_report
-from mkd.runtime.layout import Layout
+from mkd.result import MODEL, Report, Result, no_report, phase_report
 from mkd.selection.dev import with_dev_splits
-from mkd.selection.split import SPLIT_VERSION, split_metrics, split_note
+from mkd.selection.split import SPLIT_VERSION
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint, result_settings
-from mkd.storage.store import key_of
+from mkd.student_result import (
+    Supervision,
+    exported_result,
+    make_result,
+    save_model,
+    trained_student,
+    training_data,
+    twin_metrics,
+)
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
-from mkd.tasks.rows import join_splits
 from mkd.tasks.sources import load_tasks, table_of_text, with_transfer_text
 from mkd.tasks.task import Task
 from mkd.teachers import (
@@ -74,12 +68,9 @@ from mkd.teachers.contents import check_contents, checkpoint_hashes
 from mkd.teachers.multitask import (
     MultiTaskTeacher,
     TaskTarget,
-    compare_with_teacher,
-    deferral_curves,
     make_teacher,
     rows_that_teach,
     soft_targets,
-    weak_teacher_notes,
 )
 from mkd.teachers.refined import labelled_rows, untrained_teacher
 from mkd.teachers.room import check_room_for
@@ -114,7 +105,7 @@ def prepare_teacher(
     """
     device = set_up_device(config)
     check_contents(config.teacher, config.student, config.data)
-    tasks = tasks_with_dev(config, tasks)
+    tasks = tasks_with_dev(config.stores, tasks)
     config = config_for_tasks(config, tasks)
     tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
     tasks = refined_tasks(config.teacher, tasks)
@@ -260,70 +251,42 @@ def run(
     # Measuring speed must not dominate a short run, so its time limit depends on the training time.
     speed = limit_seconds(config.speed, time.perf_counter() - training_start)
     save_model(student, student_data.tokenizer, folder / MODEL)
-
-    layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(torch_infer(student), student_data.datas, layout)
-    answers = answers_of(student, dev)
-    selection = (
-        NO_SELECTION
-        if config.whole
-        else on_selection(student, student_data, layout, answers, teacher, targets)
-    )
-    metrics = dev_metrics(inputs, answers) | selection.metrics
-    # The twin has the student's settings, seed and initial weights; only the loss differs. Without
-    # targets the student itself learns from labels only, and needs no twin.
-    if config.baseline and targets is not None:
-        labels_only = replace(
-            config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig()
-        )
-        twin_report = phase_report(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
-        twin = distil(
-            replace(config, loss=labels_only, pretrain=PretrainConfig()),
-            inputs,
-            None,
-            twin_report,
-            folder / "baseline.safetensors",
-        )
-        metrics |= names.of(
-            names.BASELINE,
-            quality_metrics(
-                student_data.datas,
-                *answers_of(twin, dev_logits(torch_infer(twin), student_data.datas, layout)),
-            ),
-        )
-    request = ExportRequest(config.export, speed, config.threads)
-    exports = export_student(
-        request, TrainedStudent(student, student_data, layout, dev), tasks, teacher, folder, report
-    )
-    coverage = input_coverage(student_data.datas, student_data.tokenizer, layout)
-    metrics |= (
-        size_metrics(student, folder / MODEL, config.speed.length)
-        | exports.metrics
-        | coverage.metrics
-    )
-    weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
-        student_data.datas, answers
+    # Without targets the student itself learns from labels only, and needs no twin.
+    metrics = (
+        hard_label_metrics(config, inputs, folder, report)
+        if config.baseline and targets is not None
+        else {}
     )
     padding = padding_notes(
         student if config.student.init else None, teacher if config.teacher.checkpoint else None
     )
-    notes = weak_notes + padding + exports.notes + coverage.notes + selection.notes
-    result = make_result(
-        metrics,
-        tasks,
-        training_data(student_data, config.whole),
-        notes,
+    return exported_result(
+        trained_student(student, student_data, config.data.max_length),
+        Supervision(tasks, teacher, targets, config.whole),
+        ExportRequest(config.export, speed, config.threads),
+        (metrics, padding),
         config.student.name,
-        teacher,
-        folder / MODEL,
-        exports.folder,
+        folder,
+        report,
     )
-    return result._replace(
-        predictions=dev_predictions(
-            student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
-        ),
-        deferral=selection.deferral,
+
+
+def hard_label_metrics(
+    config: Config, inputs: DataAndTeacher, folder: Path, report: Report
+) -> dict[str, float]:
+    """Trains the student's twin on labels only, and returns its scores on dev.
+
+    The twin has the student's settings, seed and initial weights; only the loss differs.
+    """
+    loss = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
+    twin = distil(
+        replace(config, loss=loss, pretrain=PretrainConfig()),
+        inputs,
+        None,
+        phase_report(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT),
+        folder / "baseline.safetensors",
     )
+    return twin_metrics(twin, inputs.data.student_data, config.data.max_length, names.BASELINE)
 
 
 def load_data_and_teacher(
@@ -366,33 +329,43 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
         data.student_data.datas if taught else [],
     )
     if taught:
-        check_teachers(config, data.tasks, data.teacher_data.datas, data.student_data)
-    check_pretraining(config, data.teacher_data, data.student_data)
+        check_teachers(
+            config.teacher, config.stores, data.tasks, data.teacher_data.datas, data.student_data
+        )
+    check_pretraining(
+        config.pretrain,
+        config.teacher.checkpoint,
+        config.stores,
+        data.teacher_data,
+        data.student_data,
+    )
     return data
 
 
 def check_teachers(
-    config: Config, tasks: list[Task], refined: list[TaskData], student_data: ModelData
+    settings: TeacherConfig,
+    stores: Stores,
+    tasks: list[Task],
+    refined: list[TaskData],
+    student_data: ModelData,
 ) -> None:
     """Raises ValueError if a source of teacher.sources does not fit its task, or if the sampling
     weights do not fit the tasks of the refined teacher.
 
     Files of logits are read, and kept in the cache. refined: the tasks of the refined teacher.
     """
-    load_other_teachers(
-        config.teacher, config.stores, tasks, student_data.datas, student_data.device
-    )
+    load_other_teachers(settings, stores, tasks, student_data.datas, student_data.device)
     if refined:
-        check_sampling_weights([data.name for data in refined], config.teacher.train.sampling)
+        check_sampling_weights([data.name for data in refined], settings.train.sampling)
 
 
-def tasks_with_dev(config: Config, tasks: list[Task] | None = None) -> list[Task]:
+def tasks_with_dev(stores: Stores, tasks: list[Task] | None = None) -> list[Task]:
     """Returns the tasks of a run with their transfer text, each with a dev split.
 
     - tasks: as in run.
     """
-    given = load_tasks(config.data) if tasks is None else with_transfer_text(tasks, config.data)
-    return with_dev_splits(config.stores.root, given)
+    given = load_tasks(stores.data) if tasks is None else with_transfer_text(tasks, stores.data)
+    return with_dev_splits(stores.root, given)
 
 
 def load_data(
@@ -407,7 +380,7 @@ def load_data(
     device = set_up_device(config)
     for text in config.pretrain.corpus:  # they are read later, but a missing one is told now
         table_of_text(text)
-    tasks = tasks_with_dev(config, tasks)
+    tasks = tasks_with_dev(config.stores, tasks)
     config = config_for_tasks(config, tasks)
     check_contents(config.teacher, config.student, config.data)
     stores, settings = config.stores, config.teacher
@@ -453,70 +426,6 @@ def load_or_refine_teacher(
         if needs_teacher(config.loss, config.student)
         else None
     )
-
-
-def dev_metrics(inputs: DataAndTeacher, dev: Answers) -> dict[str, float]:
-    """Returns the student's dev scores, compared with the teacher and a constant prediction.
-
-    dev: the student's answers.
-    """
-    datas = inputs.data.student_data.datas
-    metrics = quality_metrics(datas, *dev)
-    return (
-        metrics
-        | calibration_metrics(datas, dev)
-        | compare_with_teacher(inputs.teacher, datas, dev, metrics)
-        | majority_metrics(datas)
-    )
-
-
-class OnSelection(NamedTuple):
-    """What the selection split tells of the kept weights. It means nothing if they were trained on
-    that split.
-
-    metrics: the scores `selected/...`, by which a search chooses its best student, and
-        `deferral/...`.
-    deferral: as in Result.
-    notes: messages for the user.
-    """
-
-    metrics: dict[str, float]
-    deferral: dict[str, np.ndarray]
-    notes: list[str]
-
-
-NO_SELECTION = OnSelection({}, {}, [])
-
-
-def on_selection(
-    student: Student,
-    student_data: ModelData,
-    layout: Layout,
-    answers: Answers,
-    teacher: MultiTaskTeacher | None,
-    targets: list[TaskTarget] | None,
-) -> OnSelection:
-    """Returns what the selection split tells of a student.
-
-    answers: the student's on dev. targets: as `soft_targets` returns them.
-    """
-    datas = student_data.datas
-    logits = selection_logits(student, datas, layout)
-    scores = names.of(names.SELECTED, scores_on_selection(datas, logits))
-    curves = deferral_curves(datas, logits, answers, teacher, targets)
-    metrics = deferral_metrics(curves)
-    return OnSelection(scores | metrics, deferral_columns(curves), deferral_note(metrics))
-
-
-def save_model(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Saves the model with its tokenizer, and a README.md that says how to load it.
-
-    With several processes, only the first one writes.
-    """
-    if processes.is_first():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        describe_saved(model, folder)
 
 
 def set_up_device(config: Config) -> torch.device:
@@ -708,17 +617,6 @@ def train_student(
     return student
 
 
-def training_data(student_data: ModelData, whole: bool) -> list[TaskData]:
-    """Returns the tasks with the training rows of a student. whole: with the held-out rows too."""
-    return [with_all_rows(data) for data in student_data.datas] if whole else student_data.datas
-
-
-def with_all_rows(data: TaskData) -> TaskData:
-    """Returns the task with all rows as training rows, including those held out or left out."""
-    rows = np.arange(len(data.train.labels), dtype=data.train_rows.dtype)
-    return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
-
-
 def _student_tokenizer(
     student: StudentConfig, teachers_own: PreTrainedTokenizerBase
 ) -> PreTrainedTokenizerBase:
@@ -743,56 +641,3 @@ def _student_tokenizer(
             "embeddings belong to its tokens"
         )
     return tokenizer
-
-
-def make_result(
-    metrics: dict[str, float],
-    tasks: list[Task],
-    datas: list[TaskData],
-    first_notes: list[str],
-    student: str,
-    teacher: MultiTaskTeacher | None,
-    folder: Path,
-    exported: str,
-) -> Result:
-    """Returns the Result of a run. first: notes that come before all others."""
-    datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
-    notes = first_notes + [f"{task.name}: {note}" for task in tasks for note in task.notes]
-    notes += [
-        f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and "
-        "serve distillation only"
-        for d in datasets
-        if d.unlabelled_rows
-    ]
-    for data in datas:
-        if data.split_statistics is not None:
-            notes.append(
-                f"{data.name}: {split_note(data.split_statistics, len(data.selection_rows))}"
-            )
-            metrics = metrics | {
-                names.data(data.name, what): value
-                for what, value in split_metrics(data.split_statistics).items()
-            }
-    name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
-    return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
-
-
-def _dataset(task: Task, data: TaskData) -> Dataset:
-    unlabelled = int(np.isnan(data.train.labels[data.train_rows]).sum())
-    dev_rows = sum(len(store.labels) for store in data.dev.values())
-    train = join_splits(task.train, *task.added) if task.added else task.train
-    fingerprint = key_of(
-        {
-            "train": train.fingerprint,
-            "dev": {name: split.fingerprint for name, split in task.dev.items()},
-        }
-    )
-    return Dataset(
-        task.name,
-        train.source,
-        fingerprint,
-        len(data.train_rows),
-        unlabelled,
-        len(data.selection_rows),
-        dev_rows,
-    )

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from mkd import names
-from mkd.config import Config, LossConfig, SamplingConfig, Stores, TextFileConfig
+from mkd.config import Config, LossConfig, PretrainConfig, SamplingConfig, Stores, TextFileConfig
 from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.rates import with_learning_rates
 from mkd.result import Report, phase_report
@@ -121,20 +121,26 @@ def _sides(store: TokenStore) -> list[TokenStore]:
     ]
 
 
-def check_pretraining(config: Config, teacher_data: ModelData, student_data: ModelData) -> None:
-    """Reads the corpus, if there is pretraining.
+def check_pretraining(
+    settings: PretrainConfig,
+    checkpoint: str,
+    stores: Stores,
+    teacher_data: ModelData,
+    student_data: ModelData,
+) -> None:
+    """Reads the corpus, if there is pretraining. checkpoint: the setting teacher.checkpoint.
 
     Raises ValueError for a wrong file, or if no task has a teacher refined from a checkpoint.
     """
-    if not config.pretrain.steps:
+    if not settings.steps:
         return
-    if not (teacher_data.datas and config.teacher.checkpoint):
+    if not (teacher_data.datas and checkpoint):
         raise ValueError(
-            f"pretrain.steps is {config.pretrain.steps}; allowed: 0 without teacher.checkpoint, "
+            f"pretrain.steps is {settings.steps}; allowed: 0 without teacher.checkpoint, "
             "whose encoder the student follows"
         )
     for side in (teacher_data, student_data):
-        corpus_data(config.stores, config.pretrain.corpus, side)
+        corpus_data(stores, settings.corpus, side)
 
 
 def pretrain(
@@ -180,7 +186,8 @@ def pretrain(
     } | version_key("pretrained")
 
     def fit(checkpoint: Checkpoint) -> Save:
-        reader = _reader(config, encoder, teacher_data, encoder_hash)
+        max_length, precision = stores.data.max_length, config.teacher.train.precision
+        reader = _reader(encoder, teacher_data, encoder_hash, max_length, precision)
         # Not HEAD: the encoder's states do not depend on a head, but it has those of tasks only.
         datas = [
             data._replace(name=teacher_data.datas[0].name) for data in single_texts(by_encoder)
@@ -188,7 +195,7 @@ def pretrain(
         readers = [reader._replace(data=data) for data in datas]
         states = hidden_states(stores.root, [reader.num_states - 1], readers, report)
         model = _with_one_head(student, reader.width)
-        layout = layout_of(student_data.tokenizer, student.joined, stores.data.max_length)
+        layout = layout_of(student_data.tokenizer, student.joined, max_length)
         texts = single_texts(read)
         targets = targets_of(states, [data.train_rows for data in texts])
         sources = [
@@ -220,12 +227,15 @@ def pretrain(
 
 
 def _reader(
-    config: Config, encoder: TransformerStudent, side: ModelData, checkpoint: str
+    encoder: TransformerStudent,
+    side: ModelData,
+    checkpoint: str,
+    max_length: int,
+    precision: str,
 ) -> StateModel:
     """Returns the encoder as a model whose hidden states can be read. checkpoint: its hash."""
     model = on(copy.deepcopy(encoder), side.device).eval()
-    layout = layout_of(side.tokenizer, True, config.data.max_length)
-    precision = config.teacher.train.precision
+    layout = layout_of(side.tokenizer, True, max_length)
     by = {"encoder": checkpoint, "layout": list(layout), "precision": precision}
     widths = model.state_widths
     return StateModel(

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from mkd import names
-from mkd.config import Config, SpeedConfig
-from mkd.evaluation.answers import NO_ANSWERS, answers_of, dev_predictions
-from mkd.evaluation.remarks import input_coverage, weak_student_notes
-from mkd.evaluation.scoring import (
-    dev_logits,
-    torch_infer,
-)
+from mkd.config import Config, Int8Config, SpeedConfig
+from mkd.evaluation.remarks import weak_student_notes
 from mkd.evaluation.speed import (
     TimedModel,
     busy_note,
@@ -35,15 +31,10 @@ from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.export.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.export.folder import export_bag, export_int8, export_onnx
 from mkd.pipeline import (
-    NO_SELECTION,
     DataAndTeacher,
     RunData,
     check_task_weights_match,
-    dev_metrics,
     distil,
-    make_result,
-    on_selection,
-    save_model,
     set_up_device,
     untrained_student,
 )
@@ -52,6 +43,13 @@ from mkd.result import Report, Result, no_report, phase_report
 from mkd.runtime import inference
 from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
+from mkd.student_result import (
+    Supervision,
+    save_model,
+    student_result,
+    student_scores,
+    trained_student,
+)
 from mkd.students import Student
 from mkd.students.bag import BagStudent
 from mkd.teachers import config_for_tasks
@@ -59,7 +57,6 @@ from mkd.teachers.multitask import soft_targets
 from mkd.teachers.states import check_matched_layers
 from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokenise import tokenizer_fingerprint
-from mkd.tokenization.tokens import layout_of
 
 COST_FILE = "cost.json"
 """Name of the file with a stored cost."""
@@ -100,7 +97,9 @@ def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
             folder = Path(name)
             save_model(student, data.student_data.tokenizer, folder / TORCH)
             metrics = size_metrics(student, folder / TORCH, config.speed.length)
-            timed = _in_backend(data, config, student, backend, folder)
+            timed = _in_backend(
+                student, data.student_data.tokenizer, backend, config.export, folder
+            )
             metrics |= speed_metrics(
                 {backend: timed},
                 dev_texts(data.tasks),
@@ -172,30 +171,21 @@ def run_candidate(
         phase_report(report, "", names.PHASE_STUDENT),
         folder / "student.safetensors",
     )
-    layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
-    dev, coverage = (
-        dev_logits(torch_infer(student), student_data.datas, layout),
-        input_coverage(student_data.datas, student_data.tokenizer, layout),
-    )
-    answers = answers_of(student, dev)
-    selection = (
-        NO_SELECTION
-        if config.whole
-        else on_selection(student, student_data, layout, answers, teacher, targets)
-    )
+    supervision = Supervision(tasks, teacher, targets, config.whole)
+    trained = trained_student(student, student_data, config.data.max_length)
+    scores = student_scores(trained, supervision)
     costs = cost.metrics | teacher_speed(inputs, config.stores.root, config.speed)
-    metrics = (
-        dev_metrics(inputs, answers) | selection.metrics | costs | ratios(costs) | coverage.metrics
-    )
-    notes = weak_student_notes(student_data.datas, answers) + busy_note(costs) + coverage.notes
-    result = make_result(
-        metrics, tasks, student_data.datas, notes, config.student.name, teacher, folder, ""
-    )
-    return result._replace(
-        predictions=dev_predictions(
-            student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
+    weak = weak_student_notes(student_data.datas, scores.answers)
+    return student_result(
+        supervision,
+        student_data.datas,
+        scores._replace(
+            metrics=scores.metrics | costs | ratios(costs),
+            notes=weak + busy_note(costs) + scores.notes,
         ),
-        deferral=selection.deferral,
+        config.student.name,
+        folder,
+        "",
     )
 
 
@@ -209,28 +199,39 @@ def untrained_candidate(data: RunData, config: Config) -> Student:
         config.student, config.data.max_length, data.student_data, data.untrained_teacher
     )
     check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
-    check_pretraining(config, data.teacher_data, data.student_data)
+    check_pretraining(
+        config.pretrain,
+        config.teacher.checkpoint,
+        config.stores,
+        data.teacher_data,
+        data.student_data,
+    )
     return student
 
 
 def _in_backend(
-    data: RunData, config: Config, student: Student, backend: str, folder: Path
+    student: Student,
+    tokenizer: PreTrainedTokenizerBase,
+    backend: str,
+    weights: Int8Config,
+    folder: Path,
 ) -> TimedModel:
     """Returns the student in a backend, ready to be timed; it is exported to the folder."""
-    timed = in_torch(RunnableModel(student, data.student_data.tokenizer))
+    timed = in_torch(RunnableModel(student, tokenizer))
     if backend == TORCH:
         return timed
     if backend == "int8" and isinstance(student, BagStudent):
-        export_bag(student, data.student_data.tokenizer, folder / backend)
+        export_bag(student, tokenizer, folder / backend)
         return timed._replace(load=partial(inference.Student.load, folder / backend))
     try:
-        export_onnx(student, data.student_data.tokenizer, folder / "onnx")
+        export_onnx(student, tokenizer, folder / "onnx")
     except torch.onnx.OnnxExporterError as error:
+        kind = student.config.model_type.removeprefix("mkd_")
         raise ValueError(
-            f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})"
+            f"search.backend is {backend!r}; allowed for a {kind}: torch ({error})"
         ) from error
     if backend == "int8":
-        export_int8(folder / "onnx", folder / "int8", config.export)
+        export_int8(folder / "onnx", folder / "int8", weights)
     return timed._replace(load=partial(inference.Student.load, folder / backend))
 
 

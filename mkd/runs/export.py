@@ -60,8 +60,14 @@ def prepare_export(
     set_up_device(config)
     target = _target(asked)
     student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
-    config = _as_trained(config, student)
-    tasks = _known_tasks(tasks_with_dev(config), student)
+    # Inputs are no longer than those that the student reads.
+    most = min(config.data.max_length, student.config.max_tokens)
+    config = replace(
+        config,
+        data=replace(config.data, max_length=most),
+        speed=replace(config.speed, length=min(config.speed.length, most)),
+    )
+    tasks = _known_tasks(tasks_with_dev(config.stores), student)
     student_data = tokenise_tasks(
         config.stores, tasks, tokenizer, torch.device("cpu"), "student", report
     )
@@ -69,27 +75,23 @@ def prepare_export(
 
 
 def run_export(
-    config: Config,
+    prepared: ExportData,
     asked: ExportFolderConfig,
-    origin: Path,
     report: Report = no_report,
     hub: HubConfig | None = None,
-    prepared: ExportData | None = None,
     folder: Path | None = None,
 ) -> ExportedFolder:
-    """Exports the student in the folder `origin` to the folder asked.to.
+    """Exports a student to the folder asked.to.
 
     The student is checked and scored on dev of those of config.data's tasks that it knows. The
     folder has the layout of the Hugging Face hub: a folder for each backend, and beside them a
     model card, which says what `hub` states, the config and the tokenizer. It appears as a whole or
-    not at all. `prepared` is the result of `prepare_export`, if that was called before. `folder` is
-    the run's folder, if there is one: then `exported_earlier` knows the export of a killed run.
+    not at all. `folder` is the run's folder, if there is one: then `exported_earlier` knows the
+    export of a killed run.
 
-    Raises ValueError as `prepare_export` does, and if no backend passes its check.
+    Raises ValueError if no backend passes its check.
     """
-    config, target, student, tasks, student_data = prepared or prepare_export(
-        config, asked, origin, report
-    )
+    config, target, student, tasks, student_data = prepared
     tokenizer = student_data.tokenizer
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
@@ -156,13 +158,6 @@ def _target(asked: ExportFolderConfig) -> Path:
             f"export.to is {asked.to!r}; allowed: a folder below one that can be written to"
         )
     return target
-
-
-def _as_trained(config: Config, student: Student) -> Config:
-    """Returns the config with inputs that are no longer than those that the student reads."""
-    most = min(config.data.max_length, student.config.max_tokens)
-    speed = replace(config.speed, length=min(config.speed.length, most))
-    return replace(config, data=replace(config.data, max_length=most), speed=speed)
 
 
 def _known_tasks(tasks: list[Task], student: Student) -> list[Task]:

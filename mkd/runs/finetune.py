@@ -12,36 +12,33 @@ from mkd import names
 from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, FinetuneConfig, StudentConfig
 from mkd.evaluation.answers import (
-    NO_ANSWERS,
     answers_of,
-    calibration_metrics,
-    dev_predictions,
 )
-from mkd.evaluation.remarks import input_coverage, weak_student_notes
 from mkd.evaluation.scoring import (
     dev_logits,
-    majority_metrics,
     quality_metrics,
     torch_infer,
 )
-from mkd.evaluation.speed import limit_seconds, size_metrics
-from mkd.export.backends import ExportRequest, TrainedStudent, export_student
+from mkd.evaluation.speed import limit_seconds
+from mkd.export.backends import ExportRequest
 from mkd.pipeline import (
-    NO_SELECTION,
     check_task_weights_match,
     check_teachers,
-    make_result,
-    on_selection,
-    save_model,
     set_up_device,
     student_checkpoint,
     tasks_with_dev,
     train_student,
-    training_data,
 )
 from mkd.rates import STUDENT_RATE, with_finetuning_rate, with_learning_rates
 from mkd.result import MODEL, Report, Result, no_report, phase_report
 from mkd.storage import pretrained
+from mkd.student_result import (
+    Supervision,
+    exported_result,
+    save_model,
+    trained_student,
+    twin_metrics,
+)
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
@@ -49,10 +46,8 @@ from mkd.tasks.task import Task
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
 from mkd.teachers.contents import check_contents
 from mkd.teachers.multitask import (
-    compare_with_teacher,
     make_teacher,
     soft_targets,
-    weak_teacher_notes,
 )
 from mkd.teachers.states import check_matched_layers
 from mkd.tokenization.tokenise import tokenise_tasks
@@ -96,7 +91,7 @@ def prepare_finetune(
     check_contents(config.teacher, config.student, config.data)
     config = with_learning_rates(config)
     origin, tokenizer = _student_to_finetune(finetune.student, config.data.max_length)
-    tasks = tasks_with_dev(config)
+    tasks = tasks_with_dev(config.stores)
     if not config.loss.from_labels_alone:
         config = config_for_tasks(config, tasks)
     tasks = augment_tasks(config.stores, tasks, phase_report(report, "", "augmentation"))
@@ -115,7 +110,7 @@ def prepare_finetune(
             "teacher",
             report,
         )
-        check_teachers(config, tasks, teacher_data.datas, student_data)
+        check_teachers(config.teacher, config.stores, tasks, teacher_data.datas, student_data)
     return FinetuneData(config, origin, tokenizer, student, tasks, student_data, teacher_data)
 
 
@@ -180,25 +175,15 @@ def run_finetune(
     speed = limit_seconds(config.speed, time.perf_counter() - training_start)
     save_model(student, tokenizer, folder / MODEL)
 
-    dev = dev_logits(torch_infer(student), student_data.datas, layout)
-    answers = answers_of(student, dev)
-    metrics = quality_metrics(student_data.datas, *answers)
-    metrics |= compare_with_teacher(
-        teacher, student_data.datas, answers, metrics
-    ) | majority_metrics(student_data.datas)
-    selection = (
-        NO_SELECTION
-        if config.whole
-        else on_selection(student, student_data, layout, answers, teacher, targets)
-    )
-    metrics |= calibration_metrics(student_data.datas, answers) | selection.metrics
     # A mean over fewer tasks would not be comparable with the mean after training.
-    comparable = {
-        name: v
-        for name, v in before.items()
-        if name != names.QUALITY_MEAN or len(known_datas) == len(tasks)
-    }
-    metrics |= names.of(names.BEFORE, comparable)
+    metrics = names.of(
+        names.BEFORE,
+        {
+            name: v
+            for name, v in before.items()
+            if name != names.QUALITY_MEAN or len(known_datas) == len(tasks)
+        },
+    )
     if config.baseline:
         torch.manual_seed(config.seed)
         twin = on(anew(origin, student_data.datas), device)
@@ -214,50 +199,17 @@ def run_finetune(
             phase_report(report, names.ANEW, names.ANEW + names.PHASE_STUDENT),
             checkpoint,
         )
-        metrics |= names.of(
-            names.ANEW,
-            quality_metrics(
-                student_data.datas,
-                *answers_of(twin, dev_logits(torch_infer(twin), student_data.datas, layout)),
-            ),
-        )
-    request = ExportRequest(config.export, speed, config.threads)
-    exports = export_student(
-        request, TrainedStudent(student, student_data, layout, dev), tasks, teacher, folder, report
+        metrics |= twin_metrics(twin, student_data, config.data.max_length, names.ANEW)
+    result = exported_result(
+        trained_student(student, student_data, config.data.max_length),
+        Supervision(tasks, teacher, targets, config.whole),
+        ExportRequest(config.export, speed, config.threads),
+        (metrics, []),
+        f"{origin.config.model_type.removeprefix('mkd_')} finetuned",
+        folder,
+        report,
     )
-    coverage = input_coverage(student_data.datas, tokenizer, layout)
-    metrics |= (
-        size_metrics(student, folder / MODEL, config.speed.length)
-        | exports.metrics
-        | coverage.metrics
-    )
-    name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
-        student_data.datas, answers
-    )
-    notes = (
-        useless_training_note(metrics)
-        + weak_notes
-        + exports.notes
-        + coverage.notes
-        + selection.notes
-    )
-    result = make_result(
-        metrics,
-        tasks,
-        training_data(student_data, config.whole),
-        notes,
-        name,
-        teacher,
-        folder / MODEL,
-        exports.folder,
-    )
-    return result._replace(
-        predictions=dev_predictions(
-            student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
-        ),
-        deferral=selection.deferral,
-    )
+    return result._replace(notes=useless_training_note(result.metrics) + result.notes)
 
 
 def useless_training_note(metrics: dict[str, float]) -> list[str]:

@@ -64,8 +64,13 @@ class Submission(NamedTuple):
 
 
 class SubmissionData(NamedTuple):
-    """What a submission needs, checked: the student, the test files, and constant answers."""
+    """What a submission needs, checked: the student, the test files, and constant answers.
 
+    `root` is the folder of the cache, `origin` the folder of the student.
+    """
+
+    root: Path
+    origin: Path
     student: Student
     tokenizer: PreTrainedTokenizerBase
     asked: list[GlueTestFile]
@@ -85,31 +90,25 @@ def prepare_submit(config: Config, submit: SubmitConfig, origin: Path) -> Submis
     asked = _test_files(config.data.path, submit, student)
     headless = [each.task for each in asked if each.task not in student.config.tasks]
     constants = _constants(config.data, headless)
-    return SubmissionData(on(student, device), tokenizer, asked, constants)
+    return SubmissionData(
+        Path(config.cache), origin, on(student, device), tokenizer, asked, constants
+    )
 
 
 def run_submit(
-    config: Config,
-    submit: SubmitConfig,
-    origin: Path,
-    folder: Path,
-    report: Report = no_report,
-    prepared: SubmissionData | None = None,
+    prepared: SubmissionData, submit: SubmitConfig, folder: Path, report: Report = no_report
 ) -> Submission:
-    """Writes the answers of the student in the folder `origin` to a zip in `folder`.
+    """Writes the answers of a student to a zip in `folder`.
 
     The logits are stored, so that a run that was stopped continues.
 
-    `prepared` is the result of `prepare_submit`, if that was called before.
-
-    Raises ValueError as `prepare_submit` does, if a row has a wrong number of columns, or if a
-    logit is not finite.
+    Raises ValueError if a row has a wrong number of columns, or if a logit is not finite.
     """
-    student, tokenizer, asked, constants = prepared or prepare_submit(config, submit, origin)
+    root, origin, student, tokenizer, asked, constants = prepared
     own = [each for each in asked if each.task in student.config.tasks]
     key = pretrained.checkpoint_fingerprint(origin)
     try:
-        answers = _answers(Path(config.cache), key, student, tokenizer, own, report)
+        answers = _answers(root, key, student, tokenizer, own, report)
     except NotFinite as error:
         raise ValueError(f"submit.student is {submit.student!r}: {error}") from None
     answers |= {

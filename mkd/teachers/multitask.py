@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mkd import names
-from mkd.config import REFINED, Config, LossConfig
+from mkd.config import REFINED, Config, LossConfig, Stores, TeacherConfig
 from mkd.evaluation.answers import Answers, agreement_metrics
 from mkd.evaluation.calibration import UNCALIBRATED, Temperatures
 from mkd.evaluation.deferral import Point, curves
@@ -89,7 +89,8 @@ def make_teacher(
     teachers = load_other_teachers(
         config.teacher, config.stores, tasks, student_data.datas, student_data.device
     )
-    refined = _refined(config, teacher_data, teachers, report)
+    seconds = config.checkpoint_seconds
+    refined = _refined(config.teacher, config.stores, seconds, teacher_data, teachers, report)
     task_teachers = [
         teacher_of_task(config.teacher, config.stores.root, data, teachers)
         for data in student_data.datas
@@ -136,19 +137,20 @@ def make_teacher(
 
 
 def _refined(
-    config: Config, teacher_data: ModelData, teachers: TeachersBySource, report: Report
+    settings: TeacherConfig,
+    stores: Stores,
+    checkpoint_seconds: float,
+    teacher_data: ModelData,
+    teachers: TeachersBySource,
+    report: Report,
 ) -> RefinedModel | None:
     """Returns the refined teacher, None if no task has it; adds its task teachers to `teachers`."""
     if not teacher_data.datas:
         return None
-    check_sampling_weights(
-        [data.name for data in teacher_data.datas], config.teacher.train.sampling
-    )
+    check_sampling_weights([data.name for data in teacher_data.datas], settings.train.sampling)
     teacher_report = phase_report(report, names.TEACHER, names.PHASE_TEACHER)
-    refined = load_or_refine(
-        config.teacher, config.stores, teacher_data, config.checkpoint_seconds, teacher_report
-    )
-    of_tasks = refined_teachers(refined, config.stores.root, teacher_data)
+    refined = load_or_refine(settings, stores, teacher_data, checkpoint_seconds, teacher_report)
+    of_tasks = refined_teachers(refined, stores.root, teacher_data)
     teachers |= {(teacher.data.name, REFINED): teacher for teacher in of_tasks}
     return refined
 

@@ -11,7 +11,7 @@ import pytest
 from experiments.promote import seed_spread
 from mkd.config import Config
 from mkd.evaluation.timing import SPEED_PROTOCOL
-from mkd.pipeline import with_all_rows
+from mkd.student_result import with_all_rows
 from tests.support.entry import client, command, outcome, tiny
 from tests.support.tiny import make_datas, make_tasks, make_tokenizer
 

@@ -45,7 +45,7 @@ ORDER = {
             "mkd.processes", "mkd.runtime", "mkd.shell", "mkd.__main__", "mkd.selection",
             "mkd.tokenization", "mkd.students", "mkd.evaluation", "mkd.training",
             "mkd.precision", "mkd.augmentation", "mkd.teachers", "mkd.pretraining", "mkd.export",
-            "mkd.pipeline", "mkd.runs"],
+            "mkd.student_result", "mkd.pipeline", "mkd.runs"],
     "experiments": ["experiments.slips", "experiments.signals", "experiments.settings",
                     "experiments.command_line", "experiments.cli",
                     "experiments.tracking", "experiments.studies", "experiments.on_spark",

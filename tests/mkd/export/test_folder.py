@@ -29,14 +29,14 @@ from mkd.config import (
 from mkd.evaluation.scoring import runtime_student, torch_infer
 from mkd.export import folder as exporter
 from mkd.export.folder import export_bag, export_int8, export_onnx, export_program, load_program
-from mkd.pipeline import save_model
-from mkd.runs.export import ExportedFolder, run_export
+from mkd.runs.export import ExportedFolder, prepare_export, run_export
 from mkd.runtime.inference import Infer, saturates
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.runtime.manifest import MANIFEST, TOKENIZER
 from mkd.runtime.texts import Text
 from mkd.storage.pretrained import load_tokenizer
+from mkd.student_result import save_model
 from mkd.students import Student, make_student
 from mkd.students.bag import BagStudent
 from mkd.students.embeddings import input_table, trim
@@ -556,7 +556,7 @@ def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> ExportSetti
 
 
 def exported(config: ExportSettings, origin: Path) -> ExportedFolder:
-    return run_export(config.core(), config.export, origin)
+    return run_export(prepare_export(config.core(), config.export, origin), config.export)
 
 
 def cells(line: str) -> list[str]:

@@ -17,9 +17,9 @@ from experiments.settings import SubmitSettings
 from experiments.tracking.table import submission_info, submission_table
 from mkd.config import DataConfig, StudentConfig, SubmitConfig
 from mkd.evaluation.scoring import runtime_student
-from mkd.pipeline import save_model
-from mkd.runs.submission import Submission, run_submit
+from mkd.runs.submission import Submission, prepare_submit, run_submit
 from mkd.storage.pretrained import load_tokenizer
+from mkd.student_result import save_model
 from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.tasks.task import GLUE
 from mkd.tokenization.tokens import TaskData
@@ -85,7 +85,8 @@ def config_of(cache: Path, glue: Path, student: Path, **more: Any) -> SubmitSett
 
 
 def submitted(config: SubmitSettings, folder: Path) -> Submission:
-    return run_submit(config.core(), config.submit, Path(config.submit.student), folder)
+    prepared = prepare_submit(config.core(), config.submit, Path(config.submit.student))
+    return run_submit(prepared, config.submit, folder)
 
 
 def files_of(path: Path) -> dict[str, list[list[str]]]:
@@ -164,8 +165,9 @@ def test_the_same_answers_are_the_same_bytes_and_are_not_computed_twice(
     logits = set((stores / "logits").iterdir())
     told: list[dict[str, float]] = []
     config = config_of(stores, glue, student)
+    prepared = prepare_submit(config.core(), config.submit, student)
     again = run_submit(
-        config.core(), config.submit, student, tmp_path, lambda step, metrics: told.append(metrics)
+        prepared, config.submit, tmp_path, lambda step, metrics: told.append(metrics)
     )
     assert again.zip.read_bytes() == submission.zip.read_bytes()
     assert set((stores / "logits").iterdir()) == logits

@@ -26,12 +26,12 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from mkd.__main__ import answer, main
 from mkd.config import StudentConfig
 from mkd.export.folder import export_onnx
-from mkd.pipeline import save_model
 from mkd.runtime.answers import Head, Prediction, head_of
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import BATCH_TOKENS, Infer, Student, by_length
 from mkd.runtime.layout import Arrays, Layout
 from mkd.runtime.manifest import MANIFEST, TOKENIZER, digest_of
+from mkd.student_result import save_model
 from mkd.students import make_student
 from tests.support.tiny import Datas, Tokenizer
 
