@@ -184,8 +184,8 @@ def connect(store: str = "") -> mlflow.MlflowClient:
     Raises ValueError for a SQLite file that does not exist, because a client would create it, and
     ConnectionError for a database that cannot be used.
     """
-    # As experiments/tracking/store.py sets them: a server that hangs is given up after 18 seconds.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "9")
+    # As experiments/tracking/store.py sets them: a server that hangs is given up after 14 seconds.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -34,7 +34,7 @@ NOTE_SECONDS = 10
 """A command that waits for the store says so after this time, and again each time."""
 RACES = 3
 """How often a call is repeated because another process wrote the same row at that moment."""
-HTTP_SECONDS, UPLOAD_SECONDS = 9, 60
+HTTP_SECONDS, UPLOAD_SECONDS = 7, 60
 """Timeouts of a request: of most, and of those that may send a whole model."""
 TABLE = "experiments"
 """A table that every MLflow database has."""

@@ -5,11 +5,12 @@
 At the start a command has to end within 20 seconds with one line, before its work. Midway and at
 the end it has to say within 20 seconds that the store is away, and to finish once it is back. A
 server is MLflow's own, behind a proxy (tests/support/proxy.py) that refuses, hangs, breaks off, and
-so on. Seconds are without the waiting for a busy processor.
+so on; at last it is killed, and back after a minute. Seconds are those of the clock.
 """
 
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -36,7 +37,9 @@ ARGV = [*tiny("distill"), '--data.tasks=["sentiment"]', "--train.steps=40",
         "--checkpoint_seconds=0"]  # fmt: skip
 AWAY_SECONDS = 8
 """How long a store is away midway."""
-WAIT_SECONDS = 120
+KILLED_SECONDS = 60
+"""How long a server is away that was killed."""
+WAIT_SECONDS = 180
 """How long a command may take whose store was away midway."""
 
 
@@ -152,33 +155,81 @@ def _locked(work: Path) -> Iterator[str]:
         yield f"sqlite:///{work}/mlflow.db"
 
 
-@contextmanager
-def _server(work: Path) -> Iterator[int]:
-    """Yields the port of an MLflow server."""
-    port = free_port()
+def _start_server(work: Path, port: int) -> "subprocess.Popen[bytes]":
+    """Starts an MLflow server in a session of its own, and waits until it answers."""
     argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
             "--workers", "1", "--backend-store-uri", f"sqlite:///{work}/server.db",
             "--serve-artifacts", "--artifacts-destination", str(work / "artifacts")]  # fmt: skip
     env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-    with (work / "server.log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, env=env, cwd=work)
+    with (work / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            argv, stdout=log, stderr=log, env=env, cwd=work, start_new_session=True
+        )
+    for _ in range(1800):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+            break
+        time.sleep(0.1)
+    return process
+
+
+@contextmanager
+def _server(work: Path) -> Iterator[int]:
+    """Yields the port of an MLflow server."""
+    port = free_port()
+    process = _start_server(work, port)
     try:
-        for _ in range(1800):
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
-                break
-            time.sleep(0.1)
         yield port
     finally:
         process.terminate()
         process.wait(60)
 
 
+def killed_server() -> Iterator[Line]:
+    """Yields how a run goes on whose MLflow server is killed midway and is back after a minute.
+
+    It has to end FINISHED with the metrics, at the steps, of a run that was not disturbed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        root, port = Path(name), free_port()
+        uri, servers = f"http://127.0.0.1:{port}", [_start_server(root, port)]
+        try:
+            (root / "whole").mkdir()
+            _, whole = timed(root / "whole", uri, WAIT_SECONDS)
+
+            def kill() -> None:
+                os.killpg(servers[-1].pid, signal.SIGKILL)
+                servers[-1].wait()
+
+            def start() -> None:
+                servers.append(_start_server(root, port))
+
+            (root / "broken").mkdir()
+            broken = Break("http: a server that is killed", kill, start, KILLED_SECONDS)
+            found = _at_work("midway", broken, root / "broken", uri)
+            ended = _logged(root / "server.db")
+        finally:
+            os.killpg(servers[-1].pid, signal.SIGKILL)
+            servers[-1].wait()
+    if not found.fault and (whole.kind != ACCEPTED or len(ended) != 2 or ended[0] != ended[1]):
+        found = found._replace(fault=f"not the same as the run that was not disturbed: {whole}")
+    yield found
+
+
+def _logged(database: Path) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Returns the status and the metrics, with their steps, of each run."""
+    with closing(sqlite3.connect(database)) as opened:
+        runs = opened.execute("select run_uuid, status from runs").fetchall()
+        query = "select key, step from metrics where run_uuid = ? order by key, step"
+        return [(status, opened.execute(query, (run,)).fetchall()) for run, status in runs]
+
+
 class Break(NamedTuple):
-    """A fault while a run is at work. begin and end: make and mend it."""
+    """A fault while a run is at work. begin and end: make and mend it. seconds: between them."""
 
     name: str
     begin: Callable[[], object]
     end: Callable[[], object]
+    seconds: float = AWAY_SECONDS
 
 
 def while_at_work() -> Iterator[Line]:
@@ -230,7 +281,7 @@ def _at_work(when: str, broken: Break, work: Path, uri: str) -> Line:
             time.sleep(0.05)
         if told:
             seconds.append(time.monotonic() - begin)
-        time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - begin)))
+        time.sleep(max(0.0, broken.seconds - (time.monotonic() - begin)))
         broken.end()
 
     thread = threading.Thread(target=disturb)
@@ -262,7 +313,7 @@ def _reached(when: str, work: Path, over: threading.Event) -> bool:
 def main() -> None:
     """Tries all stores; prints a table with the seconds until the line, and the faults."""
     print("| when | store | seconds until it is told | fault |\n| :-- | :-- | --: | :-- |")
-    for lines in (at_start(), while_at_work()):
+    for lines in (at_start(), while_at_work(), killed_server()):
         for line in lines:
             print(
                 f"| {line.when} | {line.store} | {line.told:.1f} | {line.fault[:200]} |", flush=True
