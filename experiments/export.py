@@ -6,8 +6,8 @@
     mlflow run . -e export -P export.student=runs:/RUN_ID/student -P export.to=FOLDER
 
 The student is checked on dev of those tasks of `data` that it knows. For a logged student, `data`,
-`seed` and `speed` are those of its run, unless the command changes them. FOLDER gets a folder for
-each backend, and the layout of the Hugging Face hub; `--hub.push USER/NAME` sends it there.
+`seed` and `speed` are those of its run, unless the command changes them. FOLDER gets the layout
+of the Hugging Face hub, with each backend; `--hub.push USER/NAME` sends it there.
 `--json` prints JSON: the run's id, the folder, its backends and the metrics.
 """
 

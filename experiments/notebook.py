@@ -37,7 +37,7 @@ from mkd.config import HubConfig, TeacherConfig
 from mkd.evaluation.scoring import runtime_student
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.export.backends import TORCH, latency_ms
-from mkd.export.hub import describe_exported
+from mkd.export.hub import add_backend, describe_exported
 from mkd.result import MODEL, Report, Result, timed_backends
 from mkd.runs.candidate import measure_cost
 from mkd.runtime.answers import Prediction
@@ -128,7 +128,7 @@ class Distilled:
         if not backends:
             return Path(shutil.copytree(self._folder / MODEL, target))
         for backend in backends:
-            shutil.copytree(self._folder / backend, target / backend)
+            add_backend(self._folder / backend, backend, target)
         model, checkpoint = self._folder / MODEL, self.settings.teacher.checkpoint
         base = checkpoint if HUB_NAME.fullmatch(checkpoint) else ""
         hub = HubConfig(base_model="" if Path(checkpoint).exists() else base)

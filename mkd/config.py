@@ -884,7 +884,7 @@ class ExportFolderConfig(ExportConfig):
     student: str = ""
     """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
     to: str = ""
-    """Required. The folder to create. It gets a subfolder for each backend."""
+    """Required. The folder to create, in the layout of the Hugging Face hub."""
 
 
 @dataclass(frozen=True)

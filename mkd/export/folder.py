@@ -51,7 +51,9 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tokenization.tokenise import backend_tokenizer
 from mkd.tokenization.tokens import Inputs, layout_of
 
-GRAPH = "student.onnx"
+GRAPH = "model.onnx"
+INT8_GRAPH = "model_int8.onnx"
+"""The names that the Hugging Face hub's tools give to graphs in these precisions."""
 TABLES = f"student{TABLES_ENDING}"
 PROGRAM = "student.pt2"
 OPSET = 20
@@ -217,26 +219,27 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
     folder.mkdir(parents=True)
     reduced = saturates() if config.weight_range == "auto" else config.weight_range == "reduced"
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8")) | {REDUCED: reduced}
-    for name in sorted({head["graph"] for head in manifest["tasks"].values()}):
-        prepared = folder / f"{name}.prepared"
-        quant_pre_process(source / name, prepared, skip_symbolic_shape=True)
-        model = onnx.load(prepared)
-        prepared.unlink()
-        _quantise_tables(model.graph)
-        # Outputs of an LSTM are below 1 and need no scaling.
-        if not any(node.op_type == "LSTM" for node in model.graph.node):
-            _scale_tokens(model.graph)
-        (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
-        quantize_dynamic(
-            model,
-            folder / name,
-            QUANTISED,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            reduce_range=reduced,
-            # onnxruntime replaces a Gemm by a MatMul of this name.
-            nodes_to_exclude=[f"{head}_MatMul"],
-        )
+    prepared = folder / "prepared"
+    quant_pre_process(source / GRAPH, prepared, skip_symbolic_shape=True)
+    model = onnx.load(prepared)
+    prepared.unlink()
+    _quantise_tables(model.graph)
+    # Outputs of an LSTM are below 1 and need no scaling.
+    if not any(node.op_type == "LSTM" for node in model.graph.node):
+        _scale_tokens(model.graph)
+    (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
+    quantize_dynamic(
+        model,
+        folder / INT8_GRAPH,
+        QUANTISED,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        reduce_range=reduced,
+        # onnxruntime replaces a Gemm by a MatMul of this name.
+        nodes_to_exclude=[f"{head}_MatMul"],
+    )
+    for stated in manifest["tasks"].values():
+        stated["graph"] = INT8_GRAPH
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
     _write_manifest(folder, manifest)
 

@@ -1,6 +1,7 @@
 """An exported folder in the layout of the Hugging Face hub: model card, config and tokenizer."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from mkd import names
 from mkd.config import HubConfig
 from mkd.export.backends import latency_ms
-from mkd.runtime.hub import BACKEND, CONFIG, HUB_NAME
+from mkd.runtime.hub import BACKEND, CONFIG, HUB_NAME, student_manifest
+from mkd.runtime.manifest import GRAPHS, MANIFEST, manifest_in_graphs, read_manifest
 from mkd.students import Student
 
 CARD = "README.md"
@@ -53,6 +55,20 @@ def describe_saved(student: Student, folder: Path) -> None:
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
+def add_backend(source: Path, backend: str, folder: Path) -> None:
+    """Copies the folder of a backend into an exported folder.
+
+    An ONNX graph goes to GRAPHS, beside those of the other backends, and its manifest gets the
+    backend's name; their tokenizers are the same. Tables have a folder of the backend's name.
+    """
+    graph = any(source.glob("*.onnx"))
+    target = folder / (GRAPHS if graph else backend)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        name = manifest_in_graphs(backend) if graph and file.name == MANIFEST else file.name
+        shutil.copyfile(file, target / name)
+
+
 def describe_exported(
     student: Student,
     tokenizer: PreTrainedTokenizerBase,
@@ -61,9 +77,9 @@ def describe_exported(
     metrics: Mapping[str, float],
     folder: Path,
 ) -> None:
-    """Writes the config, the tokenizer and the model card beside the folders of the backends.
+    """Writes the config, the tokenizer and the model card beside the backends.
 
-    - backends: folders of the runtime, of which there is at least one.
+    - backends: those that `add_backend` has added, of which there is at least one.
     - metrics: scores of the student on dev, and the speed of the backends.
     """
     fastest = min(backends, key=lambda backend: latency_ms(dict(metrics), backend))
@@ -76,8 +92,8 @@ def describe_exported(
     }
     (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
-    text = f"---\n{card_data(hub, tasks, metrics).to_yaml()}\n---\n\n{_card(hub, about, metrics)}"
-    (folder / CARD).write_text(text, encoding="utf-8")
+    front, text = card_data(hub, tasks, metrics).to_yaml(), _card(hub, about, metrics, folder)
+    (folder / CARD).write_text(f"---\n{front}\n---\n\n{text}", encoding="utf-8")
 
 
 def card_data(
@@ -116,7 +132,9 @@ def card_data(
     )
 
 
-def _card(hub: HubConfig, about: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
+def _card(
+    hub: HubConfig, about: Mapping[str, Any], metrics: Mapping[str, float], folder: Path
+) -> str:
     """Returns the text of the model card below its front matter."""
     tasks: dict[str, Any] = about["tasks"]
     first = next(iter(tasks))
@@ -146,11 +164,20 @@ def _card(hub: HubConfig, about: Mapping[str, Any], metrics: Mapping[str, float]
         labels = ", ".join(head["labels"]) or "a number"
         shown = "-" if score is None else f"{score:.1f}"
         lines.append(f"| {task} | {1 + head['pair']} | {labels} | {shown} |".replace("\n", " "))
-    lines += ["", "| folder | median ms a text, one thread |", "| :-- | --: |"]
+    lines += ["", "| backend | file | median ms a text, one thread |", "| :-- | :-- | --: |"]
     for backend in about["backends"]:
-        lines.append(f"| `{backend}` | {latency_ms(dict(metrics), backend):.2f} |")
+        file, time = _model_file(folder, backend), latency_ms(dict(metrics), backend)
+        lines.append(f"| {backend} | `{file}` | {time:.2f} |")
+    lines += ["", f"The code above loads {about[BACKEND]}, the fastest."]
     lines += ["", "Scores are in points from 0 to 100; each task's is the mean of its metrics."]
     return "\n".join(lines) + "\n"
+
+
+def _model_file(folder: Path, backend: str) -> str:
+    """Returns the file of a backend's model, below an exported folder."""
+    manifest = student_manifest(folder / backend)
+    head = next(iter(read_manifest(manifest)["tasks"].values()))
+    return f"{manifest.parent.name}/{head['graph']}"
 
 
 def check_push(hub: HubConfig) -> None:

@@ -13,7 +13,7 @@ from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, ExportRequest, TrainedStudent, export_student
 from mkd.export.folder import PROGRAM
-from mkd.export.hub import describe_exported
+from mkd.export.hub import add_backend, describe_exported
 from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
@@ -28,7 +28,7 @@ from mkd.tokenization.tokens import ModelData, layout_of
 class ExportedFolder(NamedTuple):
     """An exported folder.
 
-    - `backends`: the backends that it contains, each in a folder of its name
+    - `backends`: the backends that it contains
     - `metrics`: named as in Result
     """
 
@@ -84,10 +84,10 @@ def run_export(
     """Exports a student to the folder asked.to.
 
     The student is checked and scored on dev of those of config.data's tasks that it knows. The
-    folder has the layout of the Hugging Face hub: a folder for each backend, and beside them a
-    model card, which says what `hub` states, the config and the tokenizer. It appears as a whole or
-    not at all. `folder` is the run's folder, if there is one: then `exported_earlier` knows the
-    export of a killed run.
+    folder has the layout of the Hugging Face hub: ONNX graphs in `onnx`, tables in a folder of
+    their backend's name, and beside them a model card, which says what `hub` states, the config and
+    the tokenizer. It appears as a whole or not at all. `folder` is the run's folder, if there is
+    one: then `exported_earlier` knows the export of a killed run.
 
     Raises ValueError if no backend passes its check.
     """
@@ -112,7 +112,7 @@ def run_export(
         whole.mkdir()
         backends = [backend for backend in exports.passed if backend != TORCH]
         for backend in backends:
-            (temporary / backend).rename(whole / backend)
+            add_backend(temporary / backend, backend, whole)
         # `export_student` removes the program if it fails its check.
         if (temporary / MODEL / PROGRAM).exists():
             (temporary / MODEL).rename(whole / TORCH)

@@ -1,35 +1,44 @@
-"""Finds the folder of an exported student: on this machine, or on the Hugging Face hub."""
+"""Finds an exported student: on this machine, or on the Hugging Face hub."""
 
 import json
 import re
 from pathlib import Path
 
+from mkd.runtime.manifest import GRAPHS, MANIFEST, manifest_in_graphs
+
 CONFIG = "config.json"
-"""File beside the folders of an export's backends. Its key BACKEND names the fastest of them."""
+"""File beside the folders of an export. Its key BACKEND names the fastest backend."""
 BACKEND = "backend"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 """A name on the hub: USER/NAME."""
-FILES = [CONFIG, "*/*.json", "*/student.onnx", "*/student.npz"]
+FILES = [CONFIG, "*/*.json", "*/*.onnx", "*/student.npz"]
 """What is downloaded of a student on the hub."""
 
 
-def student_folder(where: str | Path, manifest: str) -> Path:
-    """Returns the folder of one backend of an exported student.
+def student_manifest(where: str | Path) -> Path:
+    """Returns the manifest of one backend of an exported student.
 
-    - `where`: that folder; the folder that experiments.export has made, whose fastest backend is
-      taken; or, as a string, the name USER/NAME of such a folder on the Hugging Face hub. A folder
-      on this machine comes before a name on the hub.
-    - `manifest`: name of the file that describes a backend.
+    - `where`: the folder of a backend; the folder that experiments.export has made, whose fastest
+      backend is taken, or in it the name of one, such as `FOLDER/int8`; or, as a string, the name
+      USER/NAME of such a folder on the Hugging Face hub. A folder on this machine comes before a
+      name on the hub.
+
+    A backend has a folder of its own, or its graph is in GRAPHS, beside those of other backends.
 
     Raises ValueError if the hub does not have it, or if the folder is damaged.
     """
     folder = Path(where)
-    if isinstance(where, str) and not folder.exists() and HUB_NAME.fullmatch(where):
+    if not folder.exists():
+        if (beside := folder.parent / GRAPHS / manifest_in_graphs(folder.name)).exists():
+            return beside
         # models/int8 is a slip, and no name on the hub, if there is a folder `models`.
-        folder = folder if folder.parent.exists() else _downloaded(where)
-    if (folder / manifest).exists() or not (folder / CONFIG).is_file():
-        return folder
-    return folder / _fastest(folder / CONFIG)
+        if isinstance(where, str) and HUB_NAME.fullmatch(where) and not folder.parent.exists():
+            folder = _downloaded(where)
+    if (folder / MANIFEST).exists() or not (folder / CONFIG).is_file():
+        return folder / MANIFEST
+    backend = _fastest(folder / CONFIG)
+    own, beside = folder / backend / MANIFEST, folder / GRAPHS / manifest_in_graphs(backend)
+    return beside if beside.exists() and not own.exists() else own
 
 
 def _fastest(file: Path) -> str:

@@ -30,7 +30,7 @@ from mkd.runtime.answers import (
 )
 from mkd.runtime.bag import Bag
 from mkd.runtime.encoding import Encoder, encode_beginnings
-from mkd.runtime.hub import student_folder
+from mkd.runtime.hub import student_manifest
 from mkd.runtime.layout import (
     Arrays,
     Layout,
@@ -40,7 +40,7 @@ from mkd.runtime.layout import (
     padded,
     truncated,
 )
-from mkd.runtime.manifest import MANIFEST, REDUCED, TABLES_ENDING, TOKENIZER, read_manifest
+from mkd.runtime.manifest import REDUCED, TABLES_ENDING, TOKENIZER, read_manifest
 from mkd.runtime.texts import Text, in_order, problem
 
 BATCH_TOKENS = 1024
@@ -84,8 +84,9 @@ class Student:
         """Loads an exported student.
 
         - `folder`: the folder of a backend; the folder that `experiments.export` has made, whose
-          fastest backend is loaded; or, as a string, the name `USER/NAME` of such a folder on the
-          Hugging Face hub, which needs `huggingface-hub`. A local folder comes first.
+          fastest backend is loaded, or a backend in it, such as `FOLDER/int8`; or, as a string, the
+          name `USER/NAME` of such a folder on the Hugging Face hub, which needs `huggingface-hub`.
+          A local folder comes first.
         - `threads`: number of CPU threads. 0 takes OMP_NUM_THREADS or, if that is not set, all
           cores that the process may use. The tokenizer's threads are set once per process: by the
           environment variable RAYON_NUM_THREADS or, if that is not set, by the first student
@@ -98,9 +99,9 @@ class Student:
         Raises ValueError if `threads` is negative, and if a file is missing, damaged or of an
         unknown format; the message names the file. No code from the folder is executed.
         """
-        folder, threads = student_folder(folder, MANIFEST), _threads(threads)
+        file, threads = student_manifest(folder), _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
-        manifest = read_manifest(folder)
+        manifest, folder = read_manifest(file), file.parent
         contents = {
             name: _read(folder / name, digest) for name, digest in manifest["files"].items()
         }
@@ -125,7 +126,7 @@ class Student:
 
         encode = Encoder(opened[TOKENIZER], parallel=threads > 1)
         student = Student(heads, Layout(**stated), encode, infer)
-        _check_answers(student, opened[TOKENIZER].get_vocab_size(), Path(folder) / MANIFEST)
+        _check_answers(student, opened[TOKENIZER].get_vocab_size(), file)
         return student
 
     def predict(

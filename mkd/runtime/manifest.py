@@ -10,7 +10,9 @@ from typing import Any
 from mkd.runtime.layout import Layout
 
 MANIFEST = "student.json"
-"""The file of an exported folder that describes it."""
+"""The file of a backend's folder that describes it."""
+GRAPHS = "onnx"
+"""The folder of an export that holds all its ONNX graphs, as on the Hugging Face hub."""
 TOKENIZER = "tokenizer.json"
 FORMAT = 2
 """The manifest format that is written for ONNX graphs. From format 2 on, a single text can have
@@ -28,19 +30,25 @@ LARGEST_LENGTH = 1 << 20
 """Largest number of tokens of an input."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Returns the manifest of an exported folder.
+def manifest_in_graphs(backend: str) -> str:
+    """Returns the name of a backend's manifest in GRAPHS, where `onnx` has the plain one."""
+    return MANIFEST if backend == GRAPHS else f"{Path(MANIFEST).stem}_{backend}.json"
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """Returns the manifest of an exported student.
 
     Raises ValueError if there is none, if it is damaged, or if its format is unknown.
     """
-    file = folder / MANIFEST
     if file.exists() and not file.is_file():  # a pipe would never end
         raise ValueError(f"{file} is no file: export the student again")
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         known = found["format"]
     except OSError:
-        raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
+        raise ValueError(
+            f"{file.parent} is no exported student: there is no {file.name} in it"
+        ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the student again") from None
     if known not in READABLE:

@@ -144,7 +144,7 @@ def test_the_logged_model_answers(distilled: Distilled, monkeypatch: pytest.Monk
     )
     assert pair["label"].tolist() == [""]
     files = [path.name for path in (folder / "mlruns").rglob("*") if path.is_file()]
-    assert {"model.safetensors", "student.onnx", "MODEL_CARD.md"} <= set(files)
+    assert {"model.safetensors", "model.onnx", "MODEL_CARD.md"} <= set(files)
     assert not [name for name in files if name.endswith((".pkl", ".bin", ".pt", ".pth"))]
 
 

@@ -2,6 +2,7 @@
 exports."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from mkd.runs.export import ExportedFolder, prepare_export, run_export
 from mkd.runtime.inference import Infer, saturates
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
-from mkd.runtime.manifest import MANIFEST, TOKENIZER
+from mkd.runtime.manifest import MANIFEST, TOKENIZER, manifest_in_graphs
 from mkd.runtime.texts import Text
 from mkd.storage.pretrained import load_tokenizer
 from mkd.student_result import save_model
@@ -173,10 +174,10 @@ def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
 
 def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
     manifest = json.loads((made.folder / "onnx" / MANIFEST).read_text())
-    assert list(manifest["files"]) == ["student.onnx", TOKENIZER]
+    assert list(manifest["files"]) == ["model.onnx", TOKENIZER]
     assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [
+        "model.onnx",
         MANIFEST,
-        "student.onnx",
         TOKENIZER,
     ]
 
@@ -186,11 +187,9 @@ def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
     assert (
         0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
     )
-    assert sorted(path.name for path in made.int8(weight_range).iterdir()) == [
-        MANIFEST,
-        "student.npz" if isinstance(made.student, BagStudent) else "student.onnx",
-        TOKENIZER,
-    ]
+    file = "student.npz" if isinstance(made.student, BagStudent) else "model_int8.onnx"
+    found = {path.name for path in made.int8(weight_range).iterdir()}
+    assert found == {MANIFEST, file, TOKENIZER}
 
 
 @QUANTISED
@@ -243,7 +242,7 @@ def products(graph: Path) -> list[Weight]:
 def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -> None:
     """So each column of whole numbers reaches to the end of the range."""
     folder = made.int8(weight_range)
-    found = products(folder / "student.onnx")
+    found = products(folder / "model_int8.onnx")
     assert found
     for numbers, scales in found:
         assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (
@@ -266,7 +265,7 @@ def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
     """Of all 8 bits, whatever the products' range: no number is further off than half of its own
     row's step."""
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
-    graph = onnx.load(tmp_path / "int8" / "student.onnx").graph
+    graph = onnx.load(tmp_path / "int8" / "model_int8.onnx").graph
     written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tables = {
         name: module.weight.detach().numpy()
@@ -407,7 +406,7 @@ def test_scaled_tokens_change_nothing_in_float32_and_square_products_have_none()
 def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> None:
     """Twice in a layer, and where ELECTRA's embeddings become as wide as its layers."""
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
-    nodes = onnx.load(tmp_path / "int8" / "student.onnx").graph.node
+    nodes = onnx.load(tmp_path / "int8" / "model_int8.onnx").graph.node
     scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
     found = sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
     assert found == scaled
@@ -446,7 +445,7 @@ def test_the_range_is_reduced_where_the_processor_has_no_vnni(
     assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == without_vnni
     assert max(
         np.abs(weight.numbers.astype(int)).max()
-        for weight in products(tmp_path / "int8" / "student.onnx")
+        for weight in products(tmp_path / "int8" / "model_int8.onnx")
     ) < (65 if without_vnni else 129)
 
 
@@ -464,7 +463,7 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
     export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
     reference, student_at_work = (
-        ReferenceEvaluator(str(tmp_path / "int8" / "student.onnx")),
+        ReferenceEvaluator(str(tmp_path / "int8" / "model_int8.onnx")),
         Runtime.load(tmp_path / "int8", 1),
     )
     heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
@@ -555,6 +554,9 @@ def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> ExportSetti
     )
 
 
+BACKENDS = ("onnx", "int8")
+
+
 def exported(config: ExportSettings, origin: Path) -> ExportedFolder:
     return run_export(prepare_export(config.core(), config.export, origin), config.export)
 
@@ -570,7 +572,11 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     assert [path.name for path in home.parent.iterdir()] == ["home"], "nothing is left beside it"
     assert (made.folder, made.backends, made.notes) == (str(home), ["onnx", "int8", "torch"], [])
     beside = {"README.md", "config.json", "tokenizer.json", "tokenizer_config.json"}
-    assert {path.name for path in home.iterdir()} == set(made.backends) | beside
+    assert {path.name for path in home.iterdir()} == {"onnx", "torch"} | beside
+    graphs = {"model.onnx", "model_int8.onnx", "student.json", "student_int8.json", TOKENIZER}
+    assert {path.name for path in (home / "onnx").iterdir()} == graphs
+    card = (home / "README.md").read_text()
+    assert "| onnx | `onnx/model.onnx` |" in card and "| int8 | `onnx/model_int8.onnx` |" in card
     about = json.loads((home / "config.json").read_text())
     assert about["backends"] == ["onnx", "int8"] and about["backend"] in about["backends"]
     assert Runtime.load(home).predict(["a fine film"], "sentiment")[0].error is None
@@ -583,7 +589,22 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     } <= made.metrics.keys()
     # A task that the student does not know.
     assert not any("similarity" in name for name in made.metrics)
-    assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
+    found = [Runtime.load(home / name).predict(["a fine film"], "sentiment") for name in BACKENDS]
+    assert found[0][0].error is None
+    assert found[0] != found[1], "each backend is loaded by its name"
+    # As a folder for each backend, which earlier versions made.
+    for name, answer in zip(BACKENDS, found, strict=True):
+        old = tmp_path / "old" / name
+        old.mkdir(parents=True)
+        manifest = manifest_in_graphs(name)
+        stated = json.loads((home / "onnx" / manifest).read_text())
+        for file in stated["files"]:
+            shutil.copy(home / "onnx" / file, old / file)
+        shutil.copy(home / "onnx" / manifest, old / MANIFEST)
+        assert Runtime.load(old).predict(["a fine film"], "sentiment") == answer
+    shutil.copy(home / "config.json", tmp_path / "old")
+    fastest = BACKENDS.index(about["backend"])
+    assert Runtime.load(tmp_path / "old").predict(["a fine film"], "sentiment") == found[fastest]
     lines = export_table(made)
     assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
     scores = [

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from huggingface_hub import HfApi, ModelCard
 
-from mkd.config import HubConfig
+from mkd.config import HubConfig, Int8Config
 from mkd.export import hub as exporter
-from mkd.export.hub import CARD, card_data, check_push, describe_exported, push
-from mkd.runtime.hub import student_folder
-from mkd.runtime.manifest import MANIFEST
+from mkd.export.folder import export_int8, export_onnx
+from mkd.export.hub import CARD, add_backend, card_data, check_push, describe_exported, push
+from mkd.runtime.hub import student_manifest
 from mkd.students import make_student
 from tests.support.runs import BILSTM
 from tests.support.tiny import Datas, Tokenizer
@@ -47,13 +47,22 @@ def test_an_exported_folder_has_the_layout_of_the_hub(
     tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = make_student(BILSTM, datas, len(tokenizer), 32, None)
-    (tmp_path / "int8").mkdir()
-    describe_exported(student, tokenizer, STATED, ["onnx", "int8"], METRICS, tmp_path)
-    assert student_folder(tmp_path, MANIFEST) == tmp_path / "int8", "the fastest"
-    card = ModelCard.load(tmp_path / CARD)
+    made, home = tmp_path / "made", tmp_path / "home"
+    export_onnx(student, tokenizer, made / "onnx")
+    export_int8(made / "onnx", made / "int8", Int8Config())
+    for backend in ("onnx", "int8"):
+        add_backend(made / backend, backend, home)
+    describe_exported(student, tokenizer, STATED, ["onnx", "int8"], METRICS, home)
+    assert {file.name for file in (home / "onnx").glob("*.onnx")} == {
+        "model.onnx",
+        "model_int8.onnx",
+    }
+    assert student_manifest(home) == home / "onnx" / "student_int8.json", "the fastest"
+    card = ModelCard.load(home / CARD)
+    assert "| int8 | `onnx/model_int8.onnx` | 0.10 |" in card.text
     assert card.data.license == "apache-2.0" and card.data.eval_results
     assert 'mkd.Student.load("FOLDER")' in card.text and "`AutoModel` does not load it" in card.text
-    assert (tmp_path / "tokenizer.json").is_file()
+    assert (home / "tokenizer.json").is_file()
 
 
 def test_a_push_creates_a_private_repository_and_sends_the_folder(

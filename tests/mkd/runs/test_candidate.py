@@ -185,7 +185,7 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
     assert trials_asked == [setting for setting in asked if setting.threads == 1]
     assert teacher[2] == asked
     assert len(asked) == len(trials_asked) + 1
-    assert trials_files == files == ["student.json", "student.onnx", "tokenizer.json"]
+    assert trials_files == files == ["model.onnx", "student.json", "tokenizer.json"]
 
 
 def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:

@@ -1,4 +1,4 @@
-"""The folder that a student is loaded from: given, found in an export, or downloaded."""
+"""The manifest that a student is loaded from: given, found in an export, or downloaded."""
 
 import json
 import sys
@@ -8,29 +8,48 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from mkd.runtime.hub import FILES, student_folder
-
-MANIFEST = "student.json"
+from mkd.runtime.hub import FILES, student_manifest
+from mkd.runtime.manifest import MANIFEST
 
 
 def test_a_folder_of_a_backend_or_of_an_export_is_found(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"backend": "int8"}))
     (tmp_path / "int8").mkdir()
     (tmp_path / "int8" / MANIFEST).touch()
-    assert student_folder(tmp_path, MANIFEST) == tmp_path / "int8"
-    assert student_folder(str(tmp_path / "int8"), MANIFEST) == tmp_path / "int8"
+    assert student_manifest(tmp_path) == tmp_path / "int8" / MANIFEST
+    assert student_manifest(str(tmp_path / "int8")) == tmp_path / "int8" / MANIFEST
+
+
+def test_a_backend_beside_others_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"backend": "int8"}))
+    graphs = tmp_path / "onnx"
+    graphs.mkdir()
+    (graphs / "student_int8.json").touch()
+    assert student_manifest(tmp_path) == graphs / "student_int8.json"
+    assert student_manifest(tmp_path / "int8") == graphs / "student_int8.json"
+    assert student_manifest(tmp_path / "onnx") == graphs / MANIFEST
+    assert student_manifest(tmp_path / "other") == tmp_path / "other" / MANIFEST, "a slip"
+    monkeypatch.chdir(tmp_path.parent)
+    where = f"{tmp_path.name}/int8"
+    assert student_manifest(where) == Path(tmp_path.name) / "onnx" / "student_int8.json"
+    # A folder of the backend's own comes first: a student of an earlier version.
+    (tmp_path / "int8").mkdir()
+    (tmp_path / "int8" / MANIFEST).touch()
+    assert student_manifest(tmp_path) == tmp_path / "int8" / MANIFEST
 
 
 def test_the_config_of_another_model_names_no_backend(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert student_folder(tmp_path, MANIFEST) == tmp_path
+    assert student_manifest(tmp_path) == tmp_path / MANIFEST
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"backend": "../other"}', '{"backend": 1}'])
 def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match="config.json is damaged"):
-        student_folder(tmp_path, MANIFEST)
+        student_manifest(tmp_path)
 
 
 def test_a_name_on_the_hub_is_downloaded_unless_it_is_a_folder_here(
@@ -44,12 +63,12 @@ def test_a_name_on_the_hub_is_downloaded_unless_it_is_a_folder_here(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
-    assert student_folder("me/small", MANIFEST) == tmp_path / "cache"
+    assert student_manifest("me/small") == tmp_path / "cache" / MANIFEST
     assert asked == [("me/small", FILES)]
     (tmp_path / "me" / "small").mkdir(parents=True)
-    assert student_folder("me/small", MANIFEST) == Path("me/small")
-    assert student_folder("me/other", MANIFEST) == Path("me/other"), "a slip in a local path"
-    assert student_folder(Path("you/small"), MANIFEST) == Path("you/small")
+    assert student_manifest("me/small") == Path("me/small") / MANIFEST
+    assert student_manifest("me/other") == Path("me/other") / MANIFEST, "a slip in a local path"
+    assert student_manifest(Path("you/small")) == Path("you/small") / MANIFEST
     assert len(asked) == 1
 
 
@@ -59,7 +78,7 @@ def test_a_hub_that_does_not_have_it_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(ValueError, match="^you/small is no folder here, and the Hugging Face hub"):
-        student_folder("you/small", MANIFEST)
+        student_manifest("you/small")
 
 
 def test_without_the_library_of_the_hub_it_is_said_what_to_install(
@@ -67,4 +86,4 @@ def test_without_the_library_of_the_hub_it_is_said_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match="`pip install huggingface-hub`"):
-        student_folder("you/small", MANIFEST)
+        student_manifest("you/small")

@@ -431,28 +431,28 @@ def replaced(folder: Path, name: str, content: bytes) -> None:
 
 def newer_graph(folder: Path) -> None:
     """One that is as it was written, but that this onnxruntime does not know."""
-    replaced(folder, "student.onnx", b"no graph")
+    replaced(folder, "model.onnx", b"no graph")
 
 
 def outside(folder: Path) -> None:
     """The weights of the graph lie in a file that no digest covers, here and in the process's own
     folder."""
-    graph = onnx.load_from_string((folder / "student.onnx").read_bytes())
-    file = folder / "aside" / "student.onnx"
+    graph = onnx.load_from_string((folder / "model.onnx").read_bytes())
+    file = folder / "aside" / "model.onnx"
     file.parent.mkdir()
     onnx.save_model(graph, file, save_as_external_data=True, location="weights", size_threshold=0)
     for place in (folder, Path.cwd()):
         shutil.copy(file.with_name("weights"), place)
-    replaced(folder, "student.onnx", file.read_bytes())
+    replaced(folder, "model.onnx", file.read_bytes())
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no graph": (lambda f: (f / "student.onnx").unlink(),
-                 "student.onnx: No such file or directory; export the student again"),
+    "no graph": (lambda f: (f / "model.onnx").unlink(),
+                 "model.onnx: No such file or directory; export the student again"),
     "no tokenizer": (lambda f: (f / TOKENIZER).unlink(),
                      f"{TOKENIZER}: No such file or directory; export the student again"),
-    "a flipped bit": (lambda f: flip(f / "student.onnx"),
-                      "student.onnx is not as it was exported: export the student again"),
+    "a flipped bit": (lambda f: flip(f / "model.onnx"),
+                      "model.onnx is not as it was exported: export the student again"),
     "a cut tokenizer": (lambda f: os.truncate(f / TOKENIZER, 99),
                         f"{TOKENIZER} is not as it was exported: export the"),
     "a cut manifest": (lambda f: os.truncate(f / MANIFEST, 99),
@@ -474,7 +474,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
                                f"{MANIFEST} is damaged: `tasks.single` is no head"),
     "a label for a list": (lambda f: restate(f, lambda m: m["tasks"]["single"].update(labels="b")),
                            f"{MANIFEST} is damaged: `tasks.single` is no head"),
-    "a file without a digest": (lambda f: restate(f, lambda m: m["files"].pop("student.onnx")),
+    "a file without a digest": (lambda f: restate(f, lambda m: m["files"].pop("model.onnx")),
                                 f"{MANIFEST} is damaged: `tasks."),
     "no tokenizer stated": (lambda f: restate(f, lambda m: m["files"].pop(TOKENIZER)),
                             f"{MANIFEST} is damaged: `files` has no digest of {TOKENIZER}"),
@@ -489,9 +489,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: restate(f, lambda m: m["tasks"]["single"].update(labels=list("abcdefghij"))),
         f"{MANIFEST}: its files do not belong together, by its head 'single'"),
     "weights outside of the graph": (outside,
-                                     "student.onnx cannot be read by the onnxruntime that is"),
+                                     "model.onnx cannot be read by the onnxruntime that is"),
     "a graph of nothing": (newer_graph,
-                           "student.onnx cannot be read by the onnxruntime that is installed: "),
+                           "model.onnx cannot be read by the onnxruntime that is installed: "),
 }  # fmt: skip
 
 
