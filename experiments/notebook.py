@@ -35,7 +35,7 @@ from experiments.tracking.store import experiment
 from mkd import names, pipeline, progress
 from mkd.config import HubConfig, TeacherConfig
 from mkd.evaluation.scoring import runtime_student
-from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.evaluation.speed import HEADLINE_SETTING, is_busy
 from mkd.export.backends import TORCH, latency_ms
 from mkd.export.hub import add_backend, describe_exported
 from mkd.result import MODEL, Report, Result, timed_backends
@@ -145,7 +145,7 @@ class Distilled:
             f"<p><b>{html.escape(self.result.student)}</b> of {html.escape(self.result.teacher)}"
             "; scores on dev, in points</p>",
             self.scores.to_html(index=False, float_format="{:.1f}".format, na_rep="-"),
-            self.speed.to_html(index=False, float_format="{:.2f}".format, na_rep="-"),
+            shown_speed(self.result).to_html(index=False, na_rep="-"),
         ]
         if figure is not None:
             source = f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
@@ -158,7 +158,7 @@ class Distilled:
 
     def __repr__(self) -> str:
         scores = self.scores.to_string(index=False, float_format="{:.1f}".format, na_rep="-")
-        speed = self.speed.to_string(index=False, float_format="{:.2f}".format, na_rep="-")
+        speed = shown_speed(self.result).to_string(index=False, na_rep="-")
         return f"{self.result.student} of {self.result.teacher}\n{scores}\n\n{speed}"
 
 
@@ -301,6 +301,16 @@ def speed_frame(result: Result) -> pd.DataFrame:
         rows.append(("student", backend, time, ratio, metrics.get(size, 0) / 1e6))
     header = ["model", "backend", "ms a text", "times faster", "MB"]
     return pd.DataFrame(rows, columns=header)
+
+
+def shown_speed(result: Result) -> pd.DataFrame:
+    """Returns the frame of speeds as text. Ratios of a busy machine are not precise, and say so."""
+    frame = speed_frame(result)
+    times = "about {:.0f}" if is_busy(result.metrics) else "{:.1f}"
+    for column, form in (("ms a text", "{:.2f}"), ("times faster", times), ("MB", "{:.2f}")):
+        cells = [None if pd.isna(value) else form.format(value) for value in frame[column]]
+        frame[column] = pd.Series(cells, dtype=object)
+    return frame
 
 
 def _data_settings(data: Any, cache: Path) -> dict[str, Any]:

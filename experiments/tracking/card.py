@@ -85,7 +85,8 @@ def _speed_phrase(metrics: dict[str, float]) -> str:
         return "Its speed was not measured"
     best = min(backends, key=lambda name: latency_ms(metrics, name))
     ratio = metrics.get(names.speed(best, HEADLINE_SETTING.name, names.RATIO))
-    faster = "" if ratio is None else f", {ratio:.1f} times faster than its teacher in torch"
+    times = f"about {ratio or 0:.0f}" if is_busy(metrics) else f"{ratio or 0:.1f}"
+    faster = "" if ratio is None else f", {times} times faster than its teacher in torch"
     busy = ", on a busy machine" if is_busy(metrics) else ""
     latency = f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread"
     return f"{latency} ({HEADLINE_SETTING.name}){faster}{busy}"

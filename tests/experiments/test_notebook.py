@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 
 import mkd
 from experiments import notebook
-from experiments.notebook import Distilled, distil, score_frame, speed_frame, with_student
+from experiments.notebook import (
+    Distilled,
+    distil,
+    score_frame,
+    shown_speed,
+    speed_frame,
+    with_student,
+)
 from experiments.settings import DistillSettings
 from mkd.result import Dataset, Result
 from tests.support.database import use_store
@@ -159,3 +166,8 @@ def test_frames_of_a_result_by_hand() -> None:
     speed = speed_frame(result)
     assert list(speed["ms a text"]) == [4, 2, 0.5] and speed["MB"].iloc[2] == 3
     assert speed["times faster"].iloc[2] == 8
+    shown = shown_speed(result)
+    assert list(shown["times faster"]) == [None, None, "8.0"]
+    assert list(shown["ms a text"]) == ["4.00", "2.00", "0.50"]
+    busy = result._replace(metrics=metrics | {"teacher/speed/busy_share": 0.5})
+    assert list(shown_speed(busy)["times faster"]) == [None, None, "about 8"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from experiments.tracking import picture, table
+from experiments.tracking import card, picture, table
 from mkd.result import Dataset, Result
 from tests.support.text_boxes import faults
 
@@ -98,6 +98,12 @@ def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
         assert f"| ms a call (median), {columns}" in told
         assert f"| rows a second, {columns}" in told
         assert "| b32-text-t2 | 200 | 5,000 | 6,000 | about 30 |" in told
+
+
+def test_a_ratio_of_a_busy_machine_is_about_so_much_in_a_version_too() -> None:
+    assert ", 80.0 times faster than its teacher" in card.version_description(RESULT, "id")
+    busy = RESULT._replace(metrics=METRICS | {"speed/busy_share": 0.2})
+    assert ", about 80 times faster than its teacher" in card.version_description(busy, "id")
 
 
 def test_it_is_told_what_the_scores_are_made_of() -> None:
