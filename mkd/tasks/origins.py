@@ -6,7 +6,8 @@ from typing import Any
 
 from mkd.config import DataConfig, Source
 from mkd.tasks import files
-from mkd.tasks.columns import Columns, choose_columns
+from mkd.tasks.columns import Columns, check_column, choose_columns
+from mkd.tasks.task_file import DataFile, TaskDescription, read_task_file
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 """Endings of files of rows."""
@@ -51,10 +52,11 @@ def source_of(data: DataConfig) -> Source:
 
 
 def check_file(data: DataConfig) -> None:
-    """Raises ValueError if data.path names a file that does not exist, or a file of rows whose
-    columns of text and label are missing or unclear.
+    """Raises ValueError if data.path names a file that does not exist, a file of rows whose columns
+    of text and label are missing or unclear, or a file of tasks that states columns which their
+    files lack.
 
-    It is quick: of a file of rows it reads the first ones.
+    It is quick: of a file of rows it reads the first ones, of those of tasks the header.
     """
     if not data.path or source_of(data) != "files":
         return
@@ -62,6 +64,11 @@ def check_file(data: DataConfig) -> None:
     if not path.exists():
         raise ValueError(f"{data.path}: no such file")
     (path,) = train_files(path) if len(train_files(path)) == 1 else (path,)
+    if path.suffix.lower() in TASK_FILE_ENDINGS:
+        described = read_task_file(path)
+        for name in data.tasks or described:
+            if name in described:  # load_tasks refuses others
+                _check_stated_columns(described[name])
     if path.suffix.lower() not in TABLE_ENDINGS:
         return
     table = Columns(
@@ -72,6 +79,19 @@ def check_file(data: DataConfig) -> None:
     )
     stated = (data.text,) if isinstance(data.text, str) else tuple(data.text)
     choose_columns(table, tuple(filter(None, stated)), data.label, "data.{}".format)
+
+
+def _check_stated_columns(task: TaskDescription) -> None:
+    """Raises ValueError if a file of a task lacks a column that the task states."""
+    dev = [task.dev] if isinstance(task.dev, DataFile) else []
+    text = task.stated.get("text", [])
+    common = (*map(str, text if isinstance(text, list) else [text]),)
+    for file in (*task.train, *dev):
+        names = tuple(files.column_names(file.path, task.header))
+        table = Columns(str(file.path), names, lambda columns: iter(()), lambda columns: "")
+        label = str(task.stated.get("label", "")) if file.label == "" else file.label
+        for column in (*(file.text or common), *([label] if label else [])):
+            check_column(table, column)
 
 
 def train_files(folder: Path) -> list[Path]:

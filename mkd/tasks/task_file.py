@@ -27,7 +27,6 @@ import yaml
 
 from mkd.storage import strict_yaml
 from mkd.tasks.files import listed, short_repr
-from mkd.tasks.metrics import metrics_for
 from mkd.tasks.rows import SEPARATOR, normalise_label
 from mkd.tasks.task import Kind
 
@@ -168,6 +167,8 @@ def kind_of(task: Mapping[str, Any], where: str) -> Kind:
     if task["kind"] != "regression":
         _check("labels" in task, f"{where}.labels", None, "the classes, in the order of the logits")
         labels = _classes(task["labels"], f"{where}.labels")
+    from mkd.tasks.metrics import metrics_for  # here: a task file is checked before scipy is there
+
     known = metrics_for(labels, multilabel)
     metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(known))
     for metric in metrics:

@@ -1,5 +1,7 @@
 """Where tasks come from, if data.path alone is stated; and files of rows without a task file."""
 
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 
 from mkd.config import DataConfig
-from mkd.tasks.origins import source_of, task_name
+from mkd.tasks.origins import check_file, source_of, task_name
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 
@@ -227,3 +229,33 @@ def test_names_with_commas_are_one_label(found: list[str], tmp_path: Path) -> No
     (task,) = load(cells(tmp_path, found))
     assert not task.kind.multilabel
     assert len(task.kind.labels) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ("label: verdit", "train.csv: no column 'verdit'; there are: 'review', 'verdict'"),
+        ("text: body", "train.csv: no column 'body'; there are: 'review', 'verdict'"),
+        ("text: [review, body]", "train.csv: no column 'body'; there are: 'review', 'verdict'"),
+        ("dev: {file: dev.csv, label: verdit}", "dev.csv: no column 'verdit'; there are: "),
+        ("dev: none.csv", "none.csv: no such file"),
+        ("header: false, label: verdict", "train.csv: no column 'verdict'; there are: '0', '1'"),
+    ],
+)
+def test_a_wrong_column_of_a_task_file_is_told_before_anything_is_loaded(
+    stated: str, told: str, tmp_path: Path
+) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text("review,verdict\na good film,good\na bad one,bad\n")
+    (tmp_path / "tasks.yaml").write_text(
+        f"reviews: {{train: train.csv, {stated}}}\nother: {{train: train.csv}}\n"
+    )
+    path = str(tmp_path / "tasks.yaml")
+    with pytest.raises(ValueError) as caught:
+        check_file(DataConfig(path=path))
+    assert str(caught.value).startswith(f"{tmp_path}/{told}")
+    check_file(DataConfig(path=path, tasks=["other"]))
+    # Neither scipy nor torch, whose imports take seconds.
+    code = "import sys, mkd.tasks.origins; print({'scipy', 'sklearn', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
