@@ -12,8 +12,8 @@ from mkd.students.heads import temperatures_of, thresholds_of
 from mkd.tasks.metrics import (
     RANKING_METRICS,
     class_margins,
+    decided,
     expected_calibration_error,
-    margins,
     pearson,
 )
 from mkd.tokenization.tokens import TaskData, labels_of
@@ -45,9 +45,9 @@ def dev_predictions(
     """Returns the predictions for all dev rows as columns.
 
     The columns are `task`, `split` (the suffix of the dev split), `row`, `label`, `prediction` and
-    `teacher`. A prediction is the number of the class with the largest logit; for regression, the
-    score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
-    teacher has no logits, its column is NaN.
+    `teacher`. A prediction is the number of the class with the largest logit, or of the one that
+    reaches its threshold; for regression, the score in the units of the labels. `dev` and `teacher`
+    hold logits by task and suffix. Where the teacher has no logits, its column is NaN.
 
     For a task with one of RANKING_METRICS it is the margin of class 1, which is predicted above 0.
 
@@ -83,9 +83,9 @@ def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) ->
     For a multilabel task: the margins of all labels of the first row, then those of the second, and
     so on.
     """
-    logits_RC = answers.logits[key]
+    logits_RC = decided(data.kind, answers.logits[key], answers.thresholds.get(data.name))
     if data.kind.multilabel:
-        return margins(logits_RC, answers.thresholds.get(data.name)).ravel()
+        return logits_RC.ravel()
     if set(RANKING_METRICS) & set(data.kind.metrics):
         return class_margins(logits_RC)
     if data.kind.labels:
@@ -126,16 +126,14 @@ def agreement_metrics(
         key = (data.name, "")
         if key not in teacher.logits:
             continue
+        own, others = (
+            decided(data.kind, model.logits[key], model.thresholds.get(data.name))
+            for model in (student, teacher)
+        )
         if data.kind.multilabel:
-            sets = [
-                margins(model.logits[key], model.thresholds.get(data.name)) >= 0
-                for model in (student, teacher)
-            ]
-            agreement[data.name] = 100 * float(np.mean((sets[0] == sets[1]).all(1)))
+            agreement[data.name] = 100 * float(np.mean(((own >= 0) == (others >= 0)).all(1)))
         elif data.kind.labels:
-            agreement[data.name] = 100 * float(
-                np.mean(student.logits[key].argmax(1) == teacher.logits[key].argmax(1))
-            )
+            agreement[data.name] = 100 * float(np.mean(own.argmax(1) == others.argmax(1)))
         else:
             agreement[data.name] = pearson(student.logits[key], teacher.logits[key][:, 0])
     if len(agreement) == len(datas):

@@ -14,7 +14,7 @@ from scipy.special import log_expit, log_softmax
 
 from mkd import names
 from mkd.evaluation.answers import Answers
-from mkd.tasks.metrics import margins, score
+from mkd.tasks.metrics import decided, score
 from mkd.tasks.task import Kind
 from mkd.tokenization.tokens import TaskData, labels_of
 
@@ -29,8 +29,7 @@ NEVER = float("inf")
 class Answered(NamedTuple):
     """What student and teacher answer for the same rows of a task.
 
-    - `student_RC`, `teacher_RC`: logits over temperature; of a multilabel task minus those of the
-      thresholds.
+    - `student_RC`, `teacher_RC`: logits over temperature, with thresholds at 0.5.
     - `confidence_R`: the probability of the student's answer.
     - `labels`: [R], or [R, C] of a multilabel task.
     """
@@ -71,30 +70,30 @@ def answered(
         and temperatures.
     """
     (student_RC, teacher_RC) = (
-        (margins(logits_RC, of.thresholds.get(task)) if kind.multilabel else logits_RC)
-        / of.temperatures.get(task, 1.0)
+        decided(kind, logits_RC, of.thresholds.get(task)) / of.temperatures.get(task, 1.0)
         for logits_RC, of in (student, teacher)
     )
     logits_RC, of = student
-    confidence_R = confidence(
-        logits_RC / of.temperatures.get(task, 1.0), student_RC if kind.multilabel else None
-    )
+    confidence_R = confidence(kind, logits_RC / of.temperatures.get(task, 1.0), student_RC)
     return Answered(student_RC, teacher_RC, confidence_R, labels)
 
 
-def confidence(logits_RC: np.ndarray, margins_RC: np.ndarray | None = None) -> np.ndarray:
+def confidence(kind: Kind, logits_RC: np.ndarray, decided_RC: np.ndarray) -> np.ndarray:
     """Returns the probability of each row's answer [R], as mkd.runtime.answers.confidence.
 
     - logits_RC: over their temperature.
-    - margins_RC: of a multilabel task, whose rows have the labels with a margin of 0 or more.
+    - decided_RC: those with thresholds at 0.5, which tell the answers.
     """
     exact_RC = logits_RC.astype(np.float64)
-    if margins_RC is None:
-        best_R: np.ndarray = np.exp(log_softmax(exact_RC, axis=1).max(1))
-        return best_R
-    signed_RC = np.where(margins_RC >= 0, exact_RC, -exact_RC)
-    together_R: np.ndarray = np.exp(log_expit(signed_RC).sum(1))
-    return together_R
+    if kind.multilabel:
+        signed_RC = np.where(decided_RC >= 0, exact_RC, -exact_RC)
+        together_R: np.ndarray = np.exp(log_expit(signed_RC).sum(1))
+        return together_R
+    answers_R = decided_RC.argmax(1)
+    given_R: np.ndarray = np.exp(
+        log_softmax(exact_RC, axis=1)[np.arange(len(answers_R)), answers_R]
+    )
+    return given_R
 
 
 def curve(kind: Kind, selection: Answered, dev: Answered) -> list[Point]:

@@ -98,8 +98,8 @@ def selection_scores(
 ) -> dict[str, float]:
     """Returns each task's score on its selection rows, and their mean as `mean`.
 
-    Scores are in points from 0 to 100. Those of a multilabel task are with the thresholds that fit
-    these rows best. `precision` is as in `torch_infer`.
+    Scores are in points from 0 to 100. Those of a task with thresholds are with the thresholds that
+    fit these rows best. `precision` is as in `torch_infer`.
 
     Raises NotFinite if a logit is not a finite number.
     """
@@ -115,10 +115,8 @@ def scores_on_selection(
         logits = all_logits[data.name]
         labels = labels_of(data.train, data.kind, data.selection_rows)
         of = f"task {data.name} on the selection split"
-        fitted = None
-        if data.kind.multilabel:
-            check_finite(logits, of)
-            fitted = fit_thresholds(logits, labels)
+        check_finite(logits, of)
+        fitted = fit_thresholds(data.kind, logits, labels)
         scores[data.name] = _mean(score(data.kind, logits, labels, of, fitted))
     return scores | {"mean": _mean(scores)}
 
@@ -139,14 +137,13 @@ def fit_decisions(
 ) -> tuple[Thresholds, Temperatures]:
     """Returns thresholds and temperatures that fit a model's logits for the selection rows best.
 
-    Multilabel tasks have thresholds; these and the other tasks with classes have a temperature.
+    Tasks with classes have a temperature, and some have thresholds.
     """
     labels = {data.name: labels_of(data.train, data.kind, data.selection_rows) for data in datas}
-    thresholds = {
-        data.name: fit_thresholds(logits[data.name], labels[data.name])
-        for data in datas
-        if data.kind.multilabel
+    fitted = {
+        data.name: fit_thresholds(data.kind, logits[data.name], labels[data.name]) for data in datas
     }
+    thresholds = {name: found for name, found in fitted.items() if found is not None}
     temperatures = {
         data.name: fit_temperature(logits[data.name], labels[data.name])
         for data in datas

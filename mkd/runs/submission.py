@@ -20,10 +20,10 @@ from mkd.runs.leaderboard import ZIP_ENTRIES, AnswerShares
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.students import Student
-from mkd.students.heads import on
+from mkd.students.heads import on, thresholds_of
 from mkd.tasks import files
 from mkd.tasks.files import Table, listed
-from mkd.tasks.metrics import NotFinite
+from mkd.tasks.metrics import NotFinite, decided
 from mkd.tasks.origins import source_of
 from mkd.tasks.rows import hash_values
 from mkd.tasks.sources import GLUE_FILES, load_tasks
@@ -257,7 +257,8 @@ def _glue_answers(student: Student, task: str, logits_RC: np.ndarray) -> np.ndar
         return written_R
     as_written = dict(zip(kind.labels, GLUE_FILES[task].values, strict=True))
     labels_C: np.ndarray = np.array([as_written[label] for label in head["labels"]])
-    classes_R: np.ndarray = labels_C[logits_RC.argmax(1)]
+    thresholds_C = thresholds_of(student.config).get(task)
+    classes_R: np.ndarray = labels_C[decided(kind, logits_RC, thresholds_C).argmax(1)]
     return classes_R
 
 

@@ -21,6 +21,8 @@ class Head(NamedTuple):
     - `mean`, `std`: scale of a regression's scores.
     - `multilabel`: whether a text has any number of the labels, each with a probability of its own.
     - `thresholds`: of a multilabel task, the probability of each label from which on a text has it.
+      Two classes may have them too: a text then has the one whose probability reaches its
+      threshold, and the two add up to 1. Else it is empty, and the most probable label counts.
     - `temperature`: probabilities are those of the logits divided by it.
     """
 
@@ -36,8 +38,9 @@ class Head(NamedTuple):
 class Prediction(NamedTuple):
     """The prediction for one text.
 
-    - `label`: the most probable label; empty for regression. Of a multilabel task: all labels that
-      the text has, joined by commas. None if the student is not sure enough to answer.
+    - `label`: the most probable label, or of two that have thresholds the one that reaches its own;
+      empty for regression. Of a multilabel task: all labels that the text has, joined by commas.
+      None if the student is not sure enough to answer.
     - `score`: the probability of that label; for regression, the score on the task's own scale. Of
       a multilabel task: the largest probability of a label.
     - `probabilities`: of all labels, in the head's order; empty for regression. Those of a
@@ -65,13 +68,14 @@ def head_of(stated: Mapping[str, Any]) -> Head:
     has the same labels.
     """
     temperature = stated.get("temperature", 1.0)
-    thresholds = stated.get("thresholds", [0.5] * len(stated["labels"]))
+    multilabel = stated.get("multilabel", False)
+    thresholds = stated.get("thresholds", [0.5] * len(stated["labels"]) if multilabel else [])
     return Head(
         tuple(stated["labels"]),
         stated["pair"],
         stated["mean"],
         stated["std"],
-        stated.get("multilabel", False),
+        multilabel,
         tuple(_warmer(threshold, temperature) for threshold in thresholds),
         temperature,
     )
@@ -127,11 +131,15 @@ def predictions(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
 
 
 def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
-    """Returns the most probable label of each row. The softmax is in float64."""
+    """Returns the label of each row. The softmax is in float64."""
     exact_NC = logits_NC.astype(float) / head.temperature
     shifted = exact_NC - exact_NC.max(1, keepdims=True)
     chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
-    best = chances_NC.argmax(1).tolist()
+    best = (
+        (chances_NC[:, 1] >= head.thresholds[1]).astype(int)
+        if head.thresholds
+        else chances_NC.argmax(1)
+    ).tolist()
     return [
         Prediction(head.labels[place], row[place], row)
         for place, row in zip(best, chances_NC.tolist(), strict=True)
@@ -168,7 +176,7 @@ def prediction(logits_C: list[float], head: Head) -> Prediction:
     weights = [math.exp((logit - largest) / head.temperature) for logit in logits_C]
     total = sum(weights)
     chances = [weight / total for weight in weights]
-    best = logits_C.index(largest)
+    best = int(chances[1] >= head.thresholds[1]) if head.thresholds else logits_C.index(largest)
     return Prediction(head.labels[best], chances[best], chances)
 
 

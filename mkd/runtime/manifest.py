@@ -104,6 +104,7 @@ def _is_head(head: Mapping[str, Any], tables: str) -> bool:
         and (head["graph"].endswith(tables) or _is_count(head.get("start")))
         and type(head.get("multilabel", False)) is bool
         and ("thresholds" not in head or are_thresholds(head["thresholds"], len(labels)))
+        and (head.get("multilabel") or len(labels) == 2 or "thresholds" not in head)
         and is_temperature(head.get("temperature", 1.0))
     )
 

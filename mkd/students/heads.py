@@ -27,8 +27,8 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
     - `pair`: whether the task has two texts.
     - `mean`, `std`: scale of a regression's scores.
     - `multilabel`: true for a multilabel task; other tasks do not have the key.
-    - `thresholds`: multilabel, added once they are fitted (`set_thresholds`): probabilities
-      without the temperature.
+    - `thresholds`: of tasks that have them (mkd.evaluation.thresholds), added once they are fitted
+      (`set_thresholds`): probabilities without the temperature.
     - `temperature`: of a task with classes, added once it is fitted (`set_temperatures`).
     """
     return {
@@ -76,13 +76,13 @@ def check_head_configs(config: PreTrainedConfig, where: str) -> None:
 
 
 def set_thresholds(config: "MultiTaskConfig", thresholds: Mapping[str, np.ndarray]) -> None:
-    """Stores the decision thresholds [C] of multilabel tasks, by task, in the model's config."""
+    """Stores the decision thresholds [C] of tasks, by task, in the model's config."""
     for name, thresholds_C in thresholds.items():
         config.tasks[name]["thresholds"] = thresholds_C.tolist()
 
 
 def thresholds_of(config: "MultiTaskConfig") -> dict[str, np.ndarray]:
-    """Returns the decision thresholds [C] of a model's multilabel tasks, by task."""
+    """Returns the decision thresholds [C] of a model's tasks, where they are fitted."""
     return {
         name: np.array(head["thresholds"])
         for name, head in config.tasks.items()

@@ -209,6 +209,17 @@ def margins(logits_RC: np.ndarray, thresholds_C: np.ndarray | None = None) -> np
     return exact_RC if thresholds_C is None else exact_RC - logit(thresholds_C)
 
 
+def decided(kind: Kind, logits_RC: np.ndarray, thresholds_C: np.ndarray | None) -> np.ndarray:
+    """Returns the logits with which a task's thresholds become 0.5 [R, C].
+
+    Those of a multilabel task are `margins`. Of two classes, the one whose probability reaches its
+    threshold gets the larger logit. Without thresholds, and for other tasks, nothing changes.
+    """
+    if kind.multilabel:
+        return margins(logits_RC, thresholds_C)
+    return logits_RC if thresholds_C is None else logits_RC - np.log(thresholds_C)
+
+
 def score(
     kind: Kind,
     logits: np.ndarray,
@@ -220,7 +231,7 @@ def score(
 
     - logits: [R, kind.num_logits]; labels: [R], or [R, C] of a multilabel task.
     - of: the model that computed the logits, for error messages.
-    - thresholds: [C], of a multilabel task, as in `margins`.
+    - thresholds: [C], of a multilabel task or of two classes, as in `decided`.
 
     Raises NotFinite if a logit is NaN or infinite.
     """
@@ -230,7 +241,7 @@ def score(
     check_finite(logits, of)
     if kind.multilabel:
         assert labels.shape == logits.shape, f"labels {labels.shape} for logits {logits.shape}"
-        logits = margins(logits, thresholds)
+    logits = decided(kind, logits, thresholds)
     return {name: METRICS[name](logits, labels) for name in kind.metrics}
 
 

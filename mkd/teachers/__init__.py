@@ -196,6 +196,6 @@ def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
 
 
 def _mean_score(data: TaskData, logits: np.ndarray, labels: np.ndarray) -> float:
-    fitted = fit_thresholds(logits, labels) if data.kind.multilabel else None
+    fitted = fit_thresholds(data.kind, logits, labels)
     values = score(data.kind, logits, labels, thresholds=fitted)
     return sum(values.values()) / len(values)

@@ -52,7 +52,7 @@ class MultiTaskTeacher(NamedTuple):
       the first checkpoint; None if there are only files of logits
     - `dev`: logits by task and suffix of the dev split
     - `metrics`: scores of `dev`
-    - `thresholds`: decision thresholds of its multilabel tasks
+    - `thresholds`: decision thresholds of the tasks that have them
     - `temperatures`: of its tasks with classes
     """
 
@@ -114,9 +114,9 @@ def make_teacher(
         refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     )
     thresholds = {
-        data.name: taught_by.thresholds()
+        data.name: found
         for data, taught_by in zip(student_data.datas, task_teachers, strict=True)
-        if data.kind.multilabel
+        if (found := taught_by.thresholds()) is not None
     }
     temperatures = {
         data.name: taught_by.temperature()

@@ -85,9 +85,10 @@ class RefinedTeacher(TaskTeacher):
             widths[0],
         )
 
-    def thresholds(self) -> np.ndarray:
-        """Returns the decision thresholds [C] that were fitted when the teacher was refined."""
-        return thresholds_of(self.refined.model.config)[self.data.name]
+    def thresholds(self) -> np.ndarray | None:
+        """See TaskTeacher.thresholds. They are those that were fitted when it was refined."""
+        found = thresholds_of(self.refined.model.config).get(self.data.name)
+        return super().thresholds() if found is None else found
 
     def temperature(self) -> float:
         """See TaskTeacher.temperature. It is stored with the model."""

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.evaluation.scoring import predict_batches, torch_infer
-from mkd.evaluation.thresholds import fit_thresholds
+from mkd.evaluation.thresholds import fit_thresholds, has_thresholds
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.store import cached_folder, new_array, read_array, write_arrays
@@ -85,13 +85,16 @@ class TaskTeacher(ABC):
         """Returns the model that is compared with the student in speed, or None."""
         return None
 
-    def thresholds(self) -> np.ndarray:
-        """Returns the decision thresholds [C] of a multilabel task.
+    def thresholds(self) -> np.ndarray | None:
+        """Returns the decision thresholds [C] of the task, or None if it has none.
 
         They are fitted to the teacher's logits for the selection rows.
         """
+        kind, train = self.data.kind, self.data.train
+        if not has_thresholds(kind, labels_of(train, kind, self.data.selection_rows)):
+            return None
         rows, logits = self.on_selection()
-        return fit_thresholds(logits, labels_of(self.data.train, self.data.kind, rows))
+        return fit_thresholds(kind, logits, labels_of(train, kind, rows))
 
     def on_selection(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the selection rows that the teacher has answers for, and its logits for them."""

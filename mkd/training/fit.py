@@ -6,6 +6,7 @@ from typing import NamedTuple
 from mkd import processes
 from mkd.config import LossConfig, TrainConfig
 from mkd.evaluation.scoring import fit_decisions, selection_logits, selection_scores
+from mkd.evaluation.thresholds import may_decide
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.run_folder import Checkpoint
@@ -46,7 +47,7 @@ def fit(
 ) -> TrainingOutcome:
     """Trains the model in place, jointly on all tasks, and returns the best step and its score.
 
-    The thresholds of multilabel tasks, and the temperatures of all tasks with classes, are fitted
+    Thresholds of tasks that have them, and the temperatures of all tasks with classes, are fitted
     to the best weights on the selection rows, and stored in the model's config.
 
     Raises ValueError as `train_model` does, and if a layer in loss.match.student_layers does not
@@ -80,7 +81,7 @@ def fit(
     several = [
         data
         for data in setup.selection
-        if data.kind.multilabel or (data.kind.labels and setup.held_out)
+        if may_decide(data.kind) or (data.kind.labels and setup.held_out)
     ]
     if several:
         thresholds, temperatures = processes.from_first(

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -586,3 +587,40 @@ def test_a_task_of_several_labels_runs_from_its_file_to_its_answers(
         assert again == pytest.approx(
             metrics["quality/weather/micro_f1"], abs=0.01 if backend == "onnx" else 10
         )
+
+
+def test_a_rare_class_has_a_threshold_from_its_task_to_its_answers(tmp_path: Path) -> None:
+    """The exported student gives the labels of the predictions, and their F1 is that of the run."""
+    draw = random.Random(3)
+    for name, num in (("train", 200), ("dev", 60)):
+        rows = [f"text{TAB}label"]
+        for place in range(num):
+            words = draw.sample(SEVERAL_WORDS, 2)
+            rare = place % 5 == 0 and (SEVERAL_WORDS[0] in words or draw.random() < 0.5)
+            rows.append(f"the day is {' '.join(words)}{TAB}{'yes' if rare else 'no'}")
+        (tmp_path / f"{name}.tsv").write_text("\n".join(rows) + "\n")
+    task = {
+        "labels": ["no", "yes"], "metrics": ["f1", "average_precision"], "train": "train.tsv",
+        "dev": "dev.tsv",
+    }  # fmt: skip
+    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"rain": task}))
+    config = demo_config(
+        tmp_path / "cache",
+        data=DataConfig("files", str(tmp_path / "tasks.yaml"), selection_fraction=0.2),
+        train=TrainConfig(steps=30, batch_size=16, eval_every=15, learning_rate=0.02),
+        export=ExportConfig(max_loss=100),
+    )
+    found = run(config, tmp_path / "run")
+    columns, f1 = found.predictions, found.metrics["quality/rain/f1"]
+    gold, given = columns["label"] == 1, columns["prediction"] > 0
+    assert f1 == pytest.approx(200 * (gold & given).sum() / (gold.sum() + given.sum()))
+    texts = [line.split(TAB)[0] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
+    runtime = Student.load(tmp_path / "run" / "onnx", threads=1)
+    low, high = runtime.heads["rain"].thresholds
+    assert low + high == pytest.approx(1) and high != 0.5
+    labels = [each.label for each in runtime.predict(texts, "rain")]
+    assert labels == ["yes" if each else "no" for each in given]
+    assert labels == [runtime.predict([text], "rain")[0].label for text in texts]
+    curve = found.deferral
+    gap = found.metrics["teacher/quality/rain/score"] - found.metrics["quality/rain/score"]
+    assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100

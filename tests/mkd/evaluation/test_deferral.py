@@ -29,7 +29,9 @@ def rows(student: list[float], teacher: list[float], labels: list[int]) -> Answe
     student_RC, teacher_RC = (
         np.stack([np.zeros(len(logits)), logits], axis=1) for logits in (student, teacher)
     )
-    return Answered(student_RC, teacher_RC, confidence(student_RC), np.array(labels))
+    return Answered(
+        student_RC, teacher_RC, confidence(KIND, student_RC, student_RC), np.array(labels)
+    )
 
 
 SELECTION = rows([4, -3, 2, -1], [1, -1, 1, 1], [1, 0, 0, 1])
@@ -106,3 +108,27 @@ def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> No
     )
     first = 1 / (1 + np.exp(-1.5)) * 1 / (1 + np.exp(0.5))
     assert found.confidence_R[0] == pytest.approx(first)
+
+
+def test_of_two_classes_with_thresholds_the_answer_may_be_the_less_probable_one() -> None:
+    """Class 1 from a probability of 0.2 on, with temperature 2: from sigmoid(logit(0.2) / 2) = 1/3
+    on. The margins -1 and -2 are above and below logit(0.2) = -1.39."""
+    kind = Kind(("no", "yes"), False, ("f1",))
+    logits = np.array([[0.0, -1.0], [1.0, -1.0], [0.0, 3.0]])
+    student = Answers({}, {"task": np.array([0.8, 0.2])}, {"task": 2.0})
+    found = answered(kind, "task", (logits, student), (logits, Answers({})), np.array([1, 0, 1]))
+    stated = {
+        "labels": ["no", "yes"], "pair": False, "mean": 0.0, "std": 1.0, "thresholds": [0.8, 0.2],
+        "temperature": 2.0,
+    }  # fmt: skip
+    head = runtime.head_of(stated)
+    assert head.thresholds == pytest.approx((2 / 3, 1 / 3))
+    predicted = predictions(logits, head)
+    assert [each.label for each in predicted] == ["yes", "no", "yes"]
+    assert [runtime.prediction(row, head) for row in logits.tolist()] == predicted
+    assert found.student_RC.argmax(1).tolist() == [1, 0, 1]
+    assert found.teacher_RC.argmax(1).tolist() == [0, 0, 1]
+    confidences = [runtime.confidence(each, head) for each in predicted]
+    assert found.confidence_R == pytest.approx(confidences)
+    assert confidences[0] == pytest.approx(1 / (1 + np.exp(0.5)))
+    assert runtime.if_sure(predicted[0], head, 0.5).label is None
