@@ -37,7 +37,7 @@ from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
 from analysis.presentation.figure import fix_layout, image_bytes, plain_text
 from analysis.presentation.printing import tell_result
-from analysis.runs.runs import LOCAL, Runs, connect, read, unreadable
+from analysis.runs.runs import LOCAL, Runs, connect, read_runs, unreadable
 from mkd import names, progress
 from mkd.storage.addresses import without_passwords
 from mkd.storage.owners import is_gone, owner
@@ -76,7 +76,7 @@ def command(asked: ReportSettings) -> None:
 def report(asked: ReportSettings) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
     earlier = checked_target(Path(asked.to)) if asked.to else set()
-    runs = read(asked.experiment, asked.study)
+    runs = read_runs(asked.experiment, asked.study)
     with progress.job_bar(2, "step") as show:
         show(0, "comparing models", 0.0)
         summary = summarise(runs, asked.machine)

@@ -34,7 +34,7 @@ from typing import Any, NoReturn, TextIO
 
 from mkd.runtime.answers import Prediction, check_confidence
 from mkd.runtime.inference import Student
-from mkd.runtime.texts import kind_of
+from mkd.runtime.texts import type_words
 from mkd.shell import called_as, complete
 from mkd.storage.addresses import one_line
 from mkd.tasks import files
@@ -279,7 +279,7 @@ def _parsed(line: str, form: str, keys: Sequence[str]) -> tuple[Any, str | None,
     if not isinstance(row, dict):
         return (
             None,
-            f"{kind_of(row)}; allowed: an object with {' and '.join(keys)}",
+            f"{type_words(row)}; allowed: an object with {' and '.join(keys)}",
             {},
         )
     texts = tuple(row.get(key) for key in keys)

@@ -22,8 +22,7 @@ from analysis.charts import (
 )
 from analysis.findings.budgets import loss_sentence, sentence, under
 from analysis.findings.summary import Summary
-from analysis.runs.runs import curves as curves_of
-from analysis.runs.runs import deferrals
+from analysis.runs.runs import deferrals, metric_curves
 
 
 class Chart(NamedTuple):
@@ -110,7 +109,7 @@ def _deferral(summary: Summary) -> deferral.Info | None:
 
 
 def _curves(summary: Summary) -> curves.Info | None:
-    return curves.info(summary.front, partial(curves_of, summary.runs), summary.small)
+    return curves.info(summary.front, partial(metric_curves, summary.runs), summary.small)
 
 
 def _volume(summary: Summary) -> volume.Info | None:

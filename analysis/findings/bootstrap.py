@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.runs.runs import Runs, predictions
+from analysis.runs.runs import Runs, logged_predictions
 from analysis.statistics.differences import (
     Difference,
     Resampled,
     Scores,
-    answers_of,
     difference,
     over_seeds,
     resampled,
+    split_answers,
 )
 
 SCORE_TOLERANCE = 0.01
@@ -53,12 +53,12 @@ class Bootstrap(NamedTuple):
 def bootstrap(runs: Runs, models: pd.DataFrame) -> Bootstrap:
     """Reads the predictions of the models' runs, and computes scores and losses.
 
-    With more than MOST models, only those of `nearest` are used. A model's loss is known only if
-    all its runs have predictions of the teacher.
+    With more than MOST models, only those of `nearest_to_front` are used. A model's loss is known
+    only if all its runs have predictions of the teacher.
     """
     result = Bootstrap({}, {}, {}, {})
     known: dict[bytes, Resampled] = {}
-    for model, answers in _answered(runs, models.loc[nearest(models)]):
+    for model, answers in _answered(runs, models.loc[nearest_to_front(models)]):
         key = model["id"]
         seeds = zip(model["seeds"], model["runs"], strict=True)
         pairs = {
@@ -90,12 +90,12 @@ def _answered(
     """
     for start in range(0, len(models), AT_ONCE):
         some = models.iloc[start : start + AT_ONCE]
-        answers = predictions(runs, [run for ids in some["runs"] for run in ids])
+        answers = logged_predictions(runs, [run for ids in some["runs"] for run in ids])
         for _, model in some.iterrows():
             yield model, answers
 
 
-def nearest(models: pd.DataFrame) -> list[int]:
+def nearest_to_front(models: pd.DataFrame) -> list[int]:
     """Returns the indices of at most MOST models that are least below the front.
 
     The distance is in points to the best model that is at least as fast. Scores are those on the
@@ -119,7 +119,7 @@ def _pair(
 
     known: a cache of teachers' scores by their predictions, as many runs have the same teacher.
     """
-    answers = answers_of(predictions)
+    answers = split_answers(predictions)
     own = resampled(answers, metrics)
     if predictions["teacher"].isna().any():
         return own, None

@@ -59,7 +59,7 @@ def _backends(models: pd.DataFrame) -> str:
     return names[0] if len(names) == 1 else f"its fastest backend of {', '.join(names)}"
 
 
-def _models(summary: Summary) -> Iterator[page.Model]:
+def _models(summary: Summary) -> Iterator[page.PageModel]:
     best = fronts(summary.models)
     settings = [str(name) for name in summary.models if str(name).startswith(SETTING_PREFIXES)]
     tables = {run["run_id"]: run for run in summary.kept.frame[_RUN].to_dict("records")}
@@ -70,7 +70,7 @@ def _models(summary: Summary) -> Iterator[page.Model]:
     )
     for model in summary.models.to_dict("records"):
         key = model["id"]
-        yield page.Model(
+        yield page.PageModel(
             id=key,
             name=model["label"],
             student_kind=model["student_kind"],

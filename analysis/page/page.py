@@ -93,7 +93,7 @@ class Baseline(NamedTuple):
     num_bytes: float | None = None
 
 
-class Model(NamedTuple):
+class PageModel(NamedTuple):
     """One student on one machine, averaged over its seeds. Unknown values are None, "" or empty.
 
     id: unique.
@@ -193,7 +193,7 @@ class PageInfo(NamedTuple):
     tasks: list[str]
     teachers: list[Teacher]
     baselines: list[Baseline]
-    models: list[Model]
+    models: list[PageModel]
     apart: Apart
     pictures: list[Picture]
     left_out: list[LeftOut]
@@ -244,7 +244,7 @@ def packed(info: PageInfo) -> dict[str, Any]:
     }
 
 
-def _settings(models: list[Model]) -> tuple[dict[str, Any], list[list[int]]]:
+def _settings(models: list[PageModel]) -> tuple[dict[str, Any], list[list[int]]]:
     """Returns the settings of all models, and the indices of each model's texts.
 
     Settings that all models share are stored once. For the others there are names, texts, and by

@@ -107,7 +107,7 @@ def row(record: RunRecord, asked: StudyTiming = NO_STUDY) -> RunRow:
         "suite": suite(params, tasks),
         "split": split,
         "drawn_by": tags.get(names.TAG_SELECTION, ROW_BY_ROW),
-        "machine": machine(tags),
+        "machine": machine_of(tags),
         "study": tags.get(names.TAG_STUDY, ""),
         "trial": float(tags[names.TAG_TRIAL]) if names.TAG_TRIAL in tags else None,
         "parent": tags.get(names.TAG_PARENT, ""),
@@ -262,7 +262,7 @@ def suite(params: dict[str, str], tasks: list[str]) -> str:
     return f"{source}: {', '.join(tasks)}"
 
 
-def machine(tags: dict[str, str]) -> str:
+def machine_of(tags: dict[str, str]) -> str:
     """Returns the processor and the number of cores that a run's speed was measured on."""
     cpu, cores = (tags.get(names.tag_hardware(name), "") for name in ("cpu", "cores"))
     return f"{cpu}, {cores} cores" if cpu and cores else cpu or "unknown machine"

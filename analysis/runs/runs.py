@@ -118,7 +118,7 @@ class Runs(NamedTuple):
     study: Study | None
 
 
-def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
+def read_runs(experiment: str = "", study: str = "", store: str = "") -> Runs:
     """Reads the runs of an experiment, or of one study.
 
     A study without an experiment is looked up in all experiments.
@@ -214,7 +214,7 @@ def unreadable(uri: str, error: Exception) -> ConnectionError:
     )
 
 
-def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
+def logged_predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
     """Returns the logged predictions on dev by run id. Runs without them are left out."""
     return _tables(runs, run_ids, names.PREDICTIONS_FILE, pd.read_parquet)
 
@@ -244,7 +244,7 @@ def _tables(
     return {run_id: frame for run_id, frame in by_run.items() if frame is not None}
 
 
-def curves(
+def metric_curves(
     runs: Runs, run_ids: list[str], metric: str = names.SELECTION_MEAN
 ) -> dict[str, list[tuple[int, float]]]:
     """Returns a metric's values as (step, value) by run id. Runs without it are left out."""
@@ -343,11 +343,11 @@ def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Ite
             [place.experiment_id], wanted, max_results=RUNS_PER_REQUEST, page_token=token
         )
         for run in page:
-            yield record(run, without_passwords(client.tracking_uri))
+            yield run_record(run, without_passwords(client.tracking_uri))
         token = page.token or ""
 
 
-def record(run: Run, store: str) -> RunRecord:
+def run_record(run: Run, store: str) -> RunRecord:
     """Converts an MLflow run to plain values."""
     info, path = run.info, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)

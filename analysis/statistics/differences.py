@@ -95,12 +95,12 @@ def counts(task: str, split: str, rows: int) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate([np.ones((1, rows)), drawn]).T)
 
 
-Answers = dict[tuple[str, str], dict[str, np.ndarray]]
+SplitAnswers = dict[tuple[str, str], dict[str, np.ndarray]]
 """By task and split, the columns label, prediction and teacher: [R], or of a multilabel task, which
 has an entry for each label of a row, [R, C]."""
 
 
-def answers_of(predictions: pd.DataFrame) -> Answers:
+def split_answers(predictions: pd.DataFrame) -> SplitAnswers:
     """Converts a run's predictions.parquet to arrays by task and split, in the order of the rows.
 
     The fixed order is needed for paired resamples of different runs.
@@ -109,7 +109,7 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
         name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")
     }
     rows = predictions["row"].to_numpy()
-    answers: Answers = {}
+    answers: SplitAnswers = {}
     for (task, split), places in predictions.groupby(["task", "split"], sort=False).indices.items():
         ordered = places[np.argsort(rows[places], kind="stable")]
         num_rows = len(np.unique(rows[places]))
@@ -121,7 +121,7 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
 
 
 def resampled(
-    answers: Answers, metrics: dict[str, list[str]], column: str = "prediction"
+    answers: SplitAnswers, metrics: dict[str, list[str]], column: str = "prediction"
 ) -> Resampled:
     """Computes the scores of one column on all resamples.
 
@@ -141,7 +141,7 @@ def _is_ranked(names: list[str]) -> bool:
     return any(split_metric_name(name)[0] in RANKING_METRICS for name in names)
 
 
-def _score(answers: Answers, task: str, name: str, column: str, ranked: bool) -> np.ndarray:
+def _score(answers: SplitAnswers, task: str, name: str, column: str, ranked: bool) -> np.ndarray:
     """Returns one metric of a task on all resamples [1 + B].
 
     ranked: whether the predictions are margins of class 1, which is predicted above 0.

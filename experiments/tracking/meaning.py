@@ -34,7 +34,7 @@ def _weak(notes: Sequence[str]) -> str:
     return f"; WEAK STUDENT: hardly better than one answer for all rows on {', '.join(tasks)}"
 
 
-def chance_margin(metrics: Mapping[str, float], datasets: Sequence[Dataset]) -> float:
+def chance_difference(metrics: Mapping[str, float], datasets: Sequence[Dataset]) -> float:
     """Returns the difference of student and teacher that dev rows leave to chance, in points.
 
     It is twice the standard deviation of the difference of two accuracies, over samples of rows, at
@@ -91,7 +91,7 @@ def _quality(result: Result) -> str:
     if teacher is None:
         how = "its teacher has no score on dev" if result.teacher else "trained on labels alone"
         return f"The student scores {student:.1f} points{_over(result.datasets)}, {how}"
-    margin = chance_margin(metrics, result.datasets)
+    margin = chance_difference(metrics, result.datasets)
     scores = f"{student:.1f} against {teacher:.1f} points"
     if abs(student - teacher) <= margin:
         return (

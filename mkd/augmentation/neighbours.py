@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from mkd.runtime.encoding import encode_all
-from mkd.runtime.layout import flat
+from mkd.runtime.layout import flattened
 from mkd.selection.words import WordStore, row_blocks, take_texts
 from mkd.storage import pretrained
 from mkd.tokenization.tokenise import backend_tokenizer
@@ -109,7 +109,9 @@ def _embedded(words: list[str], folder: Path) -> np.ndarray:
     )
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
     table = weight.detach() - weight.detach().mean(0)
-    ids, offsets = flat(encode_all(backend_tokenizer(tokenizer), words), repeat(MAX_WORD_TOKENS))
+    ids, offsets = flattened(
+        encode_all(backend_tokenizer(tokenizer), words), repeat(MAX_WORD_TOKENS)
+    )
     means: np.ndarray = F.embedding_bag(
         torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean"
     ).numpy()

@@ -26,7 +26,7 @@ FACTORS = tuple(pow(GENERATOR, place + 1, PRIME) for place in range(LONGEST))
 """Factor of each word of an n-gram in its hash."""
 
 
-class Table(NamedTuple):
+class Int8Table(NamedTuple):
     """Rows of numbers in 8 bits, each with a scale of its own: row i is scales[i] * numbers[i]."""
 
     numbers: np.ndarray
@@ -70,11 +70,11 @@ class Bag(NamedTuple):
     """
 
     rows_V: np.ndarray
-    words: Table
+    words: Int8Table
     alone: Linear
     layers: tuple[Linear, ...]
     heads: Mapping[str, Linear]
-    wide: Mapping[str, Table]
+    wide: Mapping[str, Int8Table]
     ngrams: int
     buckets: int
 
@@ -128,7 +128,7 @@ class Bag(NamedTuple):
         first = self.layers[0](np.concatenate(compared, axis=1, dtype=np.float32))
         return self._network(first)
 
-    def _wide(self, table: Table, words_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
+    def _wide(self, table: Int8Table, words_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
         """Returns the wide part's scores [B, C] of single texts."""
         if starts is None:
             found = [words_N, *self._ngrams(words_N)]
@@ -159,7 +159,7 @@ class Bag(NamedTuple):
         return found
 
 
-def read(content: bytes) -> Bag:
+def read_bag(content: bytes) -> Bag:
     """Returns the student that `written` has written. Raises ValueError if it is no such file."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays = dict(file)
@@ -170,8 +170,8 @@ def read(content: bytes) -> Bag:
     def linear(name: str) -> Linear:
         return Linear(arrays[f"{name}/weight"], arrays[f"{name}/bias"])
 
-    def table(name: str) -> Table:
-        return Table(arrays[f"{name}/numbers"], arrays[f"{name}/scales"])
+    def table(name: str) -> Int8Table:
+        return Int8Table(arrays[f"{name}/numbers"], arrays[f"{name}/scales"])
 
     layers = tuple(linear(f"layers/{number}") for number in sorted(named("layers"), key=int))
     first = layers[0]

@@ -303,7 +303,9 @@ def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
         if file.name == TOKENIZER:
             return Tokenizer.from_str(content.decode())
         return (
-            bag.read(content) if file.suffix == TABLES_ENDING else _session(content, threads, exact)
+            bag.read_bag(content)
+            if file.suffix == TABLES_ENDING
+            else _session(content, threads, exact)
         )
     # None of these libraries has a narrower exception.
     except Exception as error:

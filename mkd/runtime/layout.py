@@ -104,12 +104,12 @@ def truncated(sides: Sequence[list[list[int]]], max_length: int) -> list[Texts]:
     """
     kept = max_length + 1
     if len(sides) == 1:
-        return [flat(sides[0], repeat(kept))]
+        return [flattened(sides[0], repeat(kept))]
     first = [kept + (len(a) > len(b) >= kept) for a, b in zip(*sides, strict=True)]
-    return [flat(sides[0], first), flat(sides[1], repeat(kept))]
+    return [flattened(sides[0], first), flattened(sides[1], repeat(kept))]
 
 
-def flat(rows: list[list[int]], most: Iterable[int]) -> Texts:
+def flattened(rows: list[list[int]], most: Iterable[int]) -> Texts:
     """Returns the first `most` token ids of each row in one array."""
     cut = [ids[:count] for ids, count in zip(rows, most, strict=False)]
     offsets = np.zeros(len(cut) + 1, dtype="<i8")

@@ -23,7 +23,7 @@ def in_order(texts: Iterable[Text]) -> list[Any]:
         or not hasattr(texts, "__iter__")
     ):
         raise ValueError(
-            f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a "
+            f"texts is {type_words(texts)}; allowed: a list, of one text or more, or a column of a "
             "table"
         )
     if hasattr(texts, "to_pylist"):  # an Arrow array, whose own items are scalars of Arrow
@@ -42,13 +42,13 @@ def problem(text: object, pair: bool) -> str | None:
     """Returns what is wrong with an item of a batch, or None."""
     sides = text if pair else (text,)
     if not isinstance(sides, tuple | list):
-        return f"{kind_of(text)}; allowed: two texts"
+        return f"{type_words(text)}; allowed: two texts"
     if len(sides) != 2 and pair:
         return f"{len(sides)} texts; allowed: two"
     for place, side in enumerate(sides):
         which = ("the first text is ", "the second text is ")[place] if pair else ""
         if not isinstance(side, str):
-            return f"{which}{kind_of(side)}; allowed: a string"
+            return f"{which}{type_words(side)}; allowed: a string"
         # A lone surrogate is a valid Python string, but the tokenizer cannot encode it.
         if not side.isascii():
             try:
@@ -58,6 +58,6 @@ def problem(text: object, pair: bool) -> str | None:
     return None
 
 
-def kind_of(value: object) -> str:
+def type_words(value: object) -> str:
     """Returns words for a value that is not a text: `missing`, or its type."""
     return "missing" if value is None else f"of type {type(value).__name__}"

@@ -83,7 +83,7 @@ class Chosen(NamedTuple):
     label: str
 
 
-class Look(NamedTuple):
+class ColumnSample(NamedTuple):
     """What the first rows of a column hold.
 
     filled: number of cells with a value. distinct: number of different values.
@@ -148,7 +148,7 @@ def choose_columns(
     return Chosen(columns, label or _label_column(table, looks, columns, setting))
 
 
-def _looks(table: Columns) -> dict[str, Look]:
+def _looks(table: Columns) -> dict[str, ColumnSample]:
     once = tuple(name for name in table.names if table.names.count(name) == 1)
     rows = [cells for _, cells in islice(table.read(once), LOOK_ROWS)]
     if not rows:
@@ -157,7 +157,7 @@ def _looks(table: Columns) -> dict[str, Look]:
     return {name: _look(list(cells)) for name, cells in zip(once, columns, strict=True)}
 
 
-def _look(cells: list[Any]) -> Look:
+def _look(cells: list[Any]) -> ColumnSample:
     filled = [cell for cell in cells if not is_missing(cell)]
     distinct = len(set(map(repr, filled)))
     letters = sum(isinstance(cell, str) and LETTER.search(cell) is not None for cell in filled)
@@ -166,9 +166,9 @@ def _look(cells: list[Any]) -> Look:
     )
     # Dates, numbers and codes hold hardly any letters.
     if not filled or dates or letters < 0.9 * len(filled):
-        return Look(len(filled), distinct, 0.0, dates)
+        return ColumnSample(len(filled), distinct, 0.0, dates)
     words = sum(_num_words(str(cell)) for cell in filled) / len(filled)
-    return Look(len(filled), distinct, words, dates)
+    return ColumnSample(len(filled), distinct, words, dates)
 
 
 def _num_words(text: str) -> int:
@@ -209,7 +209,7 @@ def find_text(table: Columns, pair: bool, state: str) -> tuple[str, ...]:
 
 
 def _text_columns(
-    table: Columns, looks: Mapping[str, Look], label: str, setting: Callable[[str], str]
+    table: Columns, looks: Mapping[str, ColumnSample], label: str, setting: Callable[[str], str]
 ) -> tuple[str, ...]:
     if pair := _known_pair(looks, label):
         return pair
@@ -220,18 +220,18 @@ def _text_columns(
     return (column,)
 
 
-def _known_pair(looks: Mapping[str, Look], label: str) -> tuple[str, ...]:
+def _known_pair(looks: Mapping[str, ColumnSample], label: str) -> tuple[str, ...]:
     """Returns two columns with the names of a pair, or ()."""
     lower = {name.strip().lower(): name for name in looks if name != label}
     known = next((pair for pair in TEXT_PAIRS if all(name in lower for name in pair)), ())
     return tuple(lower[name] for name in known)
 
 
-def _prose(looks: Mapping[str, Look], label: str) -> list[str]:
+def _prose(looks: Mapping[str, ColumnSample], label: str) -> list[str]:
     return [name for name, look in looks.items() if name != label and look.prose]
 
 
-def _one_text(looks: Mapping[str, Look], label: str) -> str:
+def _one_text(looks: Mapping[str, ColumnSample], label: str) -> str:
     """Returns the only column that fits as text, or ""."""
     names = [name for name in looks if name != label]
     prose = _prose(looks, label)
@@ -241,7 +241,7 @@ def _one_text(looks: Mapping[str, Look], label: str) -> str:
     return column
 
 
-def _only_words(looks: Mapping[str, Look], names: Sequence[str]) -> str:
+def _only_words(looks: Mapping[str, ColumnSample], names: Sequence[str]) -> str:
     """Returns the only column of words that do not repeat, or ""."""
     words = [name for name in names if looks[name].words and not looks[name].classes]
     return words[0] if len(words) == 1 else ""
@@ -249,7 +249,7 @@ def _only_words(looks: Mapping[str, Look], names: Sequence[str]) -> str:
 
 def _label_column(
     table: Columns,
-    looks: Mapping[str, Look],
+    looks: Mapping[str, ColumnSample],
     text: tuple[str, ...],
     setting: Callable[[str], str],
 ) -> str:

@@ -94,7 +94,7 @@ class ImportedTeacher(TaskTeacher):
         )
 
 
-class Form(NamedTuple):
+class FileColumns(NamedTuple):
     """What the columns of a file are.
 
     - `by_row`: whether a row of the task is named by its number, or else by its texts.
@@ -111,7 +111,7 @@ class Form(NamedTuple):
         return (SPLIT, *((ROW,) if self.by_row else ()), self.answers, *self.texts)
 
 
-class Answer(NamedTuple):
+class AnswerRow(NamedTuple):
     """A row of the file. `row`: None if the file has texts alone."""
 
     line: int
@@ -121,7 +121,7 @@ class Answer(NamedTuple):
     texts: Sequence[Any]
 
 
-class Rows(NamedTuple):
+class SplitRows(NamedTuple):
     """The rows of one of the task's splits.
 
     - `hashes_R`: of their texts, in order; None if the file has no texts.
@@ -162,7 +162,7 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
     return ImportedTeacher(path.name, key_of(parts), data, folder, form.texts != ())
 
 
-def _form(path: Path, kind: Kind) -> Form:
+def _form(path: Path, kind: Kind) -> FileColumns:
     """Returns what the columns of the file are. Raises ValueError if they do not fit."""
     names = files.column_names(path)
     texts = TEXT_COLUMNS[: 1 + kind.pair]
@@ -176,15 +176,15 @@ def _form(path: Path, kind: Kind) -> Form:
             "task is a regression"
         )
     found = texts if set(texts) <= set(names) else ()
-    return Form(ROW in names or not found, answers, found)
+    return FileColumns(ROW in names or not found, answers, found)
 
 
-def _rows(split: Split, size: int, with_texts: bool) -> Rows:
+def _rows(split: Split, size: int, with_texts: bool) -> SplitRows:
     if not with_texts:
-        return Rows(size, None)
+        return SplitRows(size, None)
     hashes_R = np.fromiter((_hash(row.text_a, row.text_b) for row in split.read()), dtype=np.uint64)
     order_R = np.argsort(hashes_R, kind="stable")
-    return Rows(size, hashes_R, hashes_R[order_R], order_R)
+    return SplitRows(size, hashes_R, hashes_R[order_R], order_R)
 
 
 def _hash(text_a: str, text_b: str | None) -> int:
@@ -202,7 +202,9 @@ def _file(folder: Path, split: str, kind: Kind) -> Path:
     return folder / f"{split}.{np.dtype(_type(kind)).name}"
 
 
-def _import(table: Table, form: Form, rows: Mapping[str, Rows], kind: Kind, folder: Path) -> None:
+def _import(
+    table: Table, form: FileColumns, rows: Mapping[str, SplitRows], kind: Kind, folder: Path
+) -> None:
     """Writes the logits [rows, classes] of each split in the file, a chunk of rows at a time."""
     arrays: dict[str, np.ndarray] = {}
     records = files.read_table(table)
@@ -220,13 +222,13 @@ def _import(table: Table, form: Form, rows: Mapping[str, Rows], kind: Kind, fold
 
 
 def _by_split(
-    path: Path, form: Form, chunk: list[Record], rows: Mapping[str, Rows]
-) -> dict[str, list[Answer]]:
+    path: Path, form: FileColumns, chunk: list[Record], rows: Mapping[str, SplitRows]
+) -> dict[str, list[AnswerRow]]:
     """Returns the answers of the chunk by split.
 
     Raises ValueError for a split or a row that the task does not have.
     """
-    found: dict[str, list[Answer]] = {}
+    found: dict[str, list[AnswerRow]] = {}
     for line, cells in chunk:
         split, row, numbers, *texts = cells if form.by_row else (cells[0], None, *cells[1:])
         if split not in rows:
@@ -239,11 +241,11 @@ def _by_split(
                 f"{path}:{line}: row is {short_repr(row)}; allowed: 0 to {size - 1}, the "
                 f"rows of {split}"
             )
-        found.setdefault(split, []).append(Answer(line, split, row, numbers, texts))
+        found.setdefault(split, []).append(AnswerRow(line, split, row, numbers, texts))
     return found
 
 
-def _rows_of(path: Path, form: Form, answer: Answer, rows: Rows) -> np.ndarray:
+def _rows_of(path: Path, form: FileColumns, answer: AnswerRow, rows: SplitRows) -> np.ndarray:
     """Returns the numbers of the rows that an answer belongs to.
 
     Raises ValueError if no row has its texts, or if the row with its number has others.
@@ -274,7 +276,12 @@ def _rows_of(path: Path, form: Form, answer: Answer, rows: Rows) -> np.ndarray:
 
 
 def _place(
-    path: Path, form: Form, answers: list[Answer], rows: Rows, out_RC: np.ndarray, kind: Kind
+    path: Path,
+    form: FileColumns,
+    answers: list[AnswerRow],
+    rows: SplitRows,
+    out_RC: np.ndarray,
+    kind: Kind,
 ) -> None:
     """Writes the logits of the rows.
 
@@ -294,7 +301,7 @@ def _place(
         out_RC[places] = logits_C
 
 
-def _numbers(path: Path, form: Form, answer: Answer, kind: Kind) -> list[float]:
+def _numbers(path: Path, form: FileColumns, answer: AnswerRow, kind: Kind) -> list[float]:
     numbers = answer.numbers
     which = f"of row {answer.row} of {answer.split}" if form.by_row else f"of {answer.split}"
     where = f"{path}:{answer.line}: {form.answers} {which}"

@@ -62,7 +62,7 @@ def softened_binary_kl(
     return temperature**2 * kl_BC.sum() / len(student_BC)
 
 
-def labelled(labels_B: torch.Tensor) -> torch.Tensor:
+def has_label(labels_B: torch.Tensor) -> torch.Tensor:
     """Returns which rows have a label [B]."""
     return ~(labels_B if labels_B.ndim == 1 else labels_B[:, 0]).isnan()
 
@@ -75,7 +75,7 @@ def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
 
     It is the mean over the rows whose label is not NaN, and 0 if there is no such row.
     """
-    known_B = labelled(labels_B)
+    known_B = has_label(labels_B)
     # Rows without a label are masked, not removed: all shapes are known without waiting for the
     # device. Their NaN has to go first, as NaN * 0 is NaN.
     target_B = labels_B.nan_to_num(0.0)
@@ -115,7 +115,7 @@ def distillation(
         teacher_BC = torch.where(taught_B[:, None], teacher_BC, logits_BC.float().detach())
     soft = _soft_loss(logits_BC, teacher_BC, config, multilabel)
     parts = {"soft": soft, "hard": hard}
-    known_B = labelled(labels_B)
+    known_B = has_label(labels_B)
     total = soft
     if taught_B is not None:
         # Rows without an answer have the hard loss alone, and the others share hard_weight.

@@ -8,7 +8,7 @@ import torch
 from mkd import processes
 from mkd.tokenization.tokens import Inputs
 from mkd.training.batches import Batch
-from mkd.training.losses import LABELLED, labelled
+from mkd.training.losses import LABELLED, has_label
 
 
 class BatchShare(NamedTuple):
@@ -46,7 +46,7 @@ def split_batch(batch: Batch) -> tuple[Batch, BatchShare]:
     teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC[taken]
     states_BKD = None if batch.states_BKD is None else batch.states_BKD[taken]
     taught_B = None if batch.taught_B is None else batch.taught_B[taken]
-    known_B = labelled(batch.labels_B)
+    known_B = has_label(batch.labels_B)
     of_labelled = float(known_B[rows].sum() / known_B.sum().clamp(min=1))
     own = Batch(batch.task, inputs, batch.labels_B[taken], teacher_BC, states_BKD, taught_B)
     return own, BatchShare(len(rows) / len(batch.labels_B), of_labelled)

@@ -15,7 +15,7 @@ from analysis import arguments, report
 from analysis.charts.gallery import json_value
 from analysis.findings.summary import summarise
 from analysis.page.content import fronts, number, row_deviations, setting_texts
-from analysis.runs.runs import read
+from analysis.runs.runs import read_runs
 from analysis.statistics.differences import Difference
 from mkd.config import StudentConfig
 from tests.support import stored
@@ -192,7 +192,7 @@ def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment:
 
 def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     client = of_experiment.client
-    runs = read("mkd", store=client.tracking_uri)
+    runs = read_runs("mkd", store=client.tracking_uri)
     own = client.create_run(runs.experiment_id).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
     run_id, _ = report.report_run(client, runs)
@@ -203,7 +203,7 @@ def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.Mo
     assert client.get_run(new).info.experiment_id == runs.experiment_id
     expected = client.get_run(elsewhere).data.tags["mlflow.note.content"]
     assert f"/runs/{new}/artifacts/report/report.html" in expected
-    in_study, links = report.report_run(client, read(study="small", store=client.tracking_uri))
+    in_study, links = report.report_run(client, read_runs(study="small", store=client.tracking_uri))
     assert client.get_run(in_study).data.tags["mkd.kind"] == "search"
     assert links[1].text == "the study's run"
 
@@ -243,7 +243,7 @@ def test_each_machine_has_a_front_of_its_own() -> None:
 
 
 def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
-    summary = summarise(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
+    summary = summarise(read_runs("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
     found, known = row_deviations(summary), summary.bootstrap.models
     assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
     for task, scores in [

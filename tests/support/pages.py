@@ -14,8 +14,8 @@ from analysis.page.page import (
     Baseline,
     LeftOut,
     Link,
-    Model,
     PageInfo,
+    PageModel,
     Picture,
     Run,
     Teacher,
@@ -59,7 +59,7 @@ def run(name: str, seed: int, mean: float) -> Run:
 def model(
     name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3,
     **other: Any,
-) -> Model:  # fmt: skip
+) -> PageModel:  # fmt: skip
     """A student whose task scores, size and settings follow from these, less what `other` replaces.
     Its seeds lie 0.4 apart.
 
@@ -67,7 +67,7 @@ def model(
     """
     shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
     size = latency_ms or 1.0
-    made = Model(
+    made = PageModel(
         id=name, name=name, student_kind=kind, study="first", state="finished", front=False,
         runs=[run(name, seed, mean + shift) for seed, shift in shifts.items()], seeds=list(shifts),
         machine=MACHINE, backend="int8", setting="b1-text-t1", latency_ms=latency_ms,
@@ -81,7 +81,7 @@ def model(
     return made._replace(**other)
 
 
-def twin(one: Model) -> Baseline:
+def twin(one: PageModel) -> Baseline:
     """Four points below its student."""
     scores = {task: score - 4 for task, score in one.scores.items()}
     return Baseline(
@@ -90,7 +90,7 @@ def twin(one: Model) -> Baseline:
     )  # fmt: skip
 
 
-def info(models: list[Model], **other: Any) -> PageInfo:
+def info(models: list[PageModel], **other: Any) -> PageInfo:
     """A page of these, with the one teacher and a twin of each; `other` replaces fields."""
     made = PageInfo(
         title="Quality against speed: demo",
@@ -137,7 +137,7 @@ def many(count: int) -> PageInfo:
     of up to 250 how far rows would move each two is told by task too, of more than 500 for the
     front alone."""
     rng = random.Random(1)
-    models: list[Model] = []
+    models: list[PageModel] = []
     best = -math.inf
     costs = [math.exp(rng.uniform(math.log(0.3), math.log(12))) for _ in range(count)]
     for number, latency_ms in enumerate(sorted(costs)):

@@ -7,7 +7,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page.page import Model
+from analysis.page.page import PageModel
 from tests.support.browser import (
     choose,
     click,
@@ -24,7 +24,7 @@ def drawn(chrome: Chrome, selector: str = "[data-mark]") -> set[str]:
     return {str(mark.get_attribute("data-mark")) for mark in marks}
 
 
-def undominated(models: list[Model], field: str, sign: int) -> set[str]:
+def undominated(models: list[PageModel], field: str, sign: int) -> set[str]:
     """By brute force: those that no other beats in one of the two without losing in the other."""
     places = {one.id: (sign * getattr(one, field), one.mean) for one in models}
     return {

@@ -10,7 +10,7 @@ from analysis.runs.rows import (
     StudyTiming,
     batch_setting,
     fastest,
-    machine,
+    machine_of,
     row,
     scored_tasks,
     suite,
@@ -215,5 +215,5 @@ def test_a_suite_is_its_source_and_tasks_and_of_the_demo_its_seed_and_rows() -> 
 
 
 def test_a_machine_is_its_processor_and_cores() -> None:
-    assert machine(TAGS) == "Some CPU, 2 cores"
-    assert machine({}) == "unknown machine"
+    assert machine_of(TAGS) == "Some CPU, 2 cores"
+    assert machine_of({}) == "unknown machine"

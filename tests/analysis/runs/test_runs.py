@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.findings.bootstrap import bootstrap, nearest
+from analysis.findings.bootstrap import bootstrap, nearest_to_front
 from analysis.runs import runs as runs_module
 from analysis.runs.models import averaged, comparable
-from analysis.runs.runs import COLUMNS, curves, predictions, read
+from analysis.runs.runs import COLUMNS, logged_predictions, metric_curves, read_runs
 from mkd.config import StudentConfig
 from tests.support import stored
 
@@ -73,7 +73,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_an_experiments_runs_are_a_table_or_left_out_with_a_reason(store: Store) -> None:
-    found = read("mkd", store=store.uri)
+    found = read_runs("mkd", store=store.uri)
     assert len(found.frame) == 5
     assert found.left_out == {
         "no speed (one text on one thread)": ["no speed"],
@@ -84,7 +84,7 @@ def test_an_experiments_runs_are_a_table_or_left_out_with_a_reason(store: Store)
 
 
 def test_every_column_is_documented_and_every_documented_column_is_there(store: Store) -> None:
-    frame = read("mkd", store=store.uri).frame
+    frame = read_runs("mkd", store=store.uri).frame
     known = {name for name in COLUMNS if "<" not in name}
     assert known <= set(frame)
     kinds = (
@@ -95,14 +95,14 @@ def test_every_column_is_documented_and_every_documented_column_is_there(store: 
 
 
 def test_a_run_is_linked_to_the_mlflow_ui(store: Store) -> None:
-    run = read("mkd", store=store.uri).frame.iloc[0]
+    run = read_runs("mkd", store=store.uri).frame.iloc[0]
     assert run["link"].startswith("http://127.0.0.1:5000/#/experiments/") and run["link"].endswith(
         f"/runs/{run['run_id']}"
     )
 
 
 def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(store: Store) -> None:
-    found = read(study="small", store=store.uri)
+    found = read_runs(study="small", store=store.uri)
     assert found.experiment == "searches"
     assert found.study is not None
     assert found.study.run_id == store.parent
@@ -111,9 +111,9 @@ def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(stor
 
 
 def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = read("mkd", store=store.uri).frame["run_id"].tolist()
+    whole = read_runs("mkd", store=store.uri).frame["run_id"].tolist()
     monkeypatch.setattr(runs_module, "RUNS_PER_REQUEST", 2)
-    assert read("mkd", store=store.uri).frame["run_id"].tolist() == whole
+    assert read_runs("mkd", store=store.uri).frame["run_id"].tolist() == whole
 
 
 @pytest.mark.parametrize(
@@ -132,34 +132,34 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
 )
 def test_close_names_are_suggested(store: Store, experiment: str, study: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        read(experiment, study, store.uri)
+        read_runs(experiment, study, store.uri)
 
 
 def test_a_database_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
     file = tmp_path / "none.db"
     told = r"MLFLOW_TRACKING_URI is 'sqlite:///.*none.db': there is no such file"
     with pytest.raises(ValueError, match=told):
-        read("mkd", store=f"sqlite:///{file}")
+        read_runs("mkd", store=f"sqlite:///{file}")
     assert not file.exists()
 
 
 def test_curves_are_steps_and_scores_in_order(store: Store) -> None:
-    found = read(study="small", store=store.uri)
-    points = curves(found, store.trials)
+    found = read_runs(study="small", store=store.uri)
+    points = metric_curves(found, store.trials)
     assert list(points) == store.trials
     assert [step for step, _ in points[store.trials[0]]] == list(range(250, 2001, 250))
-    assert curves(found, store.trials, "no such metric") == {}
+    assert metric_curves(found, store.trials, "no such metric") == {}
 
 
 def test_answers_are_read_of_the_runs_that_have_logged_them(store: Store) -> None:
-    found = read("mkd", store=store.uri)
-    answers = predictions(found, found.frame["run_id"].tolist())
+    found = read_runs("mkd", store=store.uri)
+    answers = logged_predictions(found, found.frame["run_id"].tolist())
     assert len(answers) == 4
     assert {len(frame) for frame in answers.values()} == {5 * stored.ROWS, stored.ROWS}
 
 
 def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) -> None:
-    found = read("mkd", store=store.uri)
+    found = read_runs("mkd", store=store.uri)
     models = averaged(comparable(found.frame).frame)
     resampled = bootstrap(found, models)
     lstm = models[models["student_kind"] == "bilstm"].iloc[0]
@@ -179,7 +179,7 @@ def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) ->
 
 
 def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: Store) -> None:
-    found = read("mkd", store=store.uri)
+    found = read_runs("mkd", store=store.uri)
     models = averaged(comparable(found.frame).frame)
     models = models.assign(means=[[mean + 1 for mean in means] for means in models["means"]])
     resampled = bootstrap(found, models)
@@ -192,9 +192,11 @@ def test_the_nearest_to_the_front_lose_the_fewest_points(monkeypatch: pytest.Mon
         {"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": 5.0, "selection": [60.0, 50.0, 70.0, 69.0]}
     )
     monkeypatch.setattr("analysis.findings.bootstrap.MOST", 3)
-    assert sorted(nearest(models)) == [0, 2, 3]
-    assert np.all(np.isin([0, 2], nearest(models)))
-    assert sorted(nearest(models.assign(mean=[60.0, 70.0, 50.0, 71.0], selection=np.nan))) == [
+    assert sorted(nearest_to_front(models)) == [0, 2, 3]
+    assert np.all(np.isin([0, 2], nearest_to_front(models)))
+    assert sorted(
+        nearest_to_front(models.assign(mean=[60.0, 70.0, 50.0, 71.0], selection=np.nan))
+    ) == [
         0,
         1,
         3,

@@ -11,12 +11,12 @@ from analysis.statistics.differences import (
     Difference,
     Measured,
     Resampled,
-    answers_of,
     counts,
     difference,
     over_seeds,
     resampled,
     rows_apart,
+    split_answers,
     split_metric_name,
 )
 from mkd.tasks import metrics
@@ -51,7 +51,7 @@ METRICS = {"nli": ["accuracy", "f1", "accuracy_other", "f1_other"], "sim": ["pea
 
 def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_core_does() -> None:
     found = predictions(3)
-    own = resampled(answers_of(found), METRICS)
+    own = resampled(split_answers(found), METRICS)
     expected = []
     for split in ("", "_other"):
         part = found[(found.task == "nli") & (found.split == split)]
@@ -74,15 +74,15 @@ def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_co
 def test_the_order_of_the_rows_in_the_file_does_not_matter() -> None:
     found = predictions(3)
     shuffled = found.sample(frac=1, random_state=0)
-    expected = resampled(answers_of(found), METRICS).mean.tolist()
-    assert resampled(answers_of(shuffled), METRICS).mean.tolist() == expected
+    expected = resampled(split_answers(found), METRICS).mean.tolist()
+    assert resampled(split_answers(shuffled), METRICS).mean.tolist() == expected
 
 
 def test_a_teacher_is_scored_on_the_same_resamples() -> None:
     found = predictions(3)
     teacher, student = (
-        resampled(answers_of(found), METRICS, "teacher"),
-        resampled(answers_of(found), METRICS),
+        resampled(split_answers(found), METRICS, "teacher"),
+        resampled(split_answers(found), METRICS),
     )
     # Its answers are the labels.
     assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0))
@@ -118,7 +118,7 @@ def spread(middle: float, deviation: float, *seeds: float) -> Measured:
 
 
 def test_a_paired_difference_has_a_narrower_interval_than_the_rows_would_give_unpaired() -> None:
-    left, right = (once(resampled(answers_of(predictions(seed)), METRICS)) for seed in (3, 4))
+    left, right = (once(resampled(split_answers(predictions(seed)), METRICS)) for seed in (3, 4))
     same = difference(left, left)
     assert same == Difference(0.0, 0.0, 0.0, 1) and not same.is_one
     mixed = right._replace(
@@ -161,7 +161,7 @@ def test_a_teacher_that_is_the_same_for_all_seeds_has_no_spread_of_its_own() -> 
 
 
 def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> None:
-    scores = [once(resampled(answers_of(predictions(seed)), METRICS)).rows for seed in (3, 4, 5)]
+    scores = [once(resampled(split_answers(predictions(seed)), METRICS)).rows for seed in (3, 4, 5)]
     found = rows_apart(scores)
     expected = [[(one - other)[1:].std(ddof=1) for other in scores] for one in scores]
     assert found == pytest.approx(np.array(expected), abs=1e-6)
@@ -192,7 +192,7 @@ def test_a_difference_excludes_0_from_its_interval(low: float, high: float, is_o
 
 
 def test_seeds_are_averaged_on_the_same_resamples() -> None:
-    runs = {seed: resampled(answers_of(predictions(seed)), METRICS) for seed in (3, 4)}
+    runs = {seed: resampled(split_answers(predictions(seed)), METRICS) for seed in (3, 4)}
     found = over_seeds(runs)
     assert found.mean.rows == pytest.approx((runs[3].mean + runs[4].mean) / 2)
     expected = pytest.approx((runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2)
@@ -218,5 +218,5 @@ def test_margins_of_a_task_with_a_ranking_metric_decide_its_classes_too() -> Non
     )  # fmt: skip
     logits = np.stack([-margins, 0 * margins], axis=1)
     expected = [kind(logits, labels) for kind in (metrics.auc, metrics.f1, metrics.accuracy)]
-    own = resampled(answers_of(found), {"spam": ["auc", "f1", "accuracy"]})
+    own = resampled(split_answers(found), {"spam": ["auc", "f1", "accuracy"]})
     assert own.mean[0] == pytest.approx(np.mean(expected)) and own.mean.std() > 0

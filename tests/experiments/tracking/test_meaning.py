@@ -40,7 +40,7 @@ def test_the_sentence_of_a_plain_run() -> None:
 def test_a_difference_that_rows_leave_to_chance_is_not_called_one() -> None:
     """2 * sqrt(0.08 / 100) of 100 points is 5.66 for a task, and 4.0 for the mean of two."""
     few = result(rows=100)
-    assert meaning.chance_margin(few.metrics, few.datasets) == pytest.approx(4.0)
+    assert meaning.chance_difference(few.metrics, few.datasets) == pytest.approx(4.0)
     assert meaning.of_training(few).startswith(
         "The student scores as its teacher does as far as the dev rows can tell (74.0 against 77.0 "
         "points; below 4.0 may be chance) at 1/10"

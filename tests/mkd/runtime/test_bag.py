@@ -8,8 +8,8 @@ import torch
 
 from mkd.config import StudentConfig
 from mkd.export.bag import write_bag
-from mkd.runtime.bag import Bag, Table, quantised, read
-from mkd.runtime.layout import Layout, Tokens, flat, padded
+from mkd.runtime.bag import Bag, Int8Table, quantised, read_bag
+from mkd.runtime.layout import Layout, Tokens, flattened, padded
 from mkd.students import make_student
 from mkd.students.bag import BagStudent
 from mkd.students.embeddings import trim
@@ -47,7 +47,7 @@ def both(
         rounded(student.embeddings.weight)
     file = tmp_path_factory.mktemp("bag") / "student.npz"
     write_bag(student, file)
-    return student, read(file.read_bytes())
+    return student, read_bag(file.read_bytes())
 
 
 def texts(lengths: list[int], rng: np.random.Generator) -> list[list[int]]:
@@ -60,7 +60,7 @@ def test_logits_are_those_of_torch(both: tuple[BagStudent, Bag], lengths: list[i
     rng = np.random.default_rng(len(lengths))
     for name, head in student.config.tasks.items():
         sides = [texts(lengths, rng)] + ([texts(lengths[::-1], rng)] if head["pair"] else [])
-        stores = [flat(side, [15] * len(side)) for side in sides]
+        stores = [flattened(side, [15] * len(side)) for side in sides]
         rows = Tokens(stores[0], stores[1] if head["pair"] else None)
         batch = padded(rows, np.arange(len(lengths)), LAYOUT)
         with torch.inference_mode():
@@ -71,7 +71,7 @@ def test_logits_are_those_of_torch(both: tuple[BagStudent, Bag], lengths: list[i
 
 
 def test_a_row_of_a_table_is_rounded_by_its_own_largest_number() -> None:
-    kept = Table(**quantised(np.array([[1.0, -0.5], [1000.0, 250.0], [0.0, 0.0]])))
+    kept = Int8Table(**quantised(np.array([[1.0, -0.5], [1000.0, 250.0], [0.0, 0.0]])))
     assert kept.numbers.tolist() == [[127, -64], [127, 32], [0, 0]]
     np.testing.assert_allclose(kept.scales, [1 / 127, 1000 / 127, 0], rtol=1e-6)
     total = kept.total(np.array([0, 1]), None)
@@ -81,4 +81,4 @@ def test_a_row_of_a_table_is_rounded_by_its_own_largest_number() -> None:
 def test_a_file_of_other_arrays_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises((KeyError, ValueError, IndexError)):
-        read((tmp_path / "other.npz").read_bytes())
+        read_bag((tmp_path / "other.npz").read_bytes())

@@ -7,7 +7,7 @@ from mkd.config import LossConfig
 from mkd.training.losses import (
     distillation,
     hard_loss,
-    labelled,
+    has_label,
     logit_mse,
     softened_binary_kl,
     softened_kl,
@@ -67,7 +67,7 @@ def test_the_loss_of_several_labels_is_the_negative_log_likelihood_of_all() -> N
     """In float64 by torch's own formula. The third row has no label and no part in it."""
     logits = _random(3, 4, 0) * 3
     labels = torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 0], [NAN] * 4])
-    assert labelled(labels).tolist() == [True, True, False]
+    assert has_label(labels).tolist() == [True, True, False]
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         logits[:2].double(), labels[:2].double(), reduction="sum"
     )
