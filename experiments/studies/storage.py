@@ -4,7 +4,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any
 
@@ -13,7 +13,7 @@ from filelock import FileLock
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import NullPool, create_engine, func, select
+from sqlalchemy import Connection, NullPool, create_engine, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -163,7 +163,7 @@ def open_storage(config: SearchConfig, on_lost: OnLostTrial = lambda trial: None
         "pool_pre_ping": not local,
     }
     beat = config.heartbeat_seconds
-    with warnings.catch_warnings(), storage_errors_named(config), study_lock(config):
+    with warnings.catch_warnings(), storage_errors_named(config), study_lock(config, wait=False):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         check_database(config.storage, TABLE)
         store = PatientStorage(
@@ -182,19 +182,21 @@ def open_storage(config: SearchConfig, on_lost: OnLostTrial = lambda trial: None
 
 
 @contextmanager
-def study_lock(config: SearchConfig) -> Iterator[None]:
+def study_lock(config: SearchConfig, wait: bool = True) -> Iterator[None]:
     """Lets only one process at a time create or fill a study, across machines.
 
     A SQLite file has a lock file next to it. PostgreSQL has an advisory lock, which it releases
     when the connection closes.
+
+    wait: whether to wait for PATIENCE_SECONDS for a server that is away.
     """
     if not _is_file(config):
-        engine = create_engine(config.storage, connect_args=CONNECT_ARGS, poolclass=NullPool)
-        with engine.connect() as connection:
-            connection.execute(
-                select(func.pg_advisory_lock(int(key_of({"study": config.study})[:15], 16)))
-            )
+        connection = _locked(config, wait)
+        try:
             yield
+        finally:
+            with suppress(OperationalError):  # a server that went away has released it
+                connection.close()
         return
     name = sqlite_file(config.storage)
     assert name is not None, "it is a SQLite file"
@@ -202,6 +204,24 @@ def study_lock(config: SearchConfig) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
         yield
+
+
+def _locked(config: SearchConfig, wait: bool) -> Connection:
+    """Returns a connection to a server that holds the study's lock. wait: as in study_lock."""
+    engine = create_engine(config.storage, connect_args=CONNECT_ARGS, poolclass=NullPool)
+    lock = select(func.pg_advisory_lock(int(key_of({"study": config.study})[:15], 16)))
+    begin, waiting = time.monotonic(), False
+    while True:
+        try:
+            connection = engine.connect()
+            connection.execute(lock)
+        except OperationalError as error:
+            if not wait:
+                raise
+            _wait(error, config.storage, begin, waiting)
+            waiting = True
+        else:
+            return connection
 
 
 @contextmanager

@@ -4,6 +4,7 @@ counts, what is taken over."""
 import random
 import shutil
 import socket
+import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ from optuna.distributions import (
 )
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies.attributes import (
@@ -34,7 +37,7 @@ from experiments.studies.importance import setting_importances
 from experiments.studies.pruning import Progress
 from experiments.studies.retry import WORKER_DIED, WORKER_STOPPED, retry
 from experiments.studies.sampler import SeededSampler
-from experiments.studies.storage import CONNECT_ARGS, open_storage
+from experiments.studies.storage import CONNECT_ARGS, open_storage, study_lock
 from experiments.studies.study import (
     OBJECTIVES,
     check_same_search,
@@ -51,6 +54,7 @@ from experiments.studies.trial_results import (
 )
 from mkd.config import DataConfig
 from mkd.selection.split import SPLIT_VERSION
+from tests.support.postgres import server
 
 # Optuna warns that nothing beats where trials are asked for one by one.
 pytestmark = pytest.mark.filterwarnings(
@@ -137,6 +141,27 @@ def test_an_unreachable_storage_is_one_line(address: str, told: str, tmp_path: P
     with pytest.raises(ConnectionError, match=f"^search.storage is {told}[^\n]*$") as caught:
         open_storage(SearchConfig(storage=address.format(folder=tmp_path)))
     assert "secret" not in str(caught.value)
+
+
+def test_a_study_is_locked_though_its_server_restarts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("experiments.studies.storage.RETRY_SECONDS", 0.2)
+    with server() as database:
+        config = SearchConfig(storage=database.address)
+        with study_lock(config):  # held while the server goes away
+            database.stop("immediate")
+        with pytest.raises(OperationalError), study_lock(config, wait=False):
+            raise AssertionError("it is away")
+        starting = threading.Timer(1, database.start)
+        starting.start()
+        with study_lock(config):  # asked for before the server is back
+            starting.join()
+            locks = "select count(*) from pg_locks where locktype = 'advisory'"
+            with create_engine(database.address, poolclass=NullPool).connect() as connection:
+                assert connection.execute(text(locks)).scalar_one() == 1
+    told = capsys.readouterr().err
+    assert told.count("is away") == 1 and "Traceback" not in told and "secret" not in told
 
 
 def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
