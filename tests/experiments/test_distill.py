@@ -28,8 +28,8 @@ from tests.support.entry import weights_of as student
 
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0",
-    "--teacher.train.steps=60", "--train.steps=120", "--train.eval_every=4",
-    "--teacher.train.eval_every=4",
+    "--teacher.train.steps=24", "--train.steps=48", "--train.eval_every=2",
+    "--teacher.train.eval_every=2",
 ]  # fmt: skip
 SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
 KILLS = 10
@@ -55,31 +55,31 @@ def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
         put_database(folder)  # which takes longer to be made than some of the processes live
     kinds = [ANY, CHECKPOINT]
     expected = outcome(
-        started(whole, counting, kinds, tmp_path / "told", "distill", *RUN, "--json").end()
+        started(whole, counting, kinds, tmp_path / "counts", "distill", *RUN, "--json").end()
     )
-    counts, draw = json.loads((tmp_path / "told").read_text()), random.Random()
+    counts, draw = json.loads((tmp_path / "counts").read_text()), random.Random()
     assert min(counts) >= 5 * KILLS
     moments = [
         (kinds[turn % 2], 1 + draw.randrange(counts[turn % 2] // KILLS)) for turn in range(KILLS)
     ]
     for moment in moments:
         assert killed(broken, RUN, *moment), f"{moment} of {moments}"
-    found = outcome(command(broken, "distill", *RUN))
+    again = outcome(command(broken, "distill", *RUN))
     (run,) = runs(broken)
-    assert (run.info.status, run.info.run_id) == ("FINISHED", found["run_id"])
+    assert (run.info.status, run.info.run_id) == ("FINISHED", again["run_id"])
     scores = {
         name: value
         for name, value in expected["metrics"].items()
         if "speed/" not in name and name not in ("ms", "times_faster")
     }
-    assert {name: found["metrics"][name] for name in scores} == scores
+    assert {name: again["metrics"][name] for name in scores} == scores
 
     monkeypatch.chdir(whole)
     weights = load_file(student(whole, expected["run_id"]))
     monkeypatch.chdir(broken)
-    again = load_file(student(broken, found["run_id"]))
-    assert weights.keys() == again.keys()
-    assert all(equal(weights[name], again[name]) for name in weights)
+    other = load_file(student(broken, again["run_id"]))
+    assert weights.keys() == other.keys()
+    assert all(equal(weights[name], other[name]) for name in weights)
 
     for name in (
         "train/learning_rate",
@@ -87,14 +87,14 @@ def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "teacher/train/learning_rate",
         "baseline/selection/mean",
     ):
-        one, other = (
+        one, two = (
             [
                 (metric.step, metric.value)
                 for metric in client(folder).get_metric_history(run_id, name)
             ]
-            for folder, run_id in ((whole, expected["run_id"]), (broken, found["run_id"]))
+            for folder, run_id in ((whole, expected["run_id"]), (broken, again["run_id"]))
         )
-        assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
+        assert len(one) > 1 and sorted(two) == sorted(one), f"{name}: each step is told once"
     # Nothing is left of a run that has ended.
     assert not list((broken / ".mkd" / "runs").glob("*/"))
 
@@ -105,8 +105,8 @@ def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
     wait_until(child.stdout.read_text)
     child.process.kill()
     assert child.end().returncode == -signal.SIGKILL
-    found = outcome(command(tmp_path, "distill", *SHORT))
-    expected = [(found["run_id"], "FINISHED")]
+    again = outcome(command(tmp_path, "distill", *SHORT))
+    expected = [(again["run_id"], "FINISHED")]
     assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == expected
 
 
@@ -130,8 +130,8 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
     file.write_bytes(whole)
     (run,) = runs(tmp_path)
     own = client(tmp_path).create_run(run.info.experiment_id).info.run_id
-    found = outcome(command(tmp_path, "distill", *SHORT, MLFLOW_RUN_ID=own))
-    assert found["run_id"] == run.info.run_id
+    again = outcome(command(tmp_path, "distill", *SHORT, MLFLOW_RUN_ID=own))
+    assert again["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
     empty = client(tmp_path).get_run(own)
     assert empty.info.run_name.endswith(f"continues in {run.info.run_id}")

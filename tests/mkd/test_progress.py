@@ -3,6 +3,10 @@
 import io
 import re
 import sys
+import threading
+from collections.abc import Iterator
+from itertools import chain, repeat
+from typing import Any
 
 import pytest
 
@@ -64,6 +68,21 @@ def test_a_bar_moves_from_the_first_step_and_shows_loss_score_rate_and_rest(
     student = r"student: +2%\|.*\| 1/50 \[00:00<00:\d\d, .*step.*, loss=0\.75\]"
     assert re.match(student, drawn[1]) and drawn[-1].startswith("export: 0it [00:00")
     assert kept == []
+
+
+def test_the_clock_of_the_bar_goes_on_between_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first phase there is no bar."""
+    refreshed = threading.Event()
+
+    class Bar:
+        def refresh(self) -> None:
+            refreshed.set()
+
+    monkeypatch.setattr(progress, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(progress, "is_drawn", lambda: True)
+    looks: Iterator[Any] = chain([None], repeat(Bar()))
+    with progress.ticking(lambda: next(looks)):
+        assert refreshed.wait(60)
 
 
 def test_losses_are_averaged_over_tasks_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:

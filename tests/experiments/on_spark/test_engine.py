@@ -2,10 +2,10 @@
 refuses."""
 
 import json
-import subprocess
+import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pytest
@@ -13,13 +13,16 @@ from mlflow.entities import Run
 from mlflow.optuna.storage import MlflowStorage
 from optuna.samplers import RandomSampler, TPESampler
 
+import experiments.search
+from experiments import cli
 from experiments.on_spark import engine
 from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies.attributes import TRIAL_RUN
 from experiments.studies.objective import WorkerJob
 from experiments.studies.space import parse_space
 from mkd.config import TrainConfig
-from tests.support.entry import client, command, outcome, runs, tiny
+from tests.support.database import put_database
+from tests.support.entry import client, runs, started, tiny
 from tests.support.needs import need
 
 SPACE: dict[str, Any] = {
@@ -33,15 +36,25 @@ SEARCH = [
     "--speed.length=16", "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch",
     "--search.engine=spark", "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
+FAILING = [
+    "--search.space", json.dumps({"train.learning_rate": [1e30], "student.hidden": [16, 1024]}),
+    '--search.objectives=["quality"]', "--search.budget_parameters=500000",
+]  # fmt: skip
+LATENCY = "speed/torch/b1-text-t1/p50_ms"
 JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 """What starts Java soonest."""
+ENDED, FIRST = "ended.json", "first"
+"""What search_all leaves: what its searches returned, and MLflow's database after the first."""
 
-Searched = tuple[Path, subprocess.CompletedProcess[str]]
 
+class Ended(NamedTuple):
+    """What the searches returned. lost: a run of a trial whose worker has died."""
 
-def search(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    need("java")
-    return command(folder, "search", *SEARCH, *more, **JAVA)
+    first: dict[str, Any]
+    lost: str
+    again: dict[str, Any]
+    refusal: str
+    failing: dict[str, Any]
 
 
 def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
@@ -60,96 +73,118 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
     return optuna.load_study(study_name="mkd", storage=MlflowStorage(kept.experiment_id))
 
 
+def search(*more: str) -> dict[str, Any]:
+    """What the command prints at its end."""
+    ended = experiments.search.search(cli.parse([*SEARCH, *more], "", SearchSettings))
+    return {"run_id": ended.run_id, **ended.made.summary}
+
+
+def search_all() -> None:
+    """All searches of this file, in the working folder; what they return is in ENDED.
+
+    Each opens its session as ever, and leaves it to the next: to start Java, and in each worker to
+    import what a trial needs, takes longer than the trials.
+    """
+    from pyspark.sql import SparkSession
+
+    patch, sessions, folder = pytest.MonkeyPatch(), set[SparkSession](), Path.cwd()
+    patch.setattr(SparkSession, "stop", lambda session: sessions.add(session))
+    first = search("--search.trials=3")
+    (folder / FIRST).mkdir()
+    shutil.copy("mlflow.db", FIRST)
+    study = study_of(folder, patch)
+    store = client(folder)
+    lost = store.create_run(store.get_run(first["run_id"]).info.experiment_id).info.run_id
+    study.ask().set_user_attr(TRIAL_RUN, lost)
+    assert len(study.trials) == 4  # and so all is written
+    again = search("--search.trials=4")
+    with pytest.raises(ValueError) as refused:
+        search("--search.trials=4", "--search.sampler=random")
+    failing = search(*FAILING, "--search.trials=4", "--search.study=failing")
+    ended = Ended(first, lost, again, str(refused.value), failing)
+    (folder / ENDED).write_text(json.dumps(ended))
+    patch.undo()
+    for session in sessions:
+        session.stop()
+
+
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    """Three trials by two workers."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("java")
     folder = tmp_path_factory.mktemp("spark")
-    return folder, search(folder, "--search.trials=3")
+    put_database(folder)
+    done = started(folder, search_all, **JAVA).end()
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
-def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searched) -> None:
-    folder, done = searched
-    told = outcome(done)
-    parent = client(folder).get_run(told["run_id"])
-    assert (parent.info.status, parent.data.tags["mkd.kind"], told["states"]) == (
-        "FINISHED",
-        "search",
-        {"complete": 3},
-    )
-    found = trial_runs(folder)
-    assert len(found) == 3 and len({run.data.params["train.learning_rate"] for run in found}) == 3
-    for run in found:
+@pytest.fixture
+def ended(folder: Path) -> Ended:
+    return Ended(*json.loads((folder / ENDED).read_text()))
+
+
+def test_every_trial_is_a_finished_run_below_that_of_the_study(folder: Path, ended: Ended) -> None:
+    """Three trials by two workers."""
+    folder = folder / FIRST
+    parent = client(folder).get_run(ended.first["run_id"])
+    assert (parent.info.status, parent.data.tags["mkd.kind"]) == ("FINISHED", "search")
+    assert ended.first["states"] == {"complete": 3}
+    made = trial_runs(folder)
+    assert len(made) == 3 and len({run.data.params["train.learning_rate"] for run in made}) == 3
+    for run in made:
         assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert {
-            "quality/mean",
-            "search/quality",
-            "speed/torch/b1-text-t1/p50_ms",
-            "size/bytes",
-        } <= run.data.metrics.keys()
+        assert {"quality/mean", "search/quality", LATENCY, "size/bytes"} <= run.data.metrics.keys()
     points = [
-        (
-            r.data.metrics["search/quality"],
-            r.data.metrics["speed/torch/b1-text-t1/p50_ms"],
-            r.info.run_id,
-        )
-        for r in found
+        (r.data.metrics["search/quality"], r.data.metrics[LATENCY], r.info.run_id) for r in made
     ]
     best = {
         run
         for q, ms, run in points
         if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
     }
-    assert {point["run"] for point in told["front"]} == best
-    assert {run.info.run_id for run in found if run.data.tags["mkd.front"] == "true"} == best
+    assert {point["run"] for point in ended.first["front"]} == best
+    assert {run.info.run_id for run in made if run.data.tags["mkd.front"] == "true"} == best
 
 
-def test_the_study_has_an_experiment(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, _ = searched
+def test_the_study_has_an_experiment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder / FIRST
     study = study_of(folder, monkeypatch)
     made = {run.info.run_id: run.data.metrics for run in trial_runs(folder)}
     assert len(study.trials) == 3 and not (folder / "optuna.db").exists()
     for trial in study.trials:
         metrics = made[trial.user_attrs[TRIAL_RUN]]
-        assert trial.values == [metrics["search/quality"], metrics["speed/torch/b1-text-t1/p50_ms"]]
+        assert trial.values == [metrics["search/quality"], metrics[LATENCY]]
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
-def test_a_missing_trial_is_made(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, done = searched
-    store, study = client(folder), study_of(folder, monkeypatch)
-    lost = store.create_run(store.get_run(outcome(done)["run_id"]).info.experiment_id)
-    study.ask().set_user_attr(TRIAL_RUN, lost.info.run_id)
-    assert len(study.trials) == 4  # and so all is written
-    again = outcome(search(folder, "--search.trials=4", "--search.master=local[1]"))
-    assert (again["run_id"], again["states"]) == (outcome(done)["run_id"], {"complete": 4})
-    ended = store.get_run(lost.info.run_id)
-    assert (ended.info.status, ended.data.tags["mkd.error"]) == ("FAILED", "its worker died")
+def test_a_missing_trial_is_made(
+    folder: Path, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (ended.again["run_id"], ended.again["states"]) == (
+        ended.first["run_id"],
+        {"complete": 4},
+    )
+    lost = client(folder).get_run(ended.lost)
+    assert (lost.info.status, lost.data.tags["mkd.error"]) == ("FAILED", "its worker died")
+    study = study_of(folder, monkeypatch)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
 
 
-def test_another_searchs_study_is_refused(searched: Searched) -> None:
-    folder, _ = searched
-    done = search(folder, "--search.trials=4", "--search.sampler=random")
-    assert done.returncode == 2
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(
-        "error: search.study is 'mkd', a study of another search: sampler was 'tpe' and is 'random'"
+def test_another_searchs_study_is_refused(ended: Ended) -> None:
+    assert ended.refusal.startswith(
+        "search.study is 'mkd', a study of another search: sampler was 'tpe' and is 'random'"
     )
 
 
-def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(tmp_path: Path) -> None:
-    space = {"train.learning_rate": [1e30], "student.hidden": [16, 1024]}
-    more = [
-        '--search.objectives=["quality"]',
-        "--search.budget_parameters=500000",
-        "--search.master=local[1]",
-    ]
-    done = search(tmp_path, "--search.space", json.dumps(space), "--search.trials=4", *more)
-    assert outcome(done)["front"] == [] and set(outcome(done)["states"]) <= {"failed", "infeasible"}
-    found = trial_runs(tmp_path)
-    assert len(found) == sum(outcome(done)["states"].values()) == 4
-    for run in found:
+def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(
+    folder: Path, ended: Ended
+) -> None:
+    states = ended.failing["states"]
+    assert ended.failing["front"] == [] and set(states) <= {"failed", "infeasible"}
+    made = trial_runs(folder, "failing")
+    assert len(made) == sum(states.values()) == 4
+    for run in made:
         slow = run.data.params["student.hidden"] == "1024"
         assert (run.info.status, run.data.tags["mkd.state"]) == (
             ("KILLED", "infeasible") if slow else ("FAILED", "failed")
@@ -159,7 +194,7 @@ def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("config", "tasks", "told"),
+    ("config", "tasks", "message"),
     [
         (SearchSettings(search=SearchConfig(trials=1001)), 2,
          "search.trials is 1001; allowed for search.engine=spark: 1,000 at most"),
@@ -170,13 +205,13 @@ def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(tmp_path: Path
     ],
 )  # fmt: skip
 def test_what_the_storage_has_no_room_for_is_refused(
-    config: SearchSettings, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
+    config: SearchSettings, tasks: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
     engine.check_spark_search(
         SearchSettings(search=SearchConfig(trials=1000)), parse_space(SPACE, ["a", "b"])
     )
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         engine.check_spark_search(
             config, parse_space(SPACE, [f"task{number}" for number in range(tasks)])
         )

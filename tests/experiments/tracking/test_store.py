@@ -30,7 +30,7 @@ from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
 from tests.support.database import put_database, use_store
 from tests.support.entry import client
 
-LOCKED_SECONDS = 7
+LOCKED_SECONDS = 6
 """More than the 5 seconds that SQLite waits by default."""
 
 
