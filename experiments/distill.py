@@ -4,7 +4,7 @@
     mkd distill --config glue --config bilstm
     mlflow run . -P loss.temperature=4
 
-Every setting of `Config` in mkd/config.py is an option with its dotted name. `--json` prints JSON:
+Every setting of `Config` in mkd/config/ is an option with its dotted name. `--json` prints JSON:
 the run's id and its metrics.
 """
 

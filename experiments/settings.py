@@ -1,6 +1,6 @@
 """The settings of each command.
 
-A command accepts, shows and logs the settings that it uses and no others. mkd/config.py defines the
+A command accepts, shows and logs the settings that it uses and no others. mkd/config/ defines the
 settings of training and evaluation. This file defines those of the model registry, searches and
 Spark, and lists the settings of each command.
 """
@@ -267,7 +267,7 @@ class PromoteConfig:
     budget_ms: float | None = None
     """Maximum latency in milliseconds, in the study's backend. null: no limit."""
     whole: bool = True
-    """Whether the student is trained on the selection split too (see `whole` in mkd/config.py)."""
+    """Whether the student is trained on the selection split too (see `whole` in mkd/config/)."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Seeds. The student is trained once with each seed.
 

@@ -5,7 +5,7 @@ that counts of words do not tell, and a price of speed in quality.
     PYTHONPATH=. python tests/bench/demo.py --students bag   # the teacher and these
     PYTHONPATH=. python tests/bench/demo.py --students none --teacher.train.steps 500
 
-Settings of mkd/config.py go by their dotted names. The students have those of `distill`, but for
+Settings of mkd/config/ go by their dotted names. The students have those of `distill`, but for
 their own below. Latency is the median of one text on one thread, tokenized within the time: of
 students in ONNX Runtime, of the teacher in torch. The last line printed is JSON.
 """

@@ -219,7 +219,7 @@ def resolved(node: ast.AST, known: dict[str, Any]) -> Any:
 
 def test_every_section_of_the_settings_is_in_the_reference() -> None:
     page = (SITE / "reference" / "settings.md").read_text("utf-8")
-    named = re.findall(r"::: ((?:mkd\.config|experiments\.settings)\.\w+)", page)
+    named = re.findall(r"::: ((?:mkd\.config\.\w+|experiments\.settings)\.\w+)", page)
     kinds: list[type] = [Config, *COMMANDS.values()]
     assert sorted(named) == sorted({name for kind in kinds for name in sections(kind)})
 
