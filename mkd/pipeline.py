@@ -76,7 +76,7 @@ from mkd.teachers.refined import labelled_rows, untrained_teacher
 from mkd.teachers.room import check_room_for
 from mkd.teachers.states import check_matched_layers
 from mkd.tokenization.tokenise import tokenise_tasks, tokenizer_fingerprint
-from mkd.tokenization.tokens import ModelData, TaskData, layout_of
+from mkd.tokenization.tokens import ModelData, TaskData, check_groups, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import TaskRows, check_sampling_weights
@@ -404,6 +404,7 @@ def load_data(
         "student",
         report,
     )
+    check_groups(student_data.datas)
     untrained = (
         untrained_teacher(
             settings, config.data.max_length, teacher_data.datas, teacher_data.tokenizer

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from analysis.statistics.resampled_metrics import mean_over_groups
 from analysis.statistics.resampled_metrics import metric as resampled_metric
 from mkd.evaluation.intervals import TAIL, half_width
-from mkd.tasks.metrics import METRICS, RANKING_METRICS
+from mkd.tasks.metrics import GROUP_METRICS, MARGIN_METRICS, METRICS
 
 RESAMPLES = 500
 """Number of resamples B of the dev rows. The standard deviation of B resamples has a relative
@@ -96,8 +97,8 @@ def counts(task: str, split: str, rows: int) -> np.ndarray:
 
 
 SplitAnswers = dict[tuple[str, str], dict[str, np.ndarray]]
-"""By task and split, the columns label, prediction and teacher: [R], or of a multilabel task, which
-has an entry for each label of a row, [R, C]."""
+"""By task and split, the columns label, prediction, teacher and, if there is one, group: [R], or of
+a multilabel task, which has an entry for each label of a row, [R, C]."""
 
 
 def split_answers(predictions: pd.DataFrame) -> SplitAnswers:
@@ -105,9 +106,8 @@ def split_answers(predictions: pd.DataFrame) -> SplitAnswers:
 
     The fixed order is needed for paired resamples of different runs.
     """
-    columns = {
-        name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")
-    }
+    names = [*("label", "prediction", "teacher"), *({"group"} & set(predictions.columns))]
+    columns = {name: predictions[name].to_numpy(np.float64) for name in names}
     rows = predictions["row"].to_numpy()
     answers: SplitAnswers = {}
     for (task, split), places in predictions.groupby(["task", "split"], sort=False).indices.items():
@@ -128,32 +128,35 @@ def resampled(
     metrics: by task, names as in quality/<task>/<metric>: the metric, followed by the suffix of its
         split.
     """
-    ranked = {task: _is_ranked(names) for task, names in metrics.items()}
     tasks = {
-        task: np.mean([_score(answers, task, name, column, ranked[task]) for name in names], axis=0)
+        task: np.mean([_score(answers, task, name, column, names) for name in names], axis=0)
         for task, names in metrics.items()
     }
     return Resampled(tasks, np.mean(list(tasks.values()), axis=0))
 
 
-def _is_ranked(names: list[str]) -> bool:
-    """Returns whether a task with these metrics has margins for predictions."""
-    return any(split_metric_name(name)[0] in RANKING_METRICS for name in names)
-
-
-def _score(answers: SplitAnswers, task: str, name: str, column: str, ranked: bool) -> np.ndarray:
+def _score(
+    answers: SplitAnswers, task: str, name: str, column: str, names: list[str]
+) -> np.ndarray:
     """Returns one metric of a task on all resamples [1 + B].
 
-    ranked: whether the predictions are margins of class 1, which is predicted above 0.
+    names: of all metrics of the task. With one of MARGIN_METRICS its predictions are margins of
+        class 1, which is predicted above 0. With one of GROUP_METRICS whole groups are resampled,
+        as the rows of a group are not drawn from each other independently.
     """
     metric, split = split_metric_name(name)
-    part = answers[task, split]
+    part, all_metrics = answers[task, split], {split_metric_name(each)[0] for each in names}
     predictions_R = part[column]
-    if ranked and metric not in RANKING_METRICS:
+    if all_metrics & set(MARGIN_METRICS) and metric not in MARGIN_METRICS:
         predictions_R = (predictions_R > 0).astype(np.float64)
-    return resampled_metric(metric)(
-        counts(task, split, len(part["label"])), part["label"], predictions_R
-    )
+    if not all_metrics & set(GROUP_METRICS):
+        drawn_RB = counts(task, split, len(part["label"]))
+        return resampled_metric(metric)(drawn_RB, part["label"], predictions_R)
+    numbers, groups_R = np.unique(part["group"], return_inverse=True)
+    drawn_GB = counts(task, split, len(numbers))
+    if metric in GROUP_METRICS:
+        return mean_over_groups(drawn_GB, part["label"], predictions_R, groups_R, metric)
+    return resampled_metric(metric)(drawn_GB[groups_R], part["label"], predictions_R)
 
 
 def split_metric_name(name: str) -> tuple[str, str]:
@@ -162,12 +165,11 @@ def split_metric_name(name: str) -> tuple[str, str]:
     Raises ValueError for an unknown metric.
     """
     # The longest name first: one metric's name may start with another's.
-    for metric in sorted(METRICS, key=len, reverse=True):
+    known = (*METRICS, *GROUP_METRICS)
+    for metric in sorted(known, key=len, reverse=True):
         if name == metric or name.startswith(f"{metric}_"):
             return metric, name.removeprefix(metric)
-    raise ValueError(
-        f"the metric is {name!r}; allowed: {', '.join(METRICS)}, with a split's suffix"
-    )
+    raise ValueError(f"the metric is {name!r}; allowed: {', '.join(known)}, with a split's suffix")
 
 
 def over_seeds(runs: dict[int, Resampled]) -> Scores:

@@ -137,7 +137,7 @@ ResampledMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """A metric of counts_RB, labels_R and predictions_R on all resamples [B].
 
 Predictions are class indices, scores of a regression task, or margins of a multilabel task or for
-RANKING_METRICS.
+MARGIN_METRICS.
 """
 
 FAST_METRICS: dict[str, ResampledMetric] = {
@@ -153,6 +153,24 @@ FAST_METRICS: dict[str, ResampledMetric] = {
     "spearman": spearman,
 }
 """The metrics that have a fast form here, by name as in mkd/tasks/metrics.py."""
+
+
+def mean_over_groups(
+    counts_GB: np.ndarray,
+    labels_R: np.ndarray,
+    margins_R: np.ndarray,
+    groups_R: np.ndarray,
+    name: str,
+) -> np.ndarray:
+    """Returns one of GROUP_METRICS on resamples of whole groups [B]; 0 where none has class 1.
+
+    groups_R: the place of each row's group in counts_GB.
+    """
+    scores = metrics.group_scores(margins_R, labels_R, groups_R, name)
+    drawn_SB = counts_GB[list(scores)]
+    sums_B = np.einsum("s,sb->b", np.array(list(scores.values())), drawn_SB)
+    score_B: np.ndarray = sums_B / np.maximum(drawn_SB.sum(0), 1)
+    return score_B
 
 
 def metric(name: str) -> ResampledMetric:

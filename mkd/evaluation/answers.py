@@ -10,13 +10,14 @@ from mkd.evaluation.thresholds import HALF, Thresholds
 from mkd.students import Student
 from mkd.students.heads import temperatures_of, thresholds_of
 from mkd.tasks.metrics import (
-    RANKING_METRICS,
+    GROUP_METRICS,
+    MARGIN_METRICS,
     class_margins,
     decided,
     expected_calibration_error,
     pearson,
 )
-from mkd.tokenization.tokens import TaskData, labels_of
+from mkd.tokenization.tokens import TaskData, groups_of, labels_of
 
 
 class Answers(NamedTuple):
@@ -49,14 +50,15 @@ def dev_predictions(
     reaches its threshold; for regression, the score in the units of the labels. `dev` and `teacher`
     hold logits by task and suffix. Where the teacher has no logits, its column is NaN.
 
-    For a task with one of RANKING_METRICS it is the margin of class 1, which is predicted above 0.
+    For a task with one of MARGIN_METRICS it is the margin of class 1, which is predicted above 0.
+    If a task has one of GROUP_METRICS, there is a column `group`, which is 0 for other tasks.
 
     A row of a multilabel task has an entry for each label, in the order of the labels. `label` is
     then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit
     is above the threshold, so that the row has the labels of 0 or more.
     """
     parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")
+        name: [] for name in ("task", "split", "row", "label", "prediction", "teacher", "group")
     }
     for data in datas:
         for suffix, store in data.dev.items():
@@ -71,9 +73,14 @@ def dev_predictions(
                 _predicted_labels(data, teacher, key)
                 if key in teacher.logits
                 else np.full(labels.size, np.nan),
+                np.zeros(labels.size)
+                if (groups := groups_of(store, data.kind)) is None
+                else groups,
             )
             for column, values in zip(parts.values(), found, strict=True):
                 column.append(values)
+    if not any(set(GROUP_METRICS) & set(data.kind.metrics) for data in datas):
+        del parts["group"]
     return {name: np.concatenate(column) for name, column in parts.items()}
 
 
@@ -86,7 +93,7 @@ def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) ->
     logits_RC = decided(data.kind, answers.logits[key], answers.thresholds.get(data.name))
     if data.kind.multilabel:
         return logits_RC.ravel()
-    if set(RANKING_METRICS) & set(data.kind.metrics):
+    if set(MARGIN_METRICS) & set(data.kind.metrics):
         return class_margins(logits_RC)
     if data.kind.labels:
         classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)

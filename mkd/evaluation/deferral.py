@@ -16,7 +16,7 @@ from mkd import names
 from mkd.evaluation.answers import Answers
 from mkd.tasks.metrics import decided, score
 from mkd.tasks.task import Kind
-from mkd.tokenization.tokens import TaskData, labels_of
+from mkd.tokenization.tokens import TaskData, groups_of, labels_of
 
 SHARES = tuple(range(0, 101, 5))
 """Shares of the selection rows that the student answers, in percent."""
@@ -32,12 +32,14 @@ class Answered(NamedTuple):
     - `student_RC`, `teacher_RC`: logits over temperature, with thresholds at 0.5.
     - `confidence_R`: the probability of the student's answer.
     - `labels`: [R], or [R, C] of a multilabel task.
+    - `groups`: as score takes them.
     """
 
     student_RC: np.ndarray
     teacher_RC: np.ndarray
     confidence_R: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
 
 class Point(NamedTuple):
@@ -124,7 +126,8 @@ def lost(kind: Kind, rows: Answered, least: float) -> float:
     sure_R = rows.confidence_R >= least
     both_RC = np.where(sure_R[:, None], rows.student_RC, rows.teacher_RC)
     alone, together = (
-        score(kind, logits_RC, rows.labels) for logits_RC in (rows.teacher_RC, both_RC)
+        score(kind, logits_RC, rows.labels, groups=rows.groups)
+        for logits_RC in (rows.teacher_RC, both_RC)
     )
     return (sum(alone.values()) - sum(together.values())) / len(alone)
 
@@ -174,7 +177,12 @@ def curves(
                 (student.logits[key], teacher.logits[key], labels_of(data.dev[""], data.kind)),
             )
         )
-        found[data.name] = curve(data.kind, on_selection, on_dev)
+        rows = data.selection_rows[known]
+        found[data.name] = curve(
+            data.kind,
+            on_selection._replace(groups=groups_of(data.train, data.kind, rows)),
+            on_dev._replace(groups=groups_of(data.dev[""], data.kind)),
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from mkd.evaluation.answers import Answers
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.tasks.metrics import METRICS, score
 from mkd.tasks.task import Kind
-from mkd.tokenization.tokens import TaskData, TokenStore, labels_of
+from mkd.tokenization.tokens import TaskData, TokenStore, groups_of, labels_of
 
 NOTABLE_PERCENT = 1.0
 """A share of truncated rows or unknown tokens from this percentage on gets a note."""
@@ -37,11 +37,14 @@ class ConstantBaseline(NamedTuple):
         return sum(self.scores.values()) / len(self.scores)
 
 
-def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
+def constant_baseline(
+    kind: Kind, labels_R: np.ndarray, groups_R: np.ndarray | None = None
+) -> ConstantBaseline:
     """Returns the constant label with the best score, usually the most frequent one.
 
     For regression the scores are 0. For a multilabel task it is the most frequent labels, as many
-    as score best. `labels_R` are the labels of the rows; [R, C] for a multilabel task.
+    as score best. `labels_R` are the labels of the rows; [R, C] for a multilabel task. `groups_R`
+    are as in `score`.
     """
     if not kind.labels:
         return ConstantBaseline("", dict.fromkeys(kind.metrics, 0.0))
@@ -49,7 +52,9 @@ def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
         return _constant_labels(kind, labels_R)
     each = np.eye(kind.num_logits, dtype=np.float32)
     known = [
-        ConstantBaseline(label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R))
+        ConstantBaseline(
+            label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R, groups=groups_R)
+        )
         for label, one in zip(kind.labels, each, strict=True)
     ]
     counts_C = np.bincount(labels_R.astype(np.int64), minlength=kind.num_logits)
@@ -117,11 +122,16 @@ def weak_student_notes(datas: list[TaskData], dev: Answers) -> list[str]:
     """
     notes = []
     for data in datas:
-        labels_R = labels_of(data.dev[""], data.kind)
+        labels_R, groups_R = labels_of(data.dev[""], data.kind), groups_of(data.dev[""], data.kind)
         values = score(
-            data.kind, dev.logits[data.name, ""], labels_R, thresholds=dev.thresholds.get(data.name)
+            data.kind,
+            dev.logits[data.name, ""],
+            labels_R,
+            thresholds=dev.thresholds.get(data.name),
+            groups=groups_R,
         )
-        mean, least = sum(values.values()) / len(values), constant_baseline(data.kind, labels_R)
+        mean = sum(values.values()) / len(values)
+        least = constant_baseline(data.kind, labels_R, groups_R)
         more = chance_margin(least, len(labels_R))
         if mean < least.score + more:
             other = (

@@ -23,7 +23,14 @@ from mkd.tasks.metrics import (
     score,
 )
 from mkd.tokenization.tokenise import backend_tokenizer
-from mkd.tokenization.tokens import TaskData, TokenStore, as_inputs, labels_of, layout_of
+from mkd.tokenization.tokens import (
+    TaskData,
+    TokenStore,
+    as_inputs,
+    groups_of,
+    labels_of,
+    layout_of,
+)
 
 SCORING_BATCH_TOKENS = 8192
 """Tokens of a batch at most, padding included."""
@@ -117,7 +124,8 @@ def scores_on_selection(
         of = f"task {data.name} on the selection split"
         check_finite(logits, of)
         fitted = fit_thresholds(data.kind, logits, labels)
-        scores[data.name] = _mean(score(data.kind, logits, labels, of, fitted))
+        groups = groups_of(data.train, data.kind, data.selection_rows)
+        scores[data.name] = _mean(score(data.kind, logits, labels, of, fitted, groups))
     return scores | {"mean": _mean(scores)}
 
 
@@ -179,7 +187,14 @@ def majority_selection_scores(datas: list[TaskData]) -> dict[str, float]:
     """Returns the same scores on the selection split only, by task, and their mean as `mean`."""
     labels = {data.name: labels_of(data.train, data.kind, data.selection_rows) for data in datas}
     scores = {
-        data.name: _mean(score(data.kind, _constant(data, labels[data.name]), labels[data.name]))
+        data.name: _mean(
+            score(
+                data.kind,
+                _constant(data, labels[data.name]),
+                labels[data.name],
+                groups=groups_of(data.train, data.kind, data.selection_rows),
+            )
+        )
         for data in datas
     }
     return scores | {"mean": _mean(scores)}
@@ -246,6 +261,7 @@ def quality_metrics(
                 labels_of(store, data.kind),
                 f"task {data.name} on dev",
                 thresholds.get(data.name),
+                groups_of(store, data.kind),
             ).items()
         }
         scores[data.name] = values[names.SCORE] = _mean(values)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from scipy.special import expit
 
-from mkd.tasks.metrics import METRICS, RANKING_METRICS, class_margins
+from mkd.tasks.metrics import MARGIN_METRICS, METRICS, class_margins
 from mkd.tasks.task import Kind
 
 Thresholds = Mapping[str, np.ndarray]
@@ -86,7 +86,7 @@ def _at_cuts(
     name: str, margins_R: np.ndarray, ones_R: np.ndarray, cuts_K: np.ndarray
 ) -> np.ndarray:
     """Returns a metric where rows with a margin above the cut get class 1 [K]."""
-    if name in RANKING_METRICS:  # the order of the rows does not depend on the cut
+    if name in MARGIN_METRICS:  # the order of the rows does not depend on the cut
         return np.zeros(len(cuts_K))
     if name not in FORMULAS:
         logits = [np.stack([0 * margins_R, margins_R - cut], axis=1) for cut in cuts_K]

@@ -280,9 +280,10 @@ def compare_backend(
             alone[data.name, suffix] = np.concatenate(
                 [infer(padded(store, row, layout), data.name) for row in rows]
             )
-        # `quality_metrics` reads only the labels of a store.
+        # `quality_metrics` reads the labels of a store, and the first texts if these are groups.
         dev_few = {
             name: store._replace(
+                a=store.a.taken(chosen[data.name, name]),
                 labels=store.labels[chosen[data.name, name]],
                 sets=None if store.sets is None else store.sets[chosen[data.name, name]],
             )

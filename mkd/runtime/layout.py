@@ -25,6 +25,13 @@ class Texts(NamedTuple):
             np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
         )
 
+    def taken(self, rows: np.ndarray) -> "Texts":
+        """Returns a copy of the texts of these rows."""
+        parts = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        offsets = np.zeros(len(rows) + 1, dtype=self.offsets.dtype)
+        np.cumsum(self.lengths(rows), out=offsets[1:])
+        return Texts(np.concatenate([self.ids[:0], *parts]), offsets)
+
 
 class Rows(Protocol):
     """Rows of one text, or of two texts if `b` is not None."""

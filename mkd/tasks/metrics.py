@@ -111,6 +111,51 @@ def average_precision(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
     return 100 * float(average_precision_score(labels_R == 1, class_margins(logits_RC)))
 
 
+def mean_over_groups(
+    logits_RC: np.ndarray, labels_R: np.ndarray, groups_R: np.ndarray, name: str
+) -> float:
+    """Returns the mean of one of GROUP_METRICS over the groups that have a row of class 1; 0 if
+    there is none.
+
+    groups_R: the number of each row's group.
+    """
+    scores = group_scores(class_margins(logits_RC), labels_R, groups_R, name)
+    return float(np.mean(list(scores.values()))) if scores else 0.0
+
+
+def group_scores(
+    margins_R: np.ndarray, labels_R: np.ndarray, groups_R: np.ndarray, name: str
+) -> dict[int, float]:
+    """Returns one of GROUP_METRICS of each group with a row of class 1, by the group's number."""
+    order = np.argsort(groups_R, kind="stable")
+    numbers, starts = np.unique(groups_R[order], return_index=True)
+    found = {}
+    for number, places in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        ones = labels_R[places] == 1
+        if ones.any():
+            found[number] = 100 * GROUP_METRICS[name](margins_R[places], ones)
+    return found
+
+
+def _precision(margins_R: np.ndarray, ones_R: np.ndarray) -> float:
+    return float(average_precision_score(ones_R, margins_R))
+
+
+def _reciprocal_rank(margins_R: np.ndarray, ones_R: np.ndarray) -> float:
+    """Returns 1 / rank of the first row of class 1; rows of class 0 with the same margin are before
+    it."""
+    return 1 / (1 + int((margins_R[~ones_R] >= margins_R[ones_R].max()).sum()))
+
+
+GROUP_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "map": _precision,
+    "mrr": _reciprocal_rank,
+}
+"""Metrics of the order of rows within a group, from 0 to 1: functions of margins [R] and whether a
+row has class 1. The groups of a task of pairs are the rows with the same first text, such as the
+candidate answers of a question."""
+
+
 def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
     """Returns Matthews' correlation, times 100, for any number of classes.
 
@@ -164,22 +209,27 @@ REGRESSION_METRICS = ("pearson", "spearman")
 CLASSIFICATION_METRICS = ("accuracy", "auc", "average_precision", "f1", "macro_f1", "matthews")
 RANKING_METRICS = ("auc", "average_precision")
 """Metrics of two classes that depend on the order of the rows' margins, and on no decision."""
+MARGIN_METRICS = (*RANKING_METRICS, *GROUP_METRICS)
+"""All metrics that depend on the order of the rows' margins, and on no decision."""
 BINARY_METRICS = ("f1", *RANKING_METRICS)
 """Metrics that need exactly two classes."""
 MULTILABEL_METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
 
 
-def metrics_for(labels: tuple[str, ...], multilabel: bool = False) -> tuple[str, ...]:
+def metrics_for(
+    labels: tuple[str, ...], multilabel: bool = False, pair: bool = False
+) -> tuple[str, ...]:
     """Returns the metrics that a task with these labels can use. Empty labels: regression.
 
-    BINARY_METRICS need exactly two labels.
+    BINARY_METRICS need exactly two labels, and GROUP_METRICS pairs too.
     """
     if multilabel:
         return MULTILABEL_METRICS
     if not labels:
         return REGRESSION_METRICS
-    known = CLASSIFICATION_METRICS
-    return tuple(name for name in known if name not in BINARY_METRICS or len(labels) == 2)
+    if len(labels) > 2:
+        return tuple(name for name in CLASSIFICATION_METRICS if name not in BINARY_METRICS)
+    return (*CLASSIFICATION_METRICS, *(GROUP_METRICS if pair else ()))
 
 
 class NotFinite(ValueError):
@@ -226,12 +276,14 @@ def score(
     labels: np.ndarray,
     of: str = "a model",
     thresholds: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns the metrics of a task by name, in points.
 
     - logits: [R, kind.num_logits]; labels: [R], or [R, C] of a multilabel task.
     - of: the model that computed the logits, for error messages.
     - thresholds: [C], of a multilabel task or of two classes, as in `decided`.
+    - groups: the number of each row's group [R], for GROUP_METRICS alone.
 
     Raises NotFinite if a logit is NaN or infinite.
     """
@@ -242,7 +294,14 @@ def score(
     if kind.multilabel:
         assert labels.shape == logits.shape, f"labels {labels.shape} for logits {logits.shape}"
     logits = decided(kind, logits, thresholds)
-    return {name: METRICS[name](logits, labels) for name in kind.metrics}
+    values = {}
+    for name in kind.metrics:
+        if name in GROUP_METRICS:
+            assert groups is not None, f"{name} needs groups"
+            values[name] = mean_over_groups(logits, labels, groups, name)
+        else:
+            values[name] = METRICS[name](logits, labels)
+    return values
 
 
 def expected_calibration_error(

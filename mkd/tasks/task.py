@@ -51,7 +51,8 @@ class Kind:
     pair: bool
     """Whether a row has two texts."""
     metrics: tuple[str, ...]
-    """Names of metrics in mkd.tasks.metrics.METRICS. The score of a task is their mean."""
+    """Names of metrics, of METRICS and GROUP_METRICS in mkd.tasks.metrics. The score of a task is
+    their mean."""
     range: tuple[float, float] | None = None
     """Regression: smallest and largest allowed score, inclusive. None: no limits."""
     multilabel: bool = False

@@ -169,12 +169,12 @@ def kind_of(task: Mapping[str, Any], where: str) -> Kind:
         labels = _classes(task["labels"], f"{where}.labels")
     from mkd.tasks.metrics import metrics_for  # here: a task file is checked before scipy is there
 
-    known = metrics_for(labels, multilabel)
+    pair = len(text_columns(task["text"], f"{where}.text")) == 2
+    known = metrics_for(labels, multilabel, pair)
     metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(known))
     for metric in metrics:
         _check(metric in known, f"{where}.metrics", metric, listed(known))
     scores = _range(task["range"], f"{where}.range") if "range" in task else None
-    pair = len(text_columns(task["text"], f"{where}.text")) == 2
     return Kind(labels, pair, metrics, scores, multilabel)
 
 

@@ -21,7 +21,7 @@ from mkd.teachers.imported import LOGIT_FILE_ENDINGS, import_logits
 from mkd.teachers.mean import mean_teacher
 from mkd.teachers.refined import refined_tokenizer
 from mkd.teachers.task_teacher import TaskTeacher
-from mkd.tokenization.tokens import TaskData, labels_of
+from mkd.tokenization.tokens import TaskData, groups_of, labels_of
 
 TeachersBySource = dict[tuple[str, str], TaskTeacher]
 """TaskTeachers by task and source."""
@@ -172,11 +172,14 @@ def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray, rows: np.nd
     - rows: the selection rows that the logits are of.
     """
     labels = labels_of(data.train, data.kind, rows)
-    own_score = _mean_score(data, logits, labels)
+    groups = groups_of(data.train, data.kind, rows)
+    fitted = fit_thresholds(data.kind, logits, labels)
+    values = score(data.kind, logits, labels, thresholds=fitted, groups=groups)
+    own_score = sum(values.values()) / len(values)
     where = f"{data.name}: WEAK TEACHER: {name} scores {own_score:.1f} on the selection split"
     if not data.kind.labels:
         return "" if own_score > 0 else f"{where}; a useful one scores above 0"
-    least = constant_baseline(data.kind, labels)
+    least = constant_baseline(data.kind, labels, groups)
     return (
         ""
         if own_score >= least.score
@@ -193,9 +196,3 @@ def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
             notes.append(weak_teacher_note(data, member.name, logits, rows))
         notes += member.notes
     return [text for text in notes if text]
-
-
-def _mean_score(data: TaskData, logits: np.ndarray, labels: np.ndarray) -> float:
-    fitted = fit_thresholds(data.kind, logits, labels)
-    values = score(data.kind, logits, labels, thresholds=fitted)
-    return sum(values.values()) / len(values)

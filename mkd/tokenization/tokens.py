@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.runtime.layout import Arrays, Layout, Texts, padded
 from mkd.selection.split import SplitStatistics
 from mkd.tasks.label_sets import unpacked_sets
+from mkd.tasks.metrics import GROUP_METRICS
 from mkd.tasks.task import Kind
 
 
@@ -44,6 +45,46 @@ def labels_of(store: TokenStore, kind: Kind, rows: np.ndarray | slice = slice(No
     if store.sets is None:
         return store.labels[rows]
     return unpacked_sets(store.sets[rows], len(kind.labels))
+
+
+def groups_of(
+    store: TokenStore, kind: Kind, rows: np.ndarray | slice = slice(None)
+) -> np.ndarray | None:
+    """Returns the number of each row's group [R]: rows with the same first text are one.
+
+    None if no metric of the task asks for groups.
+    """
+    if not set(GROUP_METRICS) & set(kind.metrics):
+        return None
+    numbers: dict[bytes, int] = {}
+    ids, offsets = store.a
+    return np.array(
+        [
+            numbers.setdefault(ids[offsets[row] : offsets[row + 1]].tobytes(), len(numbers))
+            for row in np.arange(len(store.labels))[rows]
+        ],
+        dtype=np.int64,
+    )
+
+
+def check_groups(datas: list["TaskData"]) -> None:
+    """Raises ValueError if a task has a metric of groups, and no group to put in order."""
+    for data in datas:
+        parts: dict[str, tuple[TokenStore, np.ndarray | slice]] = {
+            "dev": (data.dev[""], slice(None)),
+            "selection": (data.train, data.selection_rows),
+        }
+        for part, (store, rows) in parts.items():
+            groups_R, labels_R = groups_of(store, data.kind, rows), store.labels[rows]
+            if groups_R is None:
+                continue
+            both = set(groups_R[labels_R == 1]) & set(groups_R[labels_R == 0])
+            if not both:
+                names = " and ".join(name for name in data.kind.metrics if name in GROUP_METRICS)
+                raise ValueError(
+                    f"{data.name}: its metric {names} puts rows with the same first text in order; "
+                    f"allowed: where some of them in the {part} rows have different labels; none do"
+                )
 
 
 class Inputs(NamedTuple):

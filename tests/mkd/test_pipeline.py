@@ -9,11 +9,13 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from transformers import DistilBertConfig, DistilBertModel
 
+from analysis.statistics.differences import resampled, split_answers
 from experiments.tracking import table
 from experiments.tracking.table import score_table
 from mkd.config import (
@@ -624,3 +626,59 @@ def test_a_rare_class_has_a_threshold_from_its_task_to_its_answers(tmp_path: Pat
     curve = found.deferral
     gap = found.metrics["teacher/quality/rain/score"] - found.metrics["quality/rain/score"]
     assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100
+
+
+def write_answers(folder: Path, questions: int, candidates: int) -> Path:
+    """Questions with candidate answers, of which those that name its word are right."""
+    draw = random.Random(1)
+    for name, num in (("train", questions), ("dev", questions // 2)):
+        rows = [f"question{TAB}answer{TAB}label"]
+        for place in range(num):
+            for word in draw.sample(SEVERAL_WORDS * 2, candidates):
+                asked = SEVERAL_WORDS[place % 3]
+                right = "yes" if word == asked and draw.random() < 0.8 else "no"
+                rows.append(f"is there {asked} in {name} {place}{TAB}the {word}{TAB}{right}")
+        (folder / f"{name}.tsv").write_text("\n".join(rows) + "\n")
+    task = {
+        "text": ["question", "answer"], "label": "label", "labels": ["no", "yes"],
+        "metrics": ["map", "mrr", "accuracy"], "train": "train.tsv", "dev": "dev.tsv",
+    }  # fmt: skip
+    (folder / "tasks.yaml").write_text(yaml.safe_dump({"answers": task}))
+    return folder / "tasks.yaml"
+
+
+def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path) -> None:
+    """The predictions of dev give the run's scores again, with groups by the question's text."""
+    config = demo_config(
+        tmp_path / "cache",
+        data=DataConfig("files", str(write_answers(tmp_path, 40, 4)), selection_fraction=0.3),
+    )
+    found = run(config, tmp_path / "run")
+    metrics, columns = found.metrics, found.predictions
+    questions = [line.split(TAB)[0] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
+    assert len(set(zip(columns["group"], questions, strict=True))) == len(set(questions)) == 20
+    for name, kind in (("map", "average"), ("mrr", "first")):
+        scores = []
+        for question in dict.fromkeys(questions):
+            rows = [place for place, each in enumerate(questions) if each == question]
+            margins, gold = columns["prediction"][rows], columns["label"][rows] == 1
+            order = np.lexsort([gold, -margins])  # of equal margins the wrong one first
+            hits = gold[order].nonzero()[0]
+            if len(hits) and (kind == "first" or len(set(margins)) == len(margins)):
+                at = [(number + 1) / (place + 1) for number, place in enumerate(hits)]
+                scores.append(at[0] if kind == "first" else np.mean(at))
+        if kind == "first" or len(set(columns["prediction"])) == len(questions):
+            assert metrics[f"quality/answers/{name}"] == pytest.approx(100 * np.mean(scores))
+    assert metrics["teacher/quality/answers/map"] > 0 < metrics["majority/quality/answers/score"]
+    own = resampled(split_answers(pd.DataFrame(columns)), {"answers": ["map", "mrr", "accuracy"]})
+    assert own.tasks["answers"][0] == pytest.approx(metrics["quality/answers/score"])
+    assert own.tasks["answers"][1:].std() > 0
+
+
+def test_a_metric_of_groups_is_refused_where_there_is_nothing_to_put_in_order(
+    tmp_path: Path,
+) -> None:
+    path = str(write_answers(tmp_path, 30, 1))
+    told = "answers: its metric map and mrr puts rows with the same first text in order; allowed: "
+    with pytest.raises(ValueError, match=f"^{told}where some of them in the dev rows have diff"):
+        run(demo_config(tmp_path / "cache", data=DataConfig("files", path)), tmp_path / "run")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.statistics.resampled_metrics import FAST_METRICS, metric
+from analysis.statistics.resampled_metrics import FAST_METRICS, mean_over_groups, metric
 from mkd.tasks import metrics
 
 ROWS = 60
@@ -120,3 +120,24 @@ def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPat
     fast = FAST_METRICS["micro_f1"](drawn, several, margins)
     monkeypatch.delitem(FAST_METRICS, "micro_f1")
     assert metric("micro_f1")(drawn, several, margins) == pytest.approx(fast)
+
+
+@pytest.mark.parametrize("name", metrics.GROUP_METRICS)
+def test_groups_are_resampled_whole(name: str) -> None:
+    """As the metric on copies of the groups, each of which is a group by itself."""
+    rng = np.random.default_rng(5)
+    groups = rng.integers(0, 12, ROWS)
+    numbers, places = np.unique(groups, return_inverse=True)
+    labels = (rng.random(ROWS) < 0.2).astype(np.float64)
+    margins = rng.normal(size=ROWS).round(1)
+    drawn = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=20).T
+    found = mean_over_groups(drawn, labels, margins, places, name)
+    for column, value in zip(drawn.T, found, strict=True):
+        copies = [(group, copy) for group, times in enumerate(column) for copy in range(int(times))]
+        rows = [np.flatnonzero(places == group) for group, _ in copies]
+        own = np.repeat(np.arange(len(copies)), [len(each) for each in rows])
+        taken = np.concatenate(rows)
+        logits = np.stack([0 * margins[taken], margins[taken]], axis=1)
+        expected = metrics.mean_over_groups(logits, labels[taken], own, name)
+        assert value == pytest.approx(expected)
+    assert mean_over_groups(drawn, 0 * labels, margins, places, name).tolist() == [0.0] * 20

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from mkd.tasks.metrics import (
     BINARY_METRICS,
     CLASSIFICATION_METRICS,
+    GROUP_METRICS,
     METRICS,
     MULTILABEL_METRICS,
     REGRESSION_METRICS,
@@ -80,6 +81,32 @@ def test_the_order_of_rows_by_hand() -> None:
     assert METRICS["average_precision"](logits, labels) == pytest.approx(100 * (0.5 + 0.5 * 2 / 3))
     assert METRICS["auc"](logits, 0 * labels) == 50 and METRICS["auc"](0 * logits, labels) == 50
     assert METRICS["average_precision"](logits, 0 * labels) == 0
+
+
+def test_the_order_within_groups_by_hand() -> None:
+    """In the order of its margins group 7 has the classes 0, 1, 1: precision 1/2 and 2/3 at those
+    of class 1, the first of which is second. The two rows of group 2 are equal: precision 1/2, and
+    class 0 comes first. Group 5 has no row of class 1."""
+    groups = np.array([7, 2, 7, 5, 2, 7])
+    labels = np.array([1.0, 1, 0, 0, 0, 1])
+    margins = np.array([2.0, 1, 3, 9, 1, 1])
+    logits = np.stack([5 - margins, np.full(6, 5.0)], axis=1)
+    kind = Kind(("no", "yes"), True, ("map", "mrr", "auc"))
+    found = score(kind, logits, labels, groups=groups)
+    assert found["map"] == pytest.approx(100 * ((1 / 2 + 2 / 3) / 2 + 1 / 2) / 2)
+    assert found["mrr"] == pytest.approx(100 * (1 / 2 + 1 / 2) / 2)
+    assert found["auc"] == METRICS["auc"](logits, labels)
+    assert score(kind, logits, 0 * labels, groups=groups)["map"] == 0
+    right = np.stack([1 - labels, labels], axis=1)
+    assert score(kind, right, labels, groups=groups)["mrr"] == 100
+
+
+def test_groups_are_for_pairs_of_two_classes() -> None:
+    assert set(GROUP_METRICS) < set(metrics_for(("a", "b"), pair=True))
+    for others in (metrics_for(("a", "b")), metrics_for(("a", "b", "c"), pair=True)):
+        assert not set(GROUP_METRICS) & set(others)
+    assert metrics_for((), pair=True) == REGRESSION_METRICS
+    assert metrics_for(("a", "b"), True, True) == MULTILABEL_METRICS
 
 
 def test_the_calibration_of_several_labels_is_of_each() -> None:
