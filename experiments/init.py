@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from mkd.shell import called_as, complete
 from mkd.storage.addresses import one_line
+from mkd.tasks.origins import check_columns
+from mkd.tasks.task_file import text_columns
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,11 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     files = [given.train, *([given.dev] if given.dev else [])]
     print(f"reading {' and '.join(map(str, files))}", flush=True)
-    from mkd.tasks.draft import draft_task  # takes long to import
-    from mkd.tasks.task_file import text_columns
-
     try:
         text = text_columns(given.text, "--text") if given.text else ()
+        check_columns(given.train, text, given.label, "--{}".format)
+        from mkd.tasks.draft import draft_task  # takes long to import
+
         draft = draft_task(files, Path.cwd(), text, given.label, "--{}".format)
         target = Path(f"{draft.name}.yaml")
         with target.open("x", encoding="utf-8") as file:

@@ -1,6 +1,7 @@
 """Finds out where tasks come from: what data.source is if only data.path is stated."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def check_file(data: DataConfig) -> None:
         for name in data.tasks or described:
             if name in described:  # load_tasks refuses others
                 _check_stated_columns(described[name])
+    stated = (data.text,) if isinstance(data.text, str) else tuple(data.text)
+    check_columns(path, tuple(filter(None, stated)), data.label, "data.{}".format)
+
+
+def check_columns(
+    path: Path, text: tuple[str, ...], label: str, setting: Callable[[str], str]
+) -> None:
+    """Raises ValueError if a file of rows does not exist, or its columns of text and label are
+    missing or unclear. Of other files it says nothing.
+
+    text, label, setting: as choose_columns takes them.
+    """
     if path.suffix.lower() not in TABLE_ENDINGS:
         return
     table = Columns(
@@ -77,8 +90,7 @@ def check_file(data: DataConfig) -> None:
         lambda columns: files.read_table(files.Table(path, columns, None)),
         lambda columns: "",
     )
-    stated = (data.text,) if isinstance(data.text, str) else tuple(data.text)
-    choose_columns(table, tuple(filter(None, stated)), data.label, "data.{}".format)
+    choose_columns(table, text, label, setting)
 
 
 def _check_stated_columns(task: TaskDescription) -> None:
