@@ -177,11 +177,11 @@ def meaning(results: SearchResults) -> str:
         latency, score = results.teacher
         kept = f" (the teacher: {score:.1f} points and {latency:.3g} ms)"
     trained = f"{len(results.points)} trained student{'s' * (len(results.points) > 1)}"
+    fastest = f", and the fastest {on_front[0].dev:.1f} in {on_front[0].latency_ms:.3g} ms"
     return (
         f"{len(on_front)} of {trained} {'is' if len(on_front) == 1 else 'are'} on the front; the "
         f"best on the selection split scores {best.dev:.1f} points on dev in {best.latency_ms:.3g} "
-        f"ms a text{kept}, and the fastest {on_front[0].dev:.1f} in {on_front[0].latency_ms:.3g} "
-        "ms; one seed each."
+        f"ms a text{kept}{fastest * (len(on_front) > 1)}; one seed each."
     )
 
 

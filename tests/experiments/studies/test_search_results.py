@@ -24,6 +24,7 @@ from experiments.studies.search_results import (
     TrialPoint,
     busy_warnings,
     lines,
+    meaning,
     search_results,
 )
 from experiments.studies.trial_results import TrialResult
@@ -171,6 +172,16 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
     assert lines(found, busy=True)[2].split("|")[5].strip() == "about 100", "it is not precise"
     without = [row[:4] + ["", row[5]] for row in rows[1:3]]
     assert lines(found._replace(teacher=None))[:-3] == markdown([rows[0], *without])
+
+
+def test_the_front_is_told_in_a_sentence_without_repeating_its_only_student() -> None:
+    def told(points: list[TrialPoint]) -> str:
+        return meaning(SearchResults(points, STATES, [], Reference(0, 9.0), 3.0, None))
+
+    front = [point for point in POINTS if point.on_front]
+    assert len(front) > 1 and ", and the fastest " in told(POINTS)
+    assert told(front[:1]).startswith("1 of 1 trained student is on the front; ")
+    assert "fastest" not in told(front[:1])
 
 
 def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
