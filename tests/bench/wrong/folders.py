@@ -68,7 +68,7 @@ def cases(made: Made) -> Iterator[Case]:
     for what, write in _damaged(made.encoder):
         yield Case("distill", f"checkpoint {what}", checkpoint, write)
     for what, write in _damaged(made.student):
-        argv = [*student, "--finetune.student=folder"]
+        argv = [*student, "--finetune.student=folder", "--finetune.train.steps=6"]
         yield Case("finetune", f"student {what}", argv, write)
         argv = [*student, "--export.student=folder", "--export.to=to", '--export.backends=["onnx"]']
         yield Case("export", f"student {what}", argv, write)
