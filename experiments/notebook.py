@@ -145,7 +145,7 @@ class Distilled:
             f"<p><b>{html.escape(self.result.student)}</b> of {html.escape(self.result.teacher)}"
             "; scores on dev, in points</p>",
             self.scores.to_html(index=False, float_format="{:.1f}".format, na_rep="-"),
-            shown_speed(self.result).to_html(index=False, na_rep="-"),
+            shown_speed(self.result).to_html(index=False),
         ]
         if figure is not None:
             source = f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
@@ -158,7 +158,7 @@ class Distilled:
 
     def __repr__(self) -> str:
         scores = self.scores.to_string(index=False, float_format="{:.1f}".format, na_rep="-")
-        speed = shown_speed(self.result).to_string(index=False, na_rep="-")
+        speed = shown_speed(self.result).to_string(index=False)
         return f"{self.result.student} of {self.result.teacher}\n{scores}\n\n{speed}"
 
 
@@ -308,7 +308,7 @@ def shown_speed(result: Result) -> pd.DataFrame:
     frame = speed_frame(result)
     times = "about {:.0f}" if is_busy(result.metrics) else "{:.1f}"
     for column, form in (("ms a text", "{:.2f}"), ("times faster", times), ("MB", "{:.2f}")):
-        cells = [None if pd.isna(value) else form.format(value) for value in frame[column]]
+        cells = ["-" if pd.isna(value) else form.format(value) for value in frame[column]]
         frame[column] = pd.Series(cells, dtype=object)
     return frame
 

@@ -167,7 +167,7 @@ def test_frames_of_a_result_by_hand() -> None:
     assert list(speed["ms a text"]) == [4, 2, 0.5] and speed["MB"].iloc[2] == 3
     assert speed["times faster"].iloc[2] == 8
     shown = shown_speed(result)
-    assert list(shown["times faster"]) == [None, None, "8.0"]
+    assert list(shown["times faster"]) == ["-", "-", "8.0"]
     assert list(shown["ms a text"]) == ["4.00", "2.00", "0.50"]
     busy = result._replace(metrics=metrics | {"teacher/speed/busy_share": 0.5})
-    assert list(shown_speed(busy)["times faster"]) == [None, None, "about 8"]
+    assert list(shown_speed(busy)["times faster"]) == ["-", "-", "about 8"]
