@@ -538,7 +538,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if task.name != "similarity"
     ]
     torch.manual_seed(0)
-    student = make_student(replace(BAG, ngrams=1), datas, len(tokenizer), 32, None)
+    student = make_student(TRANSFORMER, datas, len(tokenizer), 32, None)
     save_model(student, tokenizer, root / "student")
     return root / "student", root
 

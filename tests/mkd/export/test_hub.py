@@ -65,6 +65,17 @@ def test_an_exported_folder_has_the_layout_of_the_hub(
     assert (home / "tokenizer.json").is_file()
 
 
+def test_the_tables_of_a_bag_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    made, home = tmp_path / "made", tmp_path / "home"
+    made.mkdir()
+    for name in ("student.npz", "student.json", "tokenizer.json"):
+        (made / name).write_text(name)
+    add_backend(made, "int8", home)
+    assert [folder.name for folder in home.iterdir()] == ["int8"]
+    copied = {file.name: file.read_text() for file in (home / "int8").iterdir()}
+    assert copied == {name: name for name in ("student.npz", "student.json", "tokenizer.json")}
+
+
 def test_a_push_creates_a_private_repository_and_sends_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
