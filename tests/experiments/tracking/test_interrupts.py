@@ -1,6 +1,7 @@
 """Signals that arrive while a run is being opened."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from tests.support.entry import client, runs
 
 
 @pytest.fixture
-def interrupted_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def interrupted_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a store, in which Ctrl-C arrives as soon as MLflow has created a run."""
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     use_store(tmp_path, monkeypatch)
     start_run = mlflow.start_run
 
@@ -28,7 +31,8 @@ def interrupted_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return run
 
     monkeypatch.setattr(mlflow, "start_run", start)
-    return tmp_path
+    yield tmp_path
+    signal.signal(signal.SIGINT, before)
 
 
 def statuses(folder: Path) -> list[str]:

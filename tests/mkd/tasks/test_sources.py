@@ -493,7 +493,7 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
          ".metrics is 'bleu'; allowed: 'accuracy', 'auc', 'average_precision', 'f1'"),
         ({"metrics": ["map"]},
          ".metrics is 'map'; allowed: 'accuracy', 'auc', 'average_precision', 'f1'"),
-        ({"kind": "regression", "metrics": ["mrr"]},
+        ({"kind": "regression", "labels": None, "metrics": ["mrr"]},
          ".metrics is 'mrr'; allowed: 'pearson', 'spearman'"),
         ({"metrics": ["f1"], "labels": ["a", "b", "c"]},
          ".metrics is 'f1'; allowed: 'accuracy', 'macro_f1', 'matthews'"),
