@@ -377,7 +377,7 @@ def test_a_student_of_minilm_learns_reviews(
         "metrics": ["accuracy"], "train": "train.tsv", "dev": "dev.tsv",
     }  # fmt: skip
     (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"sst2": described}))
-    train = TrainConfig(steps=20, batch_size=8, learning_rate=2e-4, eval_every=10)
+    train = TrainConfig(steps=30, batch_size=16, learning_rate=2e-4, eval_every=15)
     config = Config(
         device="cpu",
         cache=str(tmp_path / "cache"),
