@@ -18,6 +18,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from experiments.tracking.store import experiment
 from mkd import names, pipeline, progress
 from mkd.config import HubConfig, TeacherConfig
 from mkd.evaluation.scoring import runtime_student
-from mkd.evaluation.speed import HEADLINE_SETTING, is_busy
+from mkd.evaluation.speed import HEADLINE_SETTING, is_busy, ratio_text
 from mkd.export.backends import TORCH, latency_ms
 from mkd.export.hub import add_backend, describe_exported
 from mkd.result import MODEL, Report, Result, timed_backends
@@ -306,9 +307,10 @@ def speed_frame(result: Result) -> pd.DataFrame:
 def shown_speed(result: Result) -> pd.DataFrame:
     """Returns the frame of speeds as text. Ratios of a busy machine are not precise, and say so."""
     frame = speed_frame(result)
-    times = "about {:.0f}" if is_busy(result.metrics) else "{:.1f}"
-    for column, form in (("ms a text", "{:.2f}"), ("times faster", times), ("MB", "{:.2f}")):
-        cells = ["-" if pd.isna(value) else form.format(value) for value in frame[column]]
+    times = partial(ratio_text, busy=is_busy(result.metrics))
+    number = "{:.2f}".format
+    for column, form in (("ms a text", number), ("times faster", times), ("MB", number)):
+        cells = ["-" if pd.isna(value) else form(value) for value in frame[column]]
         frame[column] = pd.Series(cells, dtype=object)
     return frame
 

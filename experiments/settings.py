@@ -267,7 +267,7 @@ class PromoteConfig:
     budget_ms: float | None = None
     """Maximum latency in milliseconds, in the study's backend. null: no limit."""
     whole: bool = True
-    """Whether the student is trained on the selection split too (see `whole` in mkd/config/)."""
+    """Whether the student is trained on the selection split too, as Config.whole in mkd/config/."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Seeds. The student is trained once with each seed.
 

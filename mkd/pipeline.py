@@ -316,10 +316,7 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
     check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after
     # an hour of training. It is dropped afterwards.
-    student = untrained_student(
-        data.config.student, config.data.max_length, data.student_data, data.untrained_teacher
-    )
-    check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
+    student = checked_student(data.config, data)
     check_architectures(data.config, student, data.untrained_teacher)
     taught = needs_teacher(config.loss, config.student)
     check_room_for(
@@ -332,6 +329,19 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
         check_teachers(
             config.teacher, config.stores, data.tasks, data.teacher_data.datas, data.student_data
         )
+    return data
+
+
+def checked_student(config: Config, data: RunData) -> Student:
+    """Returns this config's student before training. data: with any student.
+
+    Raises ValueError if layers are to be matched that the student or the teacher does not have, or
+    if there is nothing to pretrain with.
+    """
+    student = untrained_student(
+        config.student, config.data.max_length, data.student_data, data.untrained_teacher
+    )
+    check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
     check_pretraining(
         config.pretrain,
         config.teacher.checkpoint,
@@ -339,7 +349,7 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
         data.teacher_data,
         data.student_data,
     )
-    return data
+    return student
 
 
 def check_teachers(

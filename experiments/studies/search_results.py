@@ -15,7 +15,7 @@ from experiments.studies.trial_results import TrialResult, ended_trials
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolumes
 from mkd.evaluation.scoring import majority_selection_scores
-from mkd.evaluation.speed import busy_note
+from mkd.evaluation.speed import busy_note, ratio_text
 from mkd.evaluation.timing import MOST_BUSY, SPEED_PROTOCOL
 from mkd.export.backends import TORCH
 from mkd.pipeline import DataAndTeacher
@@ -140,7 +140,7 @@ def lines(results: SearchResults, busy: bool = False) -> list[str]:
     rows = [["on the front", "selection", "dev", "ms", "times faster", "MB"]]
     for point in sorted((p for p in results.points if p.on_front), key=lambda p: p.latency_ms):
         ratio = results.teacher[0] / point.latency_ms if results.teacher else 0.0
-        faster = (f"about {ratio:.0f}" if busy else f"{ratio:.1f}") if results.teacher else ""
+        faster = ratio_text(ratio, busy) if results.teacher else ""
         # the last word is the latency, which has its own column
         name = " ".join(point.name.split(" ")[:-1])
         sizes = [f"{point.latency_ms:.3g}", faster, f"{point.num_bytes / 1e6:.2f}"]

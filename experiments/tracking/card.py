@@ -3,7 +3,7 @@
 from analysis.presentation.table import markdown
 from experiments.tracking import table
 from mkd import names
-from mkd.evaluation.speed import HEADLINE_SETTING, is_busy
+from mkd.evaluation.speed import HEADLINE_SETTING, is_busy, ratio_text
 from mkd.export.backends import latency_ms
 from mkd.result import Dataset, Result, timed_backends
 
@@ -85,11 +85,14 @@ def _speed_phrase(metrics: dict[str, float]) -> str:
         return "Its speed was not measured"
     best = min(backends, key=lambda name: latency_ms(metrics, name))
     ratio = metrics.get(names.speed(best, HEADLINE_SETTING.name, names.RATIO))
-    times = f"about {ratio or 0:.0f}" if is_busy(metrics) else f"{ratio or 0:.1f}"
-    faster = "" if ratio is None else f", {times} times faster than its teacher in torch"
-    busy = ", on a busy machine" if is_busy(metrics) else ""
+    busy = is_busy(metrics)
+    faster = (
+        ""
+        if ratio is None
+        else f", {ratio_text(ratio, busy)} times faster than its teacher in torch"
+    )
     latency = f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread"
-    return f"{latency} ({HEADLINE_SETTING.name}){faster}{busy}"
+    return f"{latency} ({HEADLINE_SETTING.name}){faster}{', on a busy machine' if busy else ''}"
 
 
 def _data(datasets: list[Dataset]) -> list[str]:

@@ -168,6 +168,11 @@ def speed_metrics(
     )
 
 
+def ratio_text(ratio: float, busy: bool) -> str:
+    """Returns a ratio of times for display. That of a busy machine is not precise, and says so."""
+    return f"about {ratio:.0f}" if busy else f"{ratio:.1f}"
+
+
 def is_busy(metrics: Mapping[str, float]) -> bool:
     """Returns whether any of these times were measured on a machine that was too busy."""
     return any(

@@ -34,11 +34,10 @@ from mkd.pipeline import (
     DataAndTeacher,
     RunData,
     check_task_weights_match,
+    checked_student,
     distil,
     set_up_device,
-    untrained_student,
 )
-from mkd.pretraining import check_pretraining
 from mkd.result import Report, Result, no_report, phase_report
 from mkd.runtime import inference
 from mkd.storage.store import cached_folder, key_of
@@ -54,7 +53,6 @@ from mkd.students import Student
 from mkd.students.bag import BagStudent
 from mkd.teachers import config_for_tasks
 from mkd.teachers.multitask import soft_targets
-from mkd.teachers.states import check_matched_layers
 from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 
@@ -90,7 +88,7 @@ def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
     """
     set_up_device(config)
     config = config_for_tasks(config, data.tasks)
-    student = untrained_candidate(data, config).cpu()
+    student = checked_student(config, data).cpu()
 
     def build(aside: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -187,26 +185,6 @@ def run_candidate(
         folder,
         "",
     )
-
-
-def untrained_candidate(data: RunData, config: Config) -> Student:
-    """Returns this config's student before training.
-
-    Raises ValueError if layers are to be matched that the student or the teacher does not have, or
-    if there is nothing to pretrain with.
-    """
-    student = untrained_student(
-        config.student, config.data.max_length, data.student_data, data.untrained_teacher
-    )
-    check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
-    check_pretraining(
-        config.pretrain,
-        config.teacher.checkpoint,
-        config.stores,
-        data.teacher_data,
-        data.student_data,
-    )
-    return student
 
 
 def _in_backend(
