@@ -1,12 +1,15 @@
 """Students of several seeds on one teacher, distilled and on labels alone.
 
+With pretrain.steps, the distilled student is trained on text before, and a third one is distilled
+without that.
+
     PYTHONPATH=. python tests/bench/seeds.py --seeds 0 1 2 \\
         --config experiments/configs/bag.yaml --data.source files --data.path TASKS.yaml ...
 
 Settings of a distillation go by their dotted names. A seed decides a student's weights, batches and
-dropout; teacher, tokens and selection split are those of the config's own seed. So the table shows
+dropout; teacher, tokens and selection split are those of the config's own seed. So the tables show
 how much of a difference is the students' luck. Differences are paired by seed, with t intervals.
-The last line printed is JSON.
+The last table shows what thresholds of two classes gain. The last line printed is JSON.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from experiments import cli
 from experiments.settings import DistillSettings
 from mkd import names
 from mkd.config import Config, MatchConfig, PretrainConfig
+from mkd.evaluation.answers import answers_of
 from mkd.evaluation.intervals import half_width, interval_text
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.pipeline import DataAndTeacher, distil, load_data_and_teacher
@@ -29,7 +33,7 @@ from mkd.students import Student
 from mkd.teachers.multitask import soft_targets
 from mkd.tokenization.tokens import layout_of
 
-VARIANTS = ("distilled", "labels alone")
+DISTILLED, ALONE, WITHOUT_TEXT = "distilled", "labels alone", "distilled without text"
 Scores = dict[str, float]
 
 
@@ -38,14 +42,16 @@ def student_of(inputs: DataAndTeacher, seed: int, variant: str) -> Student:
     data = inputs.data
     config = replace(data.config, seed=seed)
     targets = None
-    if variant == "distilled":
+    if variant == ALONE:
+        alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
+        config = replace(config, loss=alone)
+    else:
         root = config.stores.root
         targets = soft_targets(
             config.loss, root, data.student_data, inputs.teacher, lambda step, metrics: None
         )
-    else:
-        alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
-        config = replace(config, loss=alone, pretrain=PretrainConfig())
+    if variant != DISTILLED:
+        config = replace(config, pretrain=PretrainConfig())
     with tempfile.TemporaryDirectory() as folder:
         return distil(
             config,
@@ -56,40 +62,52 @@ def student_of(inputs: DataAndTeacher, seed: int, variant: str) -> Student:
         )
 
 
-def scores_of(inputs: DataAndTeacher, student: Student) -> Scores:
-    """Returns the score of each task on dev, and their mean."""
+def scores_of(inputs: DataAndTeacher, student: Student) -> tuple[Scores, Scores]:
+    """Returns the score of each task on dev, and their mean; the same without thresholds."""
     data = inputs.data.student_data
     layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
-    found = quality_metrics(data.datas, dev_logits(torch_infer(student), data.datas, layout))
-    scores = {task.name: found[names.quality(task.name)] for task in data.datas}
-    return scores | {"mean": found[names.QUALITY_MEAN]}
+    answers = answers_of(student, dev_logits(torch_infer(student), data.datas, layout))
+    with_thresholds, without = (
+        {task.name: found[names.quality(task.name)] for task in data.datas}
+        | {"mean": found[names.QUALITY_MEAN]}
+        for found in (
+            quality_metrics(data.datas, *answers),
+            quality_metrics(data.datas, answers.logits),
+        )
+    )
+    return with_thresholds, without
 
 
-def table(found: dict[str, list[Scores]]) -> list[str]:
-    """The mean over seeds of each variant, and their difference with its interval."""
-    rows = [["score on dev", *VARIANTS, "difference", "95 % interval"]]
-    for task in found[VARIANTS[0]][0]:
-        values = [[scores[task] for scores in found[variant]] for variant in VARIANTS]
+def table(ours: tuple[str, list[Scores]], theirs: tuple[str, list[Scores]]) -> str:
+    """The mean over seeds of two variants, and their difference with its interval."""
+    rows = [["score on dev", ours[0], theirs[0], "difference", "95 % interval"]]
+    for task in ours[1][0]:
+        values = [[scores[task] for scores in found] for _, found in (ours, theirs)]
         differences = [one - other for one, other in zip(*values, strict=True)]
         middle = statistics.mean(differences)
         rows.append(
             [task, *(f"{statistics.mean(own):.1f}" for own in values), f"{middle:+.2f}",
              interval_text(middle, half_width(differences))]
         )  # fmt: skip
-    return markdown(rows)
+    return "\n".join(markdown(rows)) + "\n"
 
 
 def main(config: Config, seeds: list[int]) -> None:
-    """Trains all students and prints the table."""
+    """Trains all students and prints the tables."""
     inputs = load_data_and_teacher(config)
-    found: dict[str, list[Scores]] = {variant: [] for variant in VARIANTS}
+    variants = [DISTILLED, ALONE] + ([WITHOUT_TEXT] if config.pretrain.steps else [])
+    found: dict[str, list[Scores]] = {variant: [] for variant in variants}
+    without: dict[str, list[Scores]] = {variant: [] for variant in variants}
     for seed in seeds:
-        for variant in VARIANTS:
-            student = student_of(inputs, seed, variant)
-            found[variant].append(scores_of(inputs, student))
-            print(seed, variant, found[variant][-1], file=sys.stderr)
-    print("\n".join(table(found)))
-    print(json.dumps(found))
+        for variant in variants:
+            scores, plain = scores_of(inputs, student_of(inputs, seed, variant))
+            found[variant].append(scores)
+            without[variant].append(plain)
+            print(seed, variant, scores, file=sys.stderr)
+    for other in variants[1:]:
+        print(table((DISTILLED, found[DISTILLED]), (other, found[other])))
+    print(table((DISTILLED, found[DISTILLED]), ("without thresholds", without[DISTILLED])))
+    print(json.dumps({"scores": found, "without thresholds": without}))
 
 
 if __name__ == "__main__":
