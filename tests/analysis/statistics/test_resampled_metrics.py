@@ -97,8 +97,8 @@ def test_f1_is_0_where_neither_side_has_a_row_of_class_1() -> None:
     assert FAST_METRICS["f1"](drawn, np.array([0.0, 0.0]), np.array([0.0, 0.0])).tolist() == [0.0]
 
 
-def test_every_metric_of_the_core_has_one_here() -> None:
-    assert FAST_METRICS.keys() == metrics.METRICS.keys()
+def test_every_fast_form_is_of_a_metric_of_the_core() -> None:
+    assert FAST_METRICS.keys() <= metrics.METRICS.keys()
 
 
 def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
