@@ -24,6 +24,7 @@ from mkd.tasks.rows import (
     make_split,
     rows_of_columns,
 )
+from mkd.tasks.stated import Stated
 from mkd.tasks.task import Kind, Task
 from mkd.tasks.task_file import (
     kind_of,
@@ -51,13 +52,15 @@ class Origin(NamedTuple):
 
     name: the task's name.
     where: what its description is called in messages.
+    stated: names what states a key of the description, for messages.
     """
 
     name: str
     where: str
+    stated: Stated
 
     def setting(self, key: str) -> str:
-        """Returns what states a key of the description, for messages."""
+        """Returns the name of a key of the description, for messages."""
         return f"{self.where}.{key}"
 
 
@@ -95,7 +98,7 @@ def build_task(
         raise ValueError(f"{origin.where}: no train table has labels; allowed: at least one")
     text = text_columns(given["text"], origin.setting("text")) if "text" in given else ()
     label = label_column(given["label"], origin.setting("label")) if "label" in given else ""
-    chosen = choose_columns(first.table, first.text or text, first.label or label, origin.setting)
+    chosen = choose_columns(first.table, first.text or text, first.label or label, origin.stated)
     own = Part(first.table, text or chosen.text, label or chosen.label)
     notes = []
     if dev is None:
@@ -120,10 +123,10 @@ def build_task(
     if not {"kind", "text", "label"} <= given.keys():
         notes = [_told(own, kind, scans[: len(train)], separator), *notes]
     if "separator" in task.keys() - given.keys():
-        state = f"{origin.setting('kind')}={CLASSIFICATION}"
+        state = origin.stated("kind", CLASSIFICATION)
         notes.append(f"state {state} if each cell of {own.label!r} is one label")
     for part, part_scan in zip(parts, scans, strict=True):
-        notes += _left_out(part, part_scan)
+        notes += _left_out(part, part_scan, origin.stated)
     return Task(
         origin.name,
         kind,
@@ -183,7 +186,7 @@ def _completed(
         task |= (
             {"kind": with_classes, "labels": list(classes)} | task
             if classes
-            else infer_labels(scans, task.get("kind", ""), where, origin.setting)
+            else infer_labels(scans, task.get("kind", ""), where, origin.stated)
         )
     return {"metrics": DEFAULT_METRICS.get(task["kind"], [])} | task
 
@@ -232,7 +235,7 @@ def _told_kind(kind: Kind, separator: str) -> str:
     return f"{len(kind.labels)} classes: {some}"
 
 
-def _left_out(part: Part, found: Scan) -> list[str]:
+def _left_out(part: Part, found: Scan, stated: Stated) -> list[str]:
     """Returns notes on rows without text, and on labels that count as missing."""
     notes = []
     if found.without_text:
@@ -243,6 +246,6 @@ def _left_out(part: Part, found: Scan) -> list[str]:
         notes.append(
             f"{total:,} label{'s' * (total > 1)} of {part.table.where} read "
             f"{' or '.join(map(repr, sorted(written)))}, which counts as no label, as in pandas; "
-            "a class of this name must be stated in labels"
+            f"if it is a class, state {stated('labels')}"
         )
     return notes

@@ -14,6 +14,7 @@ from mkd.tasks.build import Origin, Part, build_task
 from mkd.tasks.columns import Columns
 from mkd.tasks.files import Record, Table, listed
 from mkd.tasks.origins import DEV_SPLITS, TRAIN_SPLIT
+from mkd.tasks.stated import in_python
 from mkd.tasks.task import Task
 
 BATCH_ROWS = 1000
@@ -44,7 +45,7 @@ def task_from_data(
       held out for that. None: the split of the dict, else a tenth.
     - text: the text column; two for pairs.
     - label: the label column.
-    - kind: `classification` or `regression`.
+    - kind: `classification`, `multilabel` or `regression`.
     - labels: the classes, in the order of the logits.
     - metrics: names of metrics (mkd.tasks.metrics.METRICS).
 
@@ -70,7 +71,7 @@ def task_from_data(
         own = dev
     elif dev is not None:
         own = Part(splits_of(f"{name}, dev", dev)[0])
-    return build_task(Origin(name, "data"), given, [Part(table)], own, dev_tables)
+    return build_task(Origin(name, "data", in_python), given, [Part(table)], own, dev_tables)
 
 
 def splits_of(where: str, data: Any) -> tuple[Columns, list[Columns]]:

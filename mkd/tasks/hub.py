@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from mkd.tasks.build import Origin, Part, build_task
 from mkd.tasks.files import listed
 from mkd.tasks.frames import columns_of_split, splits_of
+from mkd.tasks.stated import by_settings
 from mkd.tasks.task import Task
 
 GLUE_DATASETS = ("nyu-mll/glue", "glue")
@@ -81,4 +82,4 @@ def dataset_task(task: str, path: str, name: str, stated: dict[str, Any]) -> Tas
             raise ValueError(f"data.dev is {dev!r}; {where} has the splits: {known}")
         dev = Part(columns_of_split(where, data, dev))
     given = {key: value for key, value in stated.items() if key != "dev"}
-    return build_task(Origin(task, "data"), given, [Part(table)], dev, dev_tables)
+    return build_task(Origin(task, "data", by_settings), given, [Part(table)], dev, dev_tables)

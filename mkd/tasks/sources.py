@@ -35,6 +35,7 @@ from mkd.tasks.rows import (
     num_skipped_rows,
     rows_of_file,
 )
+from mkd.tasks.stated import Stated, by_settings, in_task_file
 from mkd.tasks.task import GLUE, Kind, Split, Task
 from mkd.tasks.task_file import DataFile, TaskDescription, describe, read_task_file
 
@@ -221,7 +222,7 @@ def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
     }
 
 
-def _file_task(name: str, task: TaskDescription) -> Task:
+def _file_task(name: str, task: TaskDescription, stated: Stated) -> Task:
     def part(file: DataFile) -> Part:
         return Part(columns_of_file(file.path, task.header), file.text, file.label)
 
@@ -229,7 +230,7 @@ def _file_task(name: str, task: TaskDescription) -> Task:
     train = list(map(part, task.train))
     others = files_beside(task.train[0].path) if len(task.train) == 1 and dev is None else []
     dev_tables = [columns_of_file(file, task.header) for file in others]
-    return build_task(Origin(name, task.where), task.stated, train, dev, dev_tables)
+    return build_task(Origin(name, task.where, stated), task.stated, train, dev, dev_tables)
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
@@ -257,11 +258,15 @@ def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
             f"data.{key} is {value!r}; allowed: empty, as {config.path} describes the tasks"
         )
     described = read_task_file(path)
-    return {name: partial(_file_task, name, task) for name, task in described.items()}
+    return {
+        name: partial(_file_task, name, task, in_task_file(config.path, name))
+        for name, task in described.items()
+    }
 
 
 def _table_task(name: str, path: Path, stated: dict[str, Any]) -> Task:
-    return _file_task(name, describe({"train": str(path)} | stated, "data", Path()))
+    described = describe({"train": str(path)} | stated, "data", Path())
+    return _file_task(name, described, by_settings)
 
 
 def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:

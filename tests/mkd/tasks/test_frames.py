@@ -166,12 +166,13 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
     ("data", "stated", "expected"),
     [
         (frame(subject=[f"help with order {i}" for i in range(40)]), {},
-         "x: the text may be 'body' or 'subject'; state data.text: one column, or two for pairs; "
-         "columns: 'id', 'created', 'body', 'team', 'subject'"),
+         "x: the text may be 'body' or 'subject'; state text in mkd.task_from_data: one column, or "
+         "two for pairs; columns: 'id', 'created', 'body', 'team', 'subject'"),
         (frame(country=["x", "y"] * 20), {"text": "body"},
-         "x: the label may be 'team' or 'country'; state data.label; columns: 'id', 'created', "
-         "'body', 'team', 'country'"),
-        (frame()[["id", "body"]], {}, "x: no label found; state data.label; columns: 'id', 'body'"),
+         "x: the label may be 'team' or 'country'; state label in mkd.task_from_data; "
+         "columns: 'id', 'created', 'body', 'team', 'country'"),
+        (frame()[["id", "body"]], {},
+         "x: no label found; state label in mkd.task_from_data; columns: 'id', 'body'"),
         (frame(), {"label": "teem"},
          "x: no column 'teem'; there are: 'id', 'created', 'body', 'team'"),
         (frame(team="sales"), {"label": "team"},
@@ -180,7 +181,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
          "data.kind is 'ranking'; allowed: classification, multilabel, regression"),
         (frame(ref=[f"ref{i}" for i in range(40)]), {"label": "ref"},
          "x: column 'ref': 40 different labels in 40 rows are no classes; state another column "
-         "as data.label"),
+         "as label in mkd.task_from_data"),
         (frame(team=None), {"label": "team"},
          "x: column 'team': no row has a label; allowed: one or more"),
         ([1, 2], {}, "x: rows of type list; allowed: a pandas DataFrame, a Dataset or "

@@ -203,9 +203,43 @@ def test_cells_of_several_labels_are_known_by_their_parts(separator: str, tmp_pa
         f"text 'text', label 'label' (4 labels, several a row, divided by {divider!r}: anger, "
         "fear, joy, love), 240 rows of "
     )
-    assert task.notes[-1] == "state data.kind=classification if each cell of 'label' is one label"
+    assert task.notes[-1] == "state --data.kind=classification if each cell of 'label' is one label"
     (stated,) = load(path, kind="classification")
     assert len(stated.kind.labels) == 12 and not stated.kind.multilabel
+
+
+def test_advice_on_a_task_of_a_file_names_the_line_the_task_and_the_file(tmp_path: Path) -> None:
+    """What it says can be done as it stands: the line makes the note go."""
+    cells(tmp_path, [",".join(some) for n in (1, 2, 3) for some in combinations(NAMES, n)][:12])
+    file = tmp_path / "tasks.yaml"
+    file.write_text("said:\n  train: said.tsv\n")
+    advice = f"state `kind: classification` under said in {file} if each cell of 'label' is one"
+    assert load(file)[0].notes[-1] == f"{advice} label"
+    file.write_text("said:\n  train: said.tsv\n  kind: classification\n")
+    (task,) = load(file)
+    assert len(task.kind.labels) == 12 and advice not in " ".join(task.notes)
+
+
+def test_a_class_called_na_is_stated_in_a_task_file(tmp_path: Path) -> None:
+    lines = (f"text {i} of some words\t{('joy', 'NA', 'fear')[i % 3]}\n" for i in range(30))
+    (tmp_path / "said.tsv").write_text("text\tlabel\n" + "".join(lines))
+    (tmp_path / "tasks.yaml").write_text("said: {train: said.tsv}\n")
+    for path, where in (
+        ("said.tsv", "in a task file, which `mkd init` drafts"),
+        ("tasks.yaml", f"under said in {tmp_path / 'tasks.yaml'}"),
+    ):
+        (task,) = load(tmp_path / path)
+        assert task.kind.labels == ("fear", "joy")
+        assert task.notes[-1].endswith(f"as in pandas; if it is a class, state `labels` {where}")
+
+
+def test_two_columns_that_fit_are_told_with_the_line_to_write(tmp_path: Path) -> None:
+    rows = "".join(f"I would like {i} now,a,{'xy'[i % 2]},{'uv'[i % 2]}\n" for i in range(9))
+    (tmp_path / "t.csv").write_text("said,one,team,country\n" + rows)
+    (tmp_path / "tasks.yaml").write_text("tickets: {train: t.csv}\n")
+    told = f"state `label` under tickets in {tmp_path / 'tasks.yaml'}; columns: "
+    assert told in refusal(tmp_path / "tasks.yaml")
+    assert "state data.label; columns: " in refusal(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
