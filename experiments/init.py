@@ -2,6 +2,7 @@
 
     mkd init tickets.csv
     mkd init train.tsv dev.tsv --text premise hypothesis --label gold
+    mkd init tickets.csv --kind multilabel
 
 The columns, the kind and the labels are found by names and by what is in the file. The task file is
 written to the working folder, and is not overwritten. Then train with --data.path NAME.yaml.
@@ -15,7 +16,7 @@ from typing import NoReturn
 from mkd.shell import called_as, complete
 from mkd.storage.addresses import one_line
 from mkd.tasks.origins import check_columns
-from mkd.tasks.task_file import text_columns
+from mkd.tasks.task_file import KINDS, text_columns
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,6 +24,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n")
+
+
+def _option(key: str, value: str = "") -> str:
+    """Names the option that states a key of the task."""
+    return f"--{key} {value}".rstrip()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,16 +43,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("dev", type=Path, nargs="?", help="a file of rows that are scored")
     parser.add_argument("--text", nargs="+", default=[], metavar="COLUMN", help="one, or a pair")
     parser.add_argument("--label", default="", metavar="COLUMN", help="the column of the label")
+    parser.add_argument("--kind", default="", choices=KINDS, help="the kind of the task")
     complete(parser)
     given = parser.parse_args(argv)
     files = [given.train, *([given.dev] if given.dev else [])]
     print(f"reading {' and '.join(map(str, files))}", flush=True)
     try:
         text = text_columns(given.text, "--text") if given.text else ()
-        check_columns(given.train, text, given.label, "--{}".format)
+        check_columns(given.train, text, given.label, _option)
         from mkd.tasks.draft import draft_task  # takes long to import
 
-        draft = draft_task(files, Path.cwd(), text, given.label, "--{}".format)
+        draft = draft_task(files, Path.cwd(), text, given.label, given.kind, _option)
         target = Path(f"{draft.name}.yaml")
         with target.open("x", encoding="utf-8") as file:
             file.write(draft.text)

@@ -1,23 +1,25 @@
 """Makes a task from tables of any origin: infers what is not stated, and tells what it took."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from mkd.tasks.columns import LOOK_ROWS, Columns, check_column, choose_columns, is_missing
-from mkd.tasks.files import listed
+from mkd.tasks.files import listed, short_repr
 from mkd.tasks.labels import (
     CLASSIFICATION,
     MULTILABEL,
     REGRESSION,
     Scan,
+    divisible_cell,
     infer_labels,
     scan,
+    separator_held,
 )
 from mkd.tasks.metrics import MULTILABEL_METRICS
 from mkd.tasks.rows import (
     NOT_AVAILABLE,
-    SEPARATOR,
     Decode,
     RawRows,
     label_decoder,
@@ -108,9 +110,11 @@ def build_task(
     parts = [_resolved(part, own) for part in tables]
     stated = given.get("labels", [])
     names = set(map(str, stated)) if isinstance(stated, list) else set()
-    # Else whole cells are counted, which tell whether they hold several labels.
-    several = given.get("kind") == MULTILABEL
-    divided = str(given.get("separator", SEPARATOR)) if several else ""
+    divided = ""  # whole cells are counted, which tell whether they hold several labels
+    if given.get("kind") == MULTILABEL:
+        labelled = [(part.table, part.label) for part in parts if part.label]
+        given = {"separator": separator_held(labelled, names)} | dict(given)
+        divided = str(given["separator"])
     scans = [scan(*part, names, divided) for part in parts]
     task = _completed(given, parts, scans, origin) | {"text": list(own.text)}
     kind = kind_of(task, origin.where)
@@ -125,6 +129,8 @@ def build_task(
     if "separator" in task.keys() - given.keys():
         state = origin.stated("kind", CLASSIFICATION)
         notes.append(f"state {state} if each cell of {own.label!r} is one label")
+    if task["kind"] == CLASSIFICATION and not {"kind", "labels"} & given.keys():
+        notes += _divisible(scans, origin.stated)
     for part, part_scan in zip(parts, scans, strict=True):
         notes += _left_out(part, part_scan, origin.stated)
     return Task(
@@ -233,6 +239,15 @@ def _told_kind(kind: Kind, separator: str) -> str:
     if kind.multilabel:
         return f"{len(kind.labels)} labels, several a row, divided by {separator!r}: {some}"
     return f"{len(kind.labels)} classes: {some}"
+
+
+def _divisible(scans: Sequence[Scan], stated: Stated) -> list[str]:
+    """Returns a note if the cells, each taken for one label, may hold several."""
+    cell = divisible_cell(sum((each.labels for each in scans), Counter[str]()))
+    if not cell:
+        return []
+    state = stated("kind", MULTILABEL)
+    return [f"each cell, such as {short_repr(cell)}, is one label; state {state} if it is several"]
 
 
 def _left_out(part: Part, found: Scan, stated: Stated) -> list[str]:

@@ -1,7 +1,7 @@
 """Drafts a task file from a file of rows: what each line says, and why."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +9,20 @@ import yaml
 
 from mkd.tasks.build import DEFAULT_METRICS, DEV_SHARE
 from mkd.tasks.columns import LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS, Chosen, choose_columns
+from mkd.tasks.files import short_repr
 from mkd.tasks.frames import columns_of_file
-from mkd.tasks.labels import Scan, divided, infer_labels, scan
+from mkd.tasks.labels import (
+    CLASSIFICATION,
+    MULTILABEL,
+    Scan,
+    divided,
+    divisible_cell,
+    infer_labels,
+    scan,
+    separator_held,
+)
 from mkd.tasks.origins import task_name
+from mkd.tasks.stated import Stated, by_settings
 
 REASON_COLUMN = 40
 """Column at which the reasons start, where the lines are short enough."""
@@ -32,21 +43,28 @@ def draft_task(
     folder: Path,
     text: tuple[str, ...] = (),
     label: str = "",
-    setting: Callable[[str], str] = str,
+    kind: str = "",
+    option: Stated = by_settings,
 ) -> Draft:
     """Returns a task file for a file of train rows and, if there are two, one of dev rows.
 
     folder: where the task file is to be; the paths in it are relative to it.
     text, label: stated columns. Empty: found by their names and by what is in them.
-    setting: setting("text") names what states the text columns, for messages.
+    kind: the stated kind. Empty: inferred from the labels.
+    option: names what states one of these, for messages.
 
     Raises ValueError, with the columns there are, if something cannot be found.
     """
     tables = [columns_of_file(file) for file in files]
-    chosen = choose_columns(tables[0], text, label, setting)
-    scans = [scan(table, chosen.text, chosen.label, ()) for table in tables]
+    chosen = choose_columns(tables[0], text, label, option)
+    separator = ""
+    if kind == MULTILABEL:
+        separator = separator_held([(table, chosen.label) for table in tables], ())
+    scans = [scan(table, chosen.text, chosen.label, (), separator) for table in tables]
     where = f"{tables[0].where}: column {chosen.label!r}"
-    inferred = infer_labels(scans, "", where, setting)
+    inferred = infer_labels(scans, kind, where, option)
+    if separator:
+        inferred["separator"] = separator
     name = task_name(files[0])
     lines = _lines(files, folder, chosen, Chosen(text, label), scans, inferred)
     start = f"# Drafted from {files[0].name}. Each line has its reason; change what is wrong.\n"
@@ -65,7 +83,9 @@ def _lines(
 ) -> list[tuple[str, str]]:
     """Returns the lines of the task, each with its reason."""
     train, total = scans[0], sum((each.labels for each in scans[1:]), scans[0].labels)
-    rows = total.total()
+    cell = divisible_cell(total) if found["kind"] == CLASSIFICATION else ""
+    several = f"; --kind {MULTILABEL} if {short_repr(cell)} is several labels" if cell else ""
+    rows = sum(each.rows - each.unlabelled for each in scans)
     if "separator" in found:
         total = divided(total, found["separator"])
     paths = [_scalar(os.path.relpath(file, folder)) for file in files]
@@ -78,7 +98,7 @@ def _lines(
         (f"train: {paths[0]}", _summary_rows(train)),
         (f"text: {text[0] if len(text) == 1 else '[' + ', '.join(text) + ']'}", why_text),
         (f"label: {_scalar(chosen.label)}", why_label),
-        (f"kind: {found['kind']}", f"{len(total):,} different labels in {rows:,} rows"),
+        (f"kind: {found['kind']}", f"{len(total):,} different labels in {rows:,} rows{several}"),
     ]
     if "labels" in found:
         lines.append(("labels:", "in the order of the model's outputs"))

@@ -1,13 +1,14 @@
 """Counts the labels of a table, and infers from them the kind of its task and its classes."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
-from mkd.tasks.columns import Columns, is_missing, is_number
+from mkd.tasks.columns import LOOK_ROWS, Columns, is_missing, is_number
 from mkd.tasks.files import short_repr
-from mkd.tasks.rows import NOT_AVAILABLE, items_of, normalise_label
+from mkd.tasks.rows import NOT_AVAILABLE, SEPARATOR, items_of, normalise_label
+from mkd.tasks.stated import Stated
 
 CHUNK_ROWS = 4096
 MOST_CLASSES = 10_000
@@ -101,14 +102,12 @@ def _items(cells: Iterable[Any], separator: str) -> Iterable[str]:
     )
 
 
-def infer_labels(
-    scans: Iterable[Scan], kind: str, where: str, setting: Callable[[str], str]
-) -> dict[str, Any]:
+def infer_labels(scans: Iterable[Scan], kind: str, where: str, stated: Stated) -> dict[str, Any]:
     """Returns the kind of a task, its classes unless it is a regression, and the separator if its
     cells hold several labels, as a task file does.
 
     scans: of the train and dev tables. kind: the stated kind; empty: to be inferred.
-    where: table and column, for messages. setting: as in choose_columns.
+    where: table and column, for messages. stated: names what states a key, for messages.
 
     Raises ValueError if the labels fit no kind, or not the stated one.
     """
@@ -135,9 +134,10 @@ def infer_labels(
         )
     total = labels.total()
     if len(classes) > max(FEW_NUMBERS, total // 2):
+        several = f", or {stated('kind', MULTILABEL)}" if divisible_cell(labels) else ""
         raise ValueError(
             f"{where}: {len(classes):,} different labels in {total:,} rows are no classes; state "
-            f"another column as {setting('label')}"
+            f"another column as {stated('label')}{several}"
         )
     return {"kind": kind, "labels": classes} | ({"separator": separator} if separator else {})
 
@@ -168,6 +168,46 @@ def _divides(cells: Counter[str], separator: str) -> bool:
         and len(combined & alone) >= KNOWN_ALONE * len(combined)
         and len(labels) * CELLS_A_LABEL <= len(cells)
     )
+
+
+def divisible_cell(cells: Counter[str]) -> str:
+    """Returns the most frequent cell that may hold several labels, for a note that asks.
+
+    cells: how often each cell occurs. Returns "" if a share below MANY_DIVIDED holds a separator.
+    """
+    several = Counter(
+        {
+            cell: count
+            for cell, count in cells.items()
+            if any(len(list(filter(None, items_of(cell, each)))) > 1 for each in SEPARATORS)
+        }
+    )
+    if not several or several.total() < MANY_DIVIDED * cells.total():
+        return ""
+    return several.most_common(1)[0][0]
+
+
+def separator_held(columns: Iterable[tuple[Columns, str]], labels: Collection[str]) -> str:
+    """Returns what divides the labels in columns whose cells are known to hold several: what most
+    of the first cells hold, or the usual separator if they hold none.
+
+    columns: tables, each with the column of its labels.
+    labels: stated labels. What one of them holds does not divide.
+    """
+    cells = [
+        cell
+        for table, column in columns
+        for _, (cell,) in islice(table.read((column,)), LOOK_ROWS)
+        if not isinstance(cell, list)
+    ]
+    texts = [text for text in map(str, cells) if not text.lstrip().startswith("[")]  # JSON
+    held = {
+        each: sum(each in text for text in texts)
+        for each in SEPARATORS
+        if not any(each in label for label in labels)
+    }
+    most = max(held, key=lambda each: held[each], default=SEPARATOR)
+    return most if held.get(most) else SEPARATOR
 
 
 def divided(cells: Counter[str], separator: str) -> Counter[str]:

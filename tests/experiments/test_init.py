@@ -28,6 +28,15 @@ def test_it_writes_a_file_that_is_read(folder: Path, capsys: pytest.CaptureFixtu
     assert (task.name, task.kind.labels) == ("films", ("bad", "good"))
 
 
+def test_a_kind_can_be_stated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["films.csv", "--kind", "multilabel"]) == 0
+    (task,) = load_tasks(DataConfig(path="films.yaml"))
+    assert task.kind.multilabel and task.kind.labels == ("bad", "good")
+    with pytest.raises(SystemExit):
+        main(["films.csv", "--kind", "several"])
+    assert "invalid choice: 'several'" in capsys.readouterr().err
+
+
 def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "films.yaml").write_text("mine")
     assert main(["films.csv"]) == 2
@@ -42,6 +51,7 @@ def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str])
         (["none.csv"], "none.csv: no such file"),
         (["films.csv", "--label", "verdict"], "no column 'verdict'"),
         (["films.csv", "--text", "text", "label", "x"], "a column's name or number, or two"),
+        (["films.csv", "--kind", "regression"], "allowed for a regression: numbers"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(

@@ -87,3 +87,16 @@ def test_cells_of_several_labels_are_drafted_with_their_separator(tmp_path: Path
     (tmp_path / "t.yaml").write_text(draft.text)
     (task,) = load_tasks(DataConfig(path=str(tmp_path / "t.yaml")))
     assert task.kind.labels == ("a", "b", "c") and task.kind.multilabel
+
+
+def test_cells_that_may_hold_several_labels_are_asked_about(tmp_path: Path) -> None:
+    rows = [(f"{n} texts about {cell}", cell) for n in range(9) for cell in ("a;b", "a;c", "b;c")]
+    file = write(tmp_path / "t.tsv", rows, ("text", "label"))
+    asked = "3 different labels in 27 rows; --kind multilabel if 'a;b' is several labels\n"
+    assert asked in draft_task([file], tmp_path).text
+    draft = draft_task([file], tmp_path, kind="multilabel").text
+    assert "separator: ;  " in draft and "--kind" not in draft
+    assert "# 3 different labels in 27 rows\n" in draft
+    (tmp_path / "t.yaml").write_text(draft)
+    (task,) = load_tasks(DataConfig(path=str(tmp_path / "t.yaml")))
+    assert task.kind.labels == ("a", "b", "c") and task.kind.multilabel

@@ -263,6 +263,57 @@ def test_names_with_commas_are_one_label(found: list[str], tmp_path: Path) -> No
     (task,) = load(cells(tmp_path, found))
     assert not task.kind.multilabel
     assert len(task.kind.labels) == len(found)
+    assert sum("--data.kind=multilabel" in note for note in task.notes) == 1
+
+
+@pytest.mark.parametrize("separator", [",", "|", ";", ", "])
+def test_cells_whose_parts_never_stand_alone_are_asked_about(
+    separator: str, tmp_path: Path
+) -> None:
+    path = cells(tmp_path, [separator.join(pair) for pair in combinations(NAMES, 2)])
+    (task,) = load(path)
+    assert not task.kind.multilabel and len(task.kind.labels) == 6
+    first = separator.join(NAMES[:2])
+    assert task.notes[-1] == (
+        f"each cell, such as {first!r}, is one label; state --data.kind=multilabel if it is several"
+    )
+    (several,) = load(path, kind="multilabel")  # what the note says, done
+    assert several.kind.labels == tuple(NAMES) and several.kind.multilabel
+    assert [row.classes for row in several.train.read()][:2] == [(0, 1), (0, 2)]
+    assert f"several a row, divided by {separator.strip()!r}" in several.notes[0]
+    (single,) = load(path, kind="classification")
+    assert not any("--data.kind" in note for note in several.notes + single.notes)
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(99, True), (101, False)])
+def test_a_single_cell_with_a_comma_in_a_hundred_is_asked_about(
+    rows: int, asked: bool, tmp_path: Path
+) -> None:
+    lines = [f"I say {i} of that\t{NAMES[i % 4]}" for i in range(rows - 1)]
+    lines.append("I say this of that\tjoy, oh joy")
+    (tmp_path / "said.tsv").write_text("\n".join(["text\tlabel", *lines]))
+    (task,) = load(tmp_path / "said.tsv")
+    assert any("'joy, oh joy', is one label" in note for note in task.notes) == asked
+
+
+def test_too_many_combinations_for_classes_may_be_several_labels(tmp_path: Path) -> None:
+    words = [f"w{i}" for i in range(9)]
+    lines = [f"I say {some} of that\t{'|'.join(some)}" for some in combinations(words, 2)]
+    (tmp_path / "said.tsv").write_text("\n".join(["text\tlabel", *lines]))
+    assert refusal(tmp_path / "said.tsv").endswith(
+        "36 different labels in 36 rows are no classes; state another column as data.label, or "
+        "--data.kind=multilabel"
+    )
+    assert load(tmp_path / "said.tsv", kind="multilabel")[0].kind.labels == tuple(words)
+
+
+def test_a_separator_that_a_stated_label_holds_does_not_divide(tmp_path: Path) -> None:
+    cells(tmp_path, ["a|b", "c", "a|b, c"])
+    (tmp_path / "tasks.yaml").write_text(
+        "said: {train: said.tsv, kind: multilabel, labels: [a|b, c]}\n"
+    )
+    (task,) = load(tmp_path / "tasks.yaml")
+    assert [row.classes for row in task.train.read()][:3] == [(0,), (1,), (0, 1)]
 
 
 @pytest.mark.parametrize(
