@@ -126,7 +126,7 @@ def _phase_shown(show: progress.Show, index: int, name: str) -> Report:
         reached = max(reached, shares.get(STUDENT_PROGRESS, 0.0))
         for key, share in shares.items():
             if (phase := names.parsed_progress(key)) is not None:
-                show(index, f"{name}, {phase} {share:.0%}", reached)
+                show(index, f"{name}, {phase}" + f" {share:.0%}" * (share > 0), reached)
 
     return shown
 

@@ -35,7 +35,7 @@ from mkd.evaluation.speed import limit_seconds, size_metrics
 from mkd.export.backends import ExportRequest, TrainedStudent, export_student
 from mkd.pretraining import check_pretraining, pretrain
 from mkd.rates import with_learning_rates
-from mkd.result import MODEL, Report, Result, no_report, phase_report
+from mkd.result import MODEL, Report, Result, no_report, phase_report, report_doing
 from mkd.selection.dev import with_dev_splits
 from mkd.selection.split import SPLIT_VERSION
 from mkd.storage import pretrained
@@ -105,6 +105,7 @@ def prepare_teacher(
     """
     device = set_up_device(config)
     check_contents(config.teacher, config.student, config.data)
+    report_doing(report, "reading the rows")
     tasks = tasks_with_dev(config.stores, tasks)
     config = config_for_tasks(config, tasks)
     tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
@@ -117,6 +118,7 @@ def prepare_teacher(
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
     teacher_data = tokenise_tasks(config.stores, tasks, tokenizer, device, "teacher", report)
     check_sampling_weights([task.name for task in tasks], config.teacher.train.sampling)
+    report_doing(report, "loading the teacher")
     untrained = untrained_teacher(
         config.teacher, config.data.max_length, teacher_data.datas, tokenizer
     )
@@ -316,6 +318,7 @@ def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None
     check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after
     # an hour of training. It is dropped afterwards.
+    report_doing(report, "checking the models")
     student = checked_student(data.config, data)
     check_architectures(data.config, student, data.untrained_teacher)
     taught = needs_teacher(config.loss, config.student)
@@ -390,8 +393,10 @@ def load_data(
     device = set_up_device(config)
     for text in config.pretrain.corpus:  # they are read later, but a missing one is told now
         table_of_text(text)
+    report_doing(report, "reading the rows")
     tasks = tasks_with_dev(config.stores, tasks)
     config = config_for_tasks(config, tasks)
+    report_doing(report, "reading the models' files")
     check_contents(config.teacher, config.student, config.data)
     stores, settings = config.stores, config.teacher
     tasks = augment_tasks(stores, tasks, phase_report(report, "", "augmentation"))
@@ -415,13 +420,12 @@ def load_data(
         report,
     )
     check_groups(student_data.datas)
-    untrained = (
-        untrained_teacher(
+    untrained = None
+    if teacher_data.datas:
+        report_doing(report, "loading the teacher")
+        untrained = untrained_teacher(
             settings, config.data.max_length, teacher_data.datas, teacher_data.tokenizer
         )
-        if teacher_data.datas
-        else None
-    )
     return RunData(config, tasks, teacher_data, student_data, untrained)
 
 

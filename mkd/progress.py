@@ -4,7 +4,8 @@
         run(config, folder, report)
 
 A bar shows the step, the loss or the score, the rate, and the time that remains. If stderr is a
-file, a phase gets a line when it ends, and one every LINE_SECONDS until then.
+file, a phase gets a line when it ends, and one every LINE_SECONDS until then. A phase without steps
+shows its time only, and is gone when it ends.
 """
 
 import sys
@@ -30,7 +31,8 @@ LABELS = {
     names.ANEW + names.PHASE_STUDENT: "student anew",
 }
 """Names of phases as they are shown, where they differ."""
-
+WITHOUT_STEPS = "{desc} [{elapsed}]"
+"""What is shown of a phase without steps, as tqdm's bar_format."""
 
 Show = Callable[[int, str, float], None]
 """`show(done, text, share)` of `job_bar`."""
@@ -57,10 +59,18 @@ class Bar(Protocol):
 class Lines:
     """Stands for a bar where stderr is a file: whole lines, at most one every LINE_SECONDS."""
 
-    def __init__(self, total: float | None, desc: str, unit: str, initial: float = 0) -> None:
+    def __init__(
+        self,
+        total: float | None,
+        desc: str,
+        unit: str,
+        initial: float = 0,
+        bar_format: str | None = None,
+        leave: bool = True,
+    ) -> None:
         self.n, self.total, self.desc, self.unit, self.initial = initial, total, desc, unit, initial
         self.postfix = ""
-        self.bar_format: str | None = None
+        self.bar_format, self.leave = bar_format, leave
         self.began = self.written = time.monotonic()
         self.is_open = True
 
@@ -87,15 +97,35 @@ class Lines:
     def close(self) -> None:
         if self.is_open:
             self.is_open = False
-            self.refresh()
+            if self.leave:
+                self.refresh()
 
 
-def new_bar(total: float | None, label: str, unit: str = "it", initial: float = 0) -> Bar:
-    """Returns an open bar. total: number of units; None: not known yet."""
+def new_bar(
+    total: float | None,
+    label: str,
+    unit: str = "it",
+    initial: float = 0,
+    form: str | None = None,
+    leave: bool = True,
+) -> Bar:
+    """Returns an open bar.
+
+    total: number of units; None: not known yet.
+    form: what is shown, as tqdm's bar_format. None: the usual.
+    leave: whether it is still shown when it is closed.
+    """
     if not is_drawn():
-        return Lines(total, label, unit, initial)
+        return Lines(total, label, unit, initial, form, leave)
     bar: Bar = tqdm(
-        total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True, file=sys.stderr
+        total=total,
+        desc=label,
+        unit=unit,
+        initial=initial,
+        bar_format=form,
+        leave=leave,
+        dynamic_ncols=True,
+        file=sys.stderr,
     )
     return bar
 
@@ -169,7 +199,12 @@ class PhaseBars:
         # A training reports every step, so one that begins later was resumed.
         initial = step - 1 if unit == "step" and step > 1 else 0
         self.phase, self.figures = phase, {}
-        self.bar = new_bar(total, LABELS.get(phase, phase), unit, initial)
+        label = LABELS.get(phase, phase)
+        self.bar = (
+            new_bar(None, label, form=WITHOUT_STEPS, leave=False)
+            if phase.startswith(names.PHASES_WITHOUT_STEPS)
+            else new_bar(total, label, unit, initial)
+        )
         return True
 
     def close(self) -> None:
@@ -236,12 +271,10 @@ def job_bar(jobs: int, unit: str = "job") -> Iterator[Show]:
     Yields a function of the number of finished jobs, the text of the bar, and the finished share of
     the jobs at work.
     """
-    bar = new_bar(jobs, "", unit)
     # A job at work counts by its share, and the number of jobs would be shown as a fraction.
-    if isinstance(bar, std.tqdm):
-        bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
-    elif isinstance(bar, Lines):
-        bar.bar_format = "{desc}: {percentage:3.0f}% [{elapsed}<{remaining}{postfix}]"
+    drawn = "|{bar}|" if is_drawn() else ""
+    form = "{desc}: {percentage:3.0f}%" + drawn + " [{elapsed}<{remaining}{postfix}]"
+    bar = new_bar(jobs, "", unit, form=form)
 
     def show(done: int, text: str, share: float) -> None:
         bar.set_description_str(text, refresh=False)

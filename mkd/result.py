@@ -87,6 +87,15 @@ def timed_backends(metrics: dict[str, float]) -> list[str]:
     return [backend for backend in timed if metrics.get(names.export(backend, names.OFFERED), 1.0)]
 
 
+def report_doing(report: Report, what: str) -> None:
+    """Reports a phase without steps, such as `loading the teacher`. It ends when the next begins.
+
+    what: begins with one of names.PHASES_WITHOUT_STEPS.
+    """
+    assert what.startswith(names.PHASES_WITHOUT_STEPS), what
+    report(0, {names.progress(what): 0.0})
+
+
 def phase_report(report: Report, prefix: str, name: str) -> Report:
     """Returns a Report that adds a prefix to metric names and renames `progress` to the phase's.
 

@@ -30,7 +30,7 @@ from mkd.pipeline import (
     train_student,
 )
 from mkd.rates import STUDENT_RATE, with_finetuning_rate, with_learning_rates
-from mkd.result import MODEL, Report, Result, no_report, phase_report
+from mkd.result import MODEL, Report, Result, no_report, phase_report, report_doing
 from mkd.storage import pretrained
 from mkd.student_result import (
     Supervision,
@@ -88,9 +88,11 @@ def prepare_finetune(
         student=StudentConfig(),
     )
     device = set_up_device(config)
+    report_doing(report, "loading the student")
     check_contents(config.teacher, config.student, config.data)
     config = with_learning_rates(config)
     origin, tokenizer = _student_to_finetune(finetune.student, config.data.max_length)
+    report_doing(report, "reading the rows")
     tasks = tasks_with_dev(config.stores)
     if not config.loss.from_labels_alone:
         config = config_for_tasks(config, tasks)

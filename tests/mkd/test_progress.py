@@ -6,12 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mkd import progress
-from mkd.result import Report, phase_report
+from mkd.pipeline import prepare
+from mkd.result import Report, phase_report, report_doing
+from tests.support.runs import demo_config
 
 Told = list[tuple[int, dict[str, float]]]
 
@@ -127,13 +130,45 @@ def test_a_long_phase_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     assert 10 < len(file.getvalue().splitlines()) < 25
 
 
+def test_a_phase_without_steps_shows_its_time_and_is_gone_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen, file = Screen(), io.StringIO()
+    for stderr in (screen, file):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with progress.phase_bars() as report:
+            report(1, {"progress/teacher tokens": 1.0})
+            report_doing(report, "loading the teacher")
+            trained(report)
+    drawn = screen.getvalue()
+    assert bars(drawn[: drawn.index("student")])[-1] == "loading the teacher [00:00]"
+    # What was drawn is blanked before the next bar.
+    assert re.search(r"loading the teacher \[00:00\]\r +\r+student: ", drawn)
+    assert [line.split(":")[0] for line in file.getvalue().splitlines()] == [
+        "teacher tokens", "student"
+    ]  # fmt: skip
+
+
+def test_the_first_phase_of_a_run_names_what_it_does(tmp_path: Path) -> None:
+    """A run tells what it reads, loads and checks before its first step."""
+    told: list[str] = []
+    prepare(demo_config(tmp_path), lambda step, metrics: told.extend(metrics))
+    phases = [name.removeprefix("progress/") for name in told if name.startswith("progress/")]
+    assert list(dict.fromkeys(phases)) == [
+        "reading the rows", "reading the models' files", "teacher tokens", "student tokens",
+        "loading the teacher", "checking the models",
+    ]  # fmt: skip
+
+
 def test_a_resumed_training_counts_its_own_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[float | None, float]] = []
     real = progress.Lines
 
-    def lines(total: float | None, desc: str, unit: str, initial: float) -> progress.Lines:
+    def lines(
+        total: float | None, desc: str, unit: str, initial: float, *look: Any
+    ) -> progress.Lines:
         opened.append((total, initial))
-        return real(total, desc, unit, initial)
+        return real(total, desc, unit, initial, *look)
 
     monkeypatch.setattr("mkd.progress.Lines", lines)
     with progress.phase_bars() as report:
