@@ -13,6 +13,7 @@ from analysis.runs.models import BY_TASK
 from analysis.runs.rows import SETTING_PREFIXES
 from analysis.statistics.differences import rows_apart
 from mkd.evaluation.pareto import front
+from mkd.evaluation.timing import MOST_BUSY
 from mkd.storage.addresses import without_passwords
 
 MOST_BY_TASK = 250
@@ -100,6 +101,7 @@ def _models(summary: Summary) -> Iterator[page.PageModel]:
             state="finished",
             front=key in best,
             lost=_lost(summary, key),
+            busy=float(model["busy_share"]) > MOST_BUSY,
         )
 
 

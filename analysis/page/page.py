@@ -106,6 +106,7 @@ class PageModel(NamedTuple):
     settings: text by dotted name.
     state: how the runs ended, `finished`.
     lost: the teacher's score less the model's, by task, with "" for the mean.
+    busy: whether it was timed on a busy machine, so that its times are not precise.
     """
 
     id: str
@@ -133,6 +134,7 @@ class PageModel(NamedTuple):
     state: str
     front: bool
     lost: dict[str, Interval] = {}
+    busy: bool = False
 
 
 class Apart(NamedTuple):

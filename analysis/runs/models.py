@@ -24,7 +24,7 @@ MODEL_COLUMNS = {
     "high": "likewise",
 }
 """Columns of a model that are added to the columns of its runs. Numbers are means over the runs,
-but latencies and throughputs are medians.
+but latencies and throughputs are medians, and busy_share is the largest.
 """
 OF_A_MODEL = [
     "student",
@@ -150,6 +150,7 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     models = models.copy().assign(
         runs=grouped["run_id"].agg(list),
         seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))),
+        busy_share=grouped["busy_share"].max(),
     )
     models = models.assign(means=grouped["mean"].agg(list)).reset_index()
     halves = np.array(

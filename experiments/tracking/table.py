@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.presentation.table import markdown
 from mkd import names
-from mkd.evaluation.speed import is_busy
+from mkd.evaluation.speed import is_busy, ratio_text
 from mkd.export.backends import TORCH, statistic
 from mkd.result import Result, timed_backends
 from mkd.runs.export import ExportedFolder
@@ -191,7 +191,6 @@ def _timing_tables(metrics: dict[str, float]) -> list[str]:
         any(name.startswith(names.TEACHER + names.SPEED) for name in metrics),
     )
     busy = ", busy machine" if is_busy(metrics) else ""
-    about = "about " if busy else ""  # such a ratio is not precise
     lines: list[str] = []
     forms = (
         (names.P50, "ms a call (median)", ".2f", min),
@@ -220,8 +219,8 @@ def _timing_tables(metrics: dict[str, float]) -> list[str]:
                 row.insert(
                     1, _formatted(metrics, names.TEACHER + names.speed(TORCH, setting, key), form)
                 )
-                ratio = names.speed(fastest, setting, names.RATIO)
-                row.append(about + _formatted(metrics, ratio, ".0f" if busy else ".1f"))
+                ratio = metrics.get(names.speed(fastest, setting, names.RATIO))
+                row.append("-" if ratio is None else ratio_text(ratio, busy != ""))
             rows.append(row)
         # A table with nothing but its header is left out.
         lines += [*markdown(rows), ""] if len(rows) > 1 else []

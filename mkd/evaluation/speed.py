@@ -169,8 +169,12 @@ def speed_metrics(
 
 
 def ratio_text(ratio: float, busy: bool) -> str:
-    """Returns a ratio of times for display. That of a busy machine is not precise, and says so."""
-    return f"about {ratio:.0f}" if busy else f"{ratio:.1f}"
+    """Returns a ratio of times for display. That of a busy machine is not precise, and says so.
+
+    The page of the report has the same rule (`ratioText` in analysis/page/template/format.js).
+    """
+    digits = 0 if busy and ratio >= 1 else 1
+    return f"{'about ' if busy else ''}{ratio:.{digits}f}"
 
 
 def is_busy(metrics: Mapping[str, float]) -> bool:

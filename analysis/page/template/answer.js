@@ -79,7 +79,7 @@ function facts(model, isBest) {
     ...(ratio
       ? fact(
           "runs",
-          times(ratio),
+          `${ratioText(ratio, model.busy)}\u00a0×`,
           `${ratio < 1 ? "as fast as" : "faster than"} its teacher, which takes ${milliseconds(teacherMs(model))}`,
         )
       : []),

@@ -18,7 +18,9 @@ function brief(value) {
 // Between a number and its unit no line breaks.
 const milliseconds = (value) => (value === null ? UNKNOWN : `${brief(value)}\u00a0ms`);
 const inPoints = (value) => `${number(value)}\u00a0${number(Math.abs(value)) === "1.0" ? "point" : "points"}`;
-const times = (value) => (value === null ? UNKNOWN : `${value < 10 ? number(value) : brief(value)}\u00a0×`);
+/** A ratio of times. That of a busy machine is not precise, and says so (`ratio_text` in mkd/evaluation/speed.py). */
+const ratioText = (value, isBusy) =>
+  value === null || !isBusy ? number(value) : `about ${number(value, value < 1 ? 1 : 0)}`;
 
 /** 1.2 M, 340 k. */
 function large(value) {

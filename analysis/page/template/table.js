@@ -42,7 +42,13 @@ const COLUMNS = [
     isExtra: true,
   },
   { key: "latency_ms", label: "ms", of: (model) => model.latency_ms, text: brief, isUp: true, hint: "milliseconds a call" },
-  { key: "speedup", label: "× faster", of: speedup, text: (value) => number(value), hint: "than its teacher" },
+  {
+    key: "speedup",
+    label: "× faster",
+    of: speedup,
+    text: (value, { busy }) => ratioText(value, busy),
+    hint: "than its teacher; about: timed on a busy machine",
+  },
   { key: "rows_per_s", label: "rows/s", of: (model) => model.rows_per_s, text: (value) => number(value, 0), isExtra: true },
   {
     key: "num_bytes",

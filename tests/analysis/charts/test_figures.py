@@ -283,6 +283,11 @@ def test_published_figures_are_beside_models_whose_teacher_is_as_large_as_bert_b
     assert found is not None and found.models == [("bilstm-64", "bilstm", 275.0, -10.0)]
     assert found.references[0] == ("MKD, LSTM (BERT-large teacher)", 8.6, -3.03)
     assert published.missing(models(GOOD | large)) == ""
+    assert found.small == "small"
+    busy = published.info(models(GOOD | large | {"busy_share": 0.06}), ["a", "b"], "small")
+    assert busy is not None
+    told = "Some of ours were timed on a busy machine: their ratios are not precise."
+    assert busy.small == f"small. {told}"
 
 
 def test_without_such_a_teacher_the_picture_says_why_it_is_missing() -> None:

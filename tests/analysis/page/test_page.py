@@ -11,6 +11,7 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
 from analysis.page.page import packed, page
+from mkd.evaluation.speed import ratio_text
 from tests.support.browser import asked, choose, text, texts
 from tests.support.pages import OTHER, apart, few, info, many, model, opened
 
@@ -95,6 +96,23 @@ def test_it_names_the_best_student_under_5_ms_and_its_loss(chrome: Chrome, tmp_p
     assert facts(chrome)["chosen at"] == "72.1 points on the selection split"
     assert facts(chrome)["takes"] == "2.50 ms int8, 1 raw text, 1 thread"
     assert facts(chrome)["runs"] == "7.1 × faster than its teacher, which takes 17.7 ms"
+
+
+def test_ratios_of_a_busy_machine_are_about_right_and_say_so(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    """As `ratio_text` writes them on the terminal."""
+    times = {"busy": 17.7 / 2.5, "slow": 17.7 / 40, "idle": 17.7 / 3}
+    models = [
+        model(name, 17.7 / ratio, 70.0 - place, busy=name != "idle")
+        for place, (name, ratio) in enumerate(times.items())
+    ]
+    opened(chrome, tmp_path, info(models))
+    assert facts(chrome)["runs"] == "about 7 × faster than its teacher, which takes 17.7 ms"
+    heads = texts(chrome, "#table thead th, #table thead td")
+    cells = texts(chrome, f"#table tbody tr > :nth-child({heads.index('× faster') + 1})")
+    assert cells == [ratio_text(ratio, name != "idle") for name, ratio in times.items()]
+    assert cells == ["about 7", "about 0.4", "5.9"]
 
 
 def test_where_all_take_less_than_1_ms_the_first_budget_is_that_of_the_middle_of_the_front(

@@ -23,6 +23,11 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
     assert (model["low"], model["high"]) == expected
 
 
+def test_a_model_is_as_busy_as_the_busiest_of_its_runs() -> None:
+    runs = frame({"seed": 0, "busy_share": 0.01}, {"seed": 1, "busy_share": 0.4}, {"seed": 2})
+    assert averaged(runs)["busy_share"].tolist() == [0.4]
+
+
 def test_a_model_is_chosen_by_its_seeds_mean_on_selection_where_each_has_one() -> None:
     runs = frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})
     (known,) = averaged(runs).to_dict("records")

@@ -20,6 +20,7 @@ from mkd.evaluation.speed import (
     is_busy,
     limit_seconds,
     one_thread_settings,
+    ratio_text,
     setting_calls,
     size_metrics,
     speed_metrics,
@@ -239,6 +240,21 @@ def test_the_threads_are_as_before_after_an_exception(datas: Datas, tokenizer: T
             {"": TimedModel(stop, np.arange(5))}, WORK, [SpeedSetting(1, 8, before + 1)], 1.0
         )
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("ratio", "busy", "told"),
+    [
+        (7.08, False, "7.1"),
+        (7.08, True, "about 7"),
+        (0.44, False, "0.4"),
+        (0.44, True, "about 0.4"),
+    ],
+)
+def test_a_ratio_of_a_busy_machine_says_that_it_is_not_precise(
+    ratio: float, busy: bool, told: str
+) -> None:
+    assert ratio_text(ratio, busy) == told
 
 
 def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
