@@ -39,8 +39,8 @@ from mkd.evaluation.scoring import runtime_student
 from mkd.evaluation.speed import HEADLINE_SETTING, is_busy, ratio_text
 from mkd.export.backends import TORCH, latency_ms
 from mkd.export.hub import add_backend, describe_exported
-from mkd.result import MODEL, Report, Result, timed_backends
-from mkd.runs.candidate import measure_cost
+from mkd.result import MODEL, Report, Result, report_doing, timed_backends
+from mkd.runs.candidate import StudentCost, measure_cost
 from mkd.runtime.answers import Prediction
 from mkd.runtime.hub import HUB_NAME
 from mkd.runtime.inference import Student
@@ -58,6 +58,8 @@ LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
 """Settings of these files that are not taken: they are for millions of rows."""
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
+TIMING_NOISE = 0.1
+"""Share by which one timing of a student may differ from the next, on an idle machine."""
 
 
 class Distilled:
@@ -182,7 +184,10 @@ def distil(
     - `teacher`: folder or hub name of a pretrained encoder. Empty: a small teacher from scratch.
     - `student`: `bag` (the default and the fastest), `bilstm` or `transformer`.
     - `budget_ms`: instead of `student`: the largest of the three that answers a text in so many
-      milliseconds on one thread, measured here before any training.
+      milliseconds on one thread, measured here before any training. If none does, the fastest is
+      taken where it is above the budget by no more than timings differ: a tenth of its time, or the
+      share of the core that other work had. A note says so if it was above the budget then, or is
+      after its training.
     - `track`: True: the run is recorded in MLflow, in the experiment `mkd`. A name: in that one.
     - `settings`: other settings by their dotted names, such as `{"train.steps": 2000}`.
 
@@ -201,14 +206,15 @@ def distil(
         base = cli.with_settings(DistillSettings(), {"cache": given.get("cache", ".mkd")})
         base = cli.with_settings(base, _data_settings(data, Path(base.cache)))
         base = cli.with_settings(base, {"teacher.checkpoint": teacher})
+        chosen_ms = 0.0
         if budget_ms is None:
             config = with_student(base, student or "bag", given)
         else:
-            config = within_budget(base, budget_ms, given, report)
+            config, chosen_ms = within_budget(base, budget_ms, given, report)
         if not track:
-            return _untracked(config, report)
+            return _with_budget_note(_untracked(config, report), budget_ms, chosen_ms)
     with experiment(track) if isinstance(track, str) else nullcontext(), _quiet():
-        return _tracked(config)
+        return _with_budget_note(_tracked(config), budget_ms, chosen_ms)
 
 
 def with_student(base: DistillSettings, student: str, given: Mapping[str, Any]) -> DistillSettings:
@@ -253,23 +259,55 @@ def _sizes(teacher: TeacherConfig, student: str, shipped: Mapping[str, Any]) -> 
 
 def within_budget(
     base: DistillSettings, budget_ms: float, given: Mapping[str, Any], report: Report
-) -> DistillSettings:
-    """Returns the settings with the largest student that meets the budget.
+) -> tuple[DistillSettings, float]:
+    """Returns the settings with the largest student that meets the budget, and its latency in ms.
 
-    Each is timed with random weights. Raises ValueError if none is fast enough.
+    Each is timed with random weights. If none meets the budget, the fastest is taken where its time
+    less the noise of a timing meets it. The noise is a share of the time: TIMING_NOISE, or on a
+    busy machine the share of the core that other work had, if that is more.
+
+    Raises ValueError if none is fast enough.
     """
-    data, latency = None, {}
+    data = None
+    configs: dict[str, DistillSettings] = {}
+    costs: dict[str, StudentCost] = {}
     for student in reversed(STUDENTS):
-        config = with_student(base, student, given)
+        configs[student] = config = with_student(base, student, given)
         data = data or pipeline.load_data(config.core(), report)
-        latency[student] = measure_cost(data, config.core(), BUDGET_BACKEND).latency_ms
-        if latency[student] <= budget_ms:
-            return config
-    fastest = min(latency, key=lambda name: latency[name])
+        report_doing(report, f"timing a {student}")
+        costs[student] = cost = measure_cost(data, config.core(), BUDGET_BACKEND)
+        if cost.latency_ms <= budget_ms:
+            return config, cost.latency_ms
+    fastest = min(costs, key=lambda name: costs[name].latency_ms)
+    least_ms, metrics = costs[fastest].latency_ms, costs[fastest].metrics
+    noise = max(TIMING_NOISE, metrics.get(names.BUSY_SHARE, 0.0))
+    if least_ms * (1 - noise) <= budget_ms:
+        return configs[fastest], least_ms
+    busy = ", timed on a busy machine" if is_busy(metrics) else ""
     raise ValueError(
-        f"budget_ms is {budget_ms:g}; allowed: at least {latency[fastest]:.3g}, which {fastest} "
-        "has, the fastest"
+        f"budget_ms is {budget_ms:g}; allowed: at least {least_ms:.3g}, which {fastest} has, the "
+        f"fastest{busy}"
     )
+
+
+def _with_budget_note(found: Distilled, budget_ms: float | None, chosen_ms: float) -> Distilled:
+    """Adds a note, and prints it, if a time of the student is above the budget.
+
+    chosen_ms: its time before the training.
+    """
+    if budget_ms is None:
+        return found
+    after_ms = found.result.metrics.get(
+        names.speed(BUDGET_BACKEND, HEADLINE_SETTING.name, names.P50), chosen_ms
+    )
+    if max(chosen_ms, after_ms) > budget_ms:
+        note = (
+            f"budget_ms is {budget_ms:g}: the student took {chosen_ms:.3g} ms before its training "
+            f"and {after_ms:.3g} ms after it; timings differ by a tenth, or more on a busy machine"
+        )
+        print(note)
+        found.notes = [note, *found.notes]
+    return found
 
 
 def score_frame(result: Result) -> pd.DataFrame:
