@@ -27,7 +27,7 @@ from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Kind, Row, Task
 
-METRICS = (("f1",), ("accuracy", "f1"), ("accuracy", "macro_f1"))
+METRICS = (("f1",), ("accuracy", "f1"), ("accuracy", "macro_f1"), ("matthews",))
 SEEDS = 3
 MOST_ROWS = 20_000
 """Train rows that are read."""

@@ -66,6 +66,23 @@ def test_the_threshold_of_two_classes_by_hand() -> None:
     assert score(of_two("f1"), two(margins), labels, thresholds=exact)["f1"] == pytest.approx(80)
 
 
+def test_a_model_that_always_answers_the_frequent_class_gets_a_matthews_correlation() -> None:
+    """Of 10 rows 2 are of class 0. All margins are positive, so the correlation is 0. With the cut
+    below the third row from the end, 2 of 3 rows of class 0 are right: (7 * 2 - 0 * 1) / sqrt(7 *
+    8 * 3 * 2), which no other cut reaches."""
+    margins = [9.0, 8, 7, 6, 5, 4.5, 4, 2, 1.5, 1]
+    labels = np.array([1.0, 1, 1, 1, 1, 1, 1, 0, 1, 0])
+    found = fit_thresholds(of_two("matthews"), two(margins), labels)
+    assert found is not None
+    assert np.log(found[1] / found[0]) == pytest.approx(3 * 2 / (2 + SHARED_ROWS))
+    exact = np.array([1 - 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-3))])
+    scores = [
+        score(of_two("matthews"), two(margins), labels, thresholds=thresholds)["matthews"]
+        for thresholds in (None, exact)
+    ]
+    assert scores == pytest.approx([0, 100 * 14 / np.sqrt(7 * 8 * 3 * 2)])
+
+
 def test_of_equally_good_cuts_the_nearest_to_half_is_taken() -> None:
     labels = np.array([1.0, 0, 0, 0, 0])
     found = fit_thresholds(of_two("f1"), two([3.0, -5, -6, -7, -8]), labels)
@@ -82,7 +99,7 @@ def test_only_a_rare_class_of_two_that_a_metric_counts_has_a_threshold() -> None
     assert fit_thresholds(of_two("macro_f1"), two(margins), 0 * rare) is None, "no row has it"
     assert fit_thresholds(of_two("accuracy", "auc"), two(margins), rare) is None
     assert fit_thresholds(of_two("f1"), two([]), np.array([])) is None
-    assert [name for name, kind in GLUE.items() if may_decide(kind)] == ["mrpc", "qqp"]
+    assert [name for name, kind in GLUE.items() if may_decide(kind)] == ["cola", "mrpc", "qqp"]
     assert not may_decide(Kind(("a", "b", "c"), False, ("macro_f1",)))
 
 
