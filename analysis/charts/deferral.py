@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -11,11 +10,12 @@ from analysis.presentation.deferral_plot import DeferralPlot, Line, deferral_plo
 from analysis.presentation.figure import EVENLY, with_number
 from analysis.presentation.label_placement import evenly
 from analysis.presentation.palette import look
+from mkd.evaluation.deferral_share import chosen_place
 
 MOST = 8
 """Maximum number of models."""
 TITLE = "What is lost if the teacher answers what the student is less sure of"
-SMALL = "Marks: the largest share that loses nothing on the selection split"
+SMALL = "Marks: the largest share up to which nothing is lost on the selection split"
 
 Info = DeferralPlot
 
@@ -58,10 +58,8 @@ def info(
         own = [tables[run] for run in runs if run in tables]
         if own:
             curve = mean_curve(own)
-            kept = np.flatnonzero(np.array(curve.selection_lost) <= 0)
-            lines.append(
-                Line(label, look(kind).colour, curve.answered, curve.lost, int(kept.max()))
-            )
+            place = chosen_place(curve.selection_lost, 0)
+            lines.append(Line(label, look(kind).colour, curve.answered, curve.lost, place))
     if not lines:
         return None
     small = f"{SMALL}. {with_number(small, len(models), number, EVENLY)}"

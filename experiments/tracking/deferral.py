@@ -73,8 +73,11 @@ def info(columns: Mapping[str, Any], metrics: Mapping[str, float]) -> DeferralPl
         f"{lost:z.1f} points lost on dev"
     )
     more = "" if len(curves) == len(lines) else f" {len(lines)} of {len(curves)} tasks are drawn."
-    small = "Marks: the largest share that loses nothing on the selection split; the title has "
-    return deferral_plot(lines, title, f"{small}the mean over tasks.{more}")
+    small = (
+        "Marks: the largest share up to which nothing is lost on the selection split; the title "
+        f"has the mean over tasks.{more}"
+    )
+    return deferral_plot(lines, title, small)
 
 
 def draw(info: DeferralPlot) -> Figure:

@@ -6,7 +6,7 @@ confidence are chosen on the selection split, and what they lose is measured on 
 Axes: R rows, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import log_expit, log_softmax
 
 from mkd import names
 from mkd.evaluation.answers import Answers
+from mkd.evaluation.deferral_share import chosen_place
 from mkd.tasks.metrics import decided, score
 from mkd.tasks.task import Kind
 from mkd.tokenization.tokens import TaskData, groups_of, labels_of
@@ -132,15 +133,9 @@ def lost(kind: Kind, rows: Answered, least: float) -> float:
     return (sum(alone.values()) - sum(together.values())) / len(alone)
 
 
-def chosen(points: list[Point], budget: float) -> Point:
-    """Returns the point with the largest share that loses at most `budget` on the selection split.
-
-    The teacher alone loses nothing, so there is always one.
-    """
-    return max(
-        (point for point in points if point.selection_lost <= budget),
-        key=lambda point: point.share,
-    )
+def chosen(points: Sequence[Point], budget: float) -> Point:
+    """Returns the point that `chosen_place` chooses."""
+    return points[chosen_place([point.selection_lost for point in points], budget)]
 
 
 def curves(

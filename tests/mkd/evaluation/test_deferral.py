@@ -57,6 +57,12 @@ def test_a_curve_by_hand() -> None:
     assert thresholds == pytest.approx([NEVER, 1 / (1 + np.exp(-3)), 0])
 
 
+def test_a_share_behind_one_that_loses_too_much_is_not_chosen() -> None:
+    losses = [0, -0.5, 0.2, 1.5, 0.9, 0]
+    points = [Point(10 * place, 1 - place / 10, loss, 0, 0) for place, loss in enumerate(losses)]
+    assert [chosen(points, budget).share for budget in (0, 1, 2)] == [10, 20, 50]
+
+
 def test_a_budget_takes_the_largest_share_that_keeps_it_on_the_selection_split() -> None:
     points = curve(KIND, SELECTION, SELECTION)
     assert chosen(points, 0).share == 85, "round(85 % of 4) = 3 rows"
