@@ -367,19 +367,23 @@ def test_log_variances_move_and_are_told(datas: Datas, tokenizer: Tokenizer) -> 
     assert run.told("train/log_variance/pair") == [0]
 
 
-def test_losses_equal_a_plain_loop_with_dense_adamw(datas: Datas, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("stated", [{"clip": 0.5}, {}], ids=["clip", "default"])
+def test_losses_equal_a_plain_loop_with_dense_adamw(
+    datas: Datas, tokenizer: Tokenizer, stated: dict[str, Any]
+) -> None:
     """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own
-    clipping, one loss at a time.
+    clipping, to a norm of 1 unless another is stated, one loss at a time.
 
     In float64: Adam divides by the gradient's size, and so enlarges what float32 rounds otherwise
     on another processor.
     """
-    rate, steps, clip = 0.01, 30, 0.5
+    rate, steps, clip = 0.01, 30, stated.get("clip", 1.0)
     exact = replace(BILSTM, dropout=0.0)
     ours, plain = Run(datas, tokenizer, exact), Run(datas, tokenizer, exact)
     for each in (ours, plain):
         each.student.double()
     losses: list[tuple[str, float]] = []
+    norms: list[float] = []
     decayed = [p for p in plain.student.parameters() if p.ndim > 1]
     groups = [
         {"params": decayed, "weight_decay": 0.01},
@@ -396,13 +400,14 @@ def test_losses_equal_a_plain_loop_with_dense_adamw(datas: Datas, tokenizer: Tok
         loss = hard_loss(logits, batch.labels_B)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.student.parameters(), clip)
+        norms.append(float(torch.nn.utils.clip_grad_norm_(plain.student.parameters(), clip)))
         for group in optimizer.param_groups:
             group["lr"] = rate * warmup_linear(step, steps, 0.1)
         optimizer.step()
         losses.append((batch.task, loss.item()))
+    assert min(norms) < clip < max(norms), "some gradients are scaled down, and some are not"
     ours.train(
-        scores=scripted(*range(2)), steps=steps, learning_rate=rate, clip=clip, eval_every=steps
+        scores=scripted(*range(2)), steps=steps, learning_rate=rate, eval_every=steps, **stated
     )
     window = losses[:25]  # as the first report has it
     for task in {task for task, _ in window}:
