@@ -1,4 +1,4 @@
-"""The command line of the report: its settings, read before what takes seconds to import."""
+"""The command line of the report: its settings, read before slow imports."""
 
 import pkgutil
 import sys

@@ -181,7 +181,7 @@ def plan(config: AblationSettings) -> list[PlannedTrial]:
         if other is not trial:
             raise ValueError(
                 f"ablation.variants.{trial.variant} has the same settings as {other.variant}; "
-                "allowed: others"
+                "allowed: other settings"
             )
     return trials
 

@@ -1,7 +1,7 @@
-"""The command line of every entry point: YAML files, options by dotted name, one-line errors.
+"""The command line of every command: YAML files, options by dotted name, one-line errors.
 
-Importing this module and reading a command line takes well under a second: what takes longer to
-import, such as torch, is imported after the settings are read.
+Importing this module and reading a command line take well under a second: slow libraries, such as
+torch, are imported after the settings are read.
 """
 
 import difflib
@@ -247,9 +247,9 @@ def _suggestion(name: str, kind: type[Command]) -> str:
 
 
 LONGEST_PRINTED = 200
-"""Characters of a list or a mapping that is printed among the settings."""
+"""Maximum number of characters of a printed list or mapping."""
 MOST_NAMED = 3
-"""Most settings that a message names."""
+"""Maximum number of settings that a message names."""
 
 
 class _Parser(ArgumentParser):
@@ -320,7 +320,7 @@ def _groups(command: str) -> frozenset[str]:
 
 
 def _values(name: str, kind: type[Command]) -> str:
-    """Returns which values a setting takes, in words."""
+    """Returns the allowed values of a setting, in words."""
     values = {each.name: each.values for group in help.groups(kind) for each in group.settings}
     words = values.get(name, "a value of another type").split("|")
     return " or ".join(WORDS.get(word, word.strip("{}").replace(",", ", ")) for word in words)
@@ -333,7 +333,7 @@ WORDS = {
     "LIST": "a list",
     "MAPPING": "a mapping",
 }
-"""What messages call the values of --help."""
+"""Names in messages for the types of values in --help."""
 
 
 def _commands_with(name: str) -> list[str]:
@@ -351,7 +351,8 @@ def _check_fixed(settings: dict[str, Any], command: str) -> None:
 
 
 def _short(command: str) -> str:
-    """Returns what messages call a command: `mkd VERB` or `experiments.VERB`, as it was called."""
+    """Returns the name of a command in messages: `mkd VERB` or `experiments.VERB`, as it was
+    called."""
     return called_as(command).removeprefix("python -m ")
 
 
@@ -458,7 +459,7 @@ def overrides(config: Command) -> dict[str, Any]:
 
 
 def brief(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns settings for one printed line: long lists and mappings are told by their size."""
+    """Returns settings for one printed line; long lists and mappings are replaced by their size."""
     return {
         name: f"{len(value)} entries"
         if isinstance(value, list | dict) and len(json.dumps(value)) > LONGEST_PRINTED

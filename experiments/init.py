@@ -4,8 +4,8 @@
     mkd init train.tsv dev.tsv --text premise hypothesis --label gold
     mkd init tickets.csv --kind multilabel
 
-The columns, the kind and the labels are found by names and by what is in the file. The task file is
-written to the working folder, and is not overwritten. Then train with --data.path NAME.yaml.
+The columns, the kind and the labels are inferred from names and content. The task file is written
+to the working folder, and is not overwritten. Then train with --data.path NAME.yaml.
 """
 
 import argparse

@@ -30,7 +30,7 @@ from experiments.tracking.run import OpenRun, folder_of, open_run
 from experiments.tracking.store import with_store
 from mkd import names
 from mkd.result import Report
-from mkd.storage.written import put_earlier
+from mkd.storage.written import earlier_output
 
 
 @with_store()
@@ -43,7 +43,7 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
     with tempfile.TemporaryDirectory() as fetched:
         model = download_model("label.model", asked.model, Path(fetched))
         output, folder = Path(asked.output).resolve(), folder_of(config, names.KIND_LABEL)
-        known = put_earlier(output, folder)
+        known = earlier_output(output, folder)
         # The run's own name, so that two commands do not write to one folder. A lock allows one run
         # of the same settings at a time.
         aside = output.with_name(f".{output.name}-{folder.name}")

@@ -49,13 +49,13 @@ from mkd.runtime.texts import Text
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.frames import task_from_data
-from mkd.tasks.kept import kept_tasks
+from mkd.tasks.saved import save_tasks
 from mkd.tasks.task import Task
 
 STUDENTS = ("bag", "bilstm", "transformer")
 """The students, the fastest first. Each has a shipped file of settings of its name."""
 LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
-"""Settings of these files that are not taken: they are for millions of rows."""
+"""Settings of these files that are ignored, because they are for millions of rows."""
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
 TIMING_NOISE = 0.1
@@ -63,10 +63,10 @@ TIMING_NOISE = 0.1
 
 
 class Distilled:
-    """What `distil` returns. Scores are in points from 0 to 100, on dev.
+    """The result of `distil`. Scores are in points from 0 to 100, on dev.
 
-    - `scores`: a row for each task: scores of teacher, student, and the same student trained on
-      labels alone; and what the student keeps of the teacher's score, in percent.
+    - `scores`: a row for each task: scores of teacher, student and hard-label twin, and the
+      student's score in percent of the teacher's.
     - `speed`: a row for each model and backend: median milliseconds for one text on one thread, how
       many times faster than the teacher, and MB.
     - `student`: the student, in its fastest backend.
@@ -361,7 +361,7 @@ def _data_settings(data: Any, cache: Path) -> dict[str, Any]:
     for task in tasks:
         for note in task.notes:
             print(f"{task.name}: {note}")
-    path = str(kept_tasks(cache, tasks))
+    path = str(save_tasks(cache, tasks))
     return {"data.path": path, "data.tasks": [task.name for task in tasks]}
 
 

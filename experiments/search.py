@@ -71,7 +71,8 @@ from mkd.teachers.multitask import soft_targets
 MEASURED_SETTINGS = ("threads", "speed")
 """Settings that the latencies of a search depend on, besides those of the training."""
 SAME_SETTINGS = ("seed", "whole", "baseline")
-"""Settings of the training that a study has elsewhere, or that every search has alike."""
+"""Settings that are no part of a trial's description: a study stores them elsewhere, or all
+searches share them."""
 
 
 @with_store()
@@ -250,4 +251,4 @@ def enqueue(
 
 
 ENGINES = {"processes": crew.run_trials, "spark": engine.run_trials}
-"""What runs the trials, by search.engine."""
+"""Functions that run the trials, by search.engine."""

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _number(least: int, most: int) -> Callable[[str], int]:
-    """Returns what reads a whole number within bounds."""
+    """Returns a function that parses a whole number within bounds."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and least <= int(text[:12]) <= most):

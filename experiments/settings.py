@@ -591,8 +591,8 @@ COMMON = (
     "train.batch_size", "train.learning_rate", "finetune.train.steps", "export.backends",
     "registry.name", "throughput.students", "seed", "device", "threads", "cache",
 )  # fmt: skip
-"""The settings that --help shows first, in this order: what a command requires, then what is most
-often changed."""
+"""The settings that --help shows first, in this order: required ones, then those that are changed
+most often."""
 
 
 def command_of(kind: type[Command]) -> str:

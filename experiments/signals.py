@@ -1,4 +1,4 @@
-"""SIGTERM ends a command, also where Python would ignore it."""
+"""Makes SIGTERM end a command even while Python ignores exceptions of signal handlers."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 AGAIN_SECONDS = 0.05
-"""After an ignored signal the same one is sent again."""
+"""Seconds after which an ignored signal is sent again."""
 
 
 def end_on_sigterm(
@@ -20,8 +20,8 @@ def end_on_sigterm(
     - `handler`: raises an exception.
     - `raised`: the class of that exception.
 
-    Python prints and forgets what a handler raises while a callback of the garbage collector or a
-    finaliser is at work, such as those of SQLAlchemy's connections.
+    Python prints and ignores an exception of a handler that interrupts a finaliser or a callback of
+    the garbage collector, such as those of SQLAlchemy's connections.
     """
     signal.signal(signal.SIGTERM, handler)
     told = sys.unraisablehook

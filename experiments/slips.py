@@ -1,4 +1,4 @@
-"""Runs of MLflow that hold nothing, because a mistake of the user ended the command."""
+"""Empty MLflow runs that a user's mistake leaves: they are marked and deleted."""
 
 import os
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ def discard_own_run(why: str) -> None:
 
 
 def discard_run(run_id: str, name: str) -> None:
-    """Ends, names and deletes a run that holds nothing. `mlflow gc` removes it for good.
+    """Ends, renames and deletes an empty run. `mlflow gc` removes it permanently.
 
-    It is ended first: `mlflow run` would change the status of a run that is not, which MLflow
-    refuses for a deleted one.
+    It is ended first, because `mlflow run` ends a running one, which MLflow refuses for a deleted
+    run.
     """
     import mlflow
 

@@ -141,7 +141,7 @@ def _check_text(text: Sequence[str], pair: bool) -> None:
 def _keys_of(path: Path, pair: bool) -> Sequence[str]:
     """Returns the keys of the texts in a file of JSON lines: TEXT_KEYS, or those that are found.
 
-    Found ones are told on standard error. Raises ValueError if its rows have no `text`, and no
+    Found keys are printed on standard error. Raises ValueError if the rows have no `text` and no
     other key fits.
     """
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
@@ -169,7 +169,7 @@ def answer_table(
 ) -> int:
     """Writes a table with its answers. Returns the number of rows with an error.
 
-    path: a CSV, TSV or Parquet file. text: its text columns; empty: they are found, and told on
+    path: a CSV, TSV or Parquet file. text: its text columns; empty: they are found, and printed on
         standard error. least: as --min_confidence.
 
     Raises ValueError if the file is no table, if a column is missing, or if no text is found.

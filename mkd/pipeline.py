@@ -530,7 +530,8 @@ def distil(
     report: Report,
     file: Path,
 ) -> Student:
-    """Trains a student jointly on all tasks and returns it; on text before, if config asks for it.
+    """Trains a student jointly on all tasks and returns it. With pretrain.steps, it is trained on
+    text first.
 
     targets: the teacher's targets for each task. None: the student learns from labels only.
     file: the file of its checkpoint.

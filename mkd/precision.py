@@ -1,6 +1,6 @@
 """Resolves the precision `auto` to float32 or bfloat16, by a measurement on this machine.
 
-A processor's feature flags do not predict the faster one. With AVX2 only, bfloat16 takes several
+A processor's feature flags do not predict which is faster. With AVX2 only, bfloat16 takes several
 times as long as float32. With AVX-512 BF16 or matrix units it is up to several times as fast.
 Therefore both are timed, once on each machine.
 """

@@ -53,7 +53,7 @@ WEIGHTS_FILE = "weights.safetensors"
 class Targets:
     """The encoder's representations, indexed by rows as an array [R, D] would be.
 
-    - `mean` [D], `std`: of the targets of all texts; with them each target is standardised.
+    - `mean` [D], `std`: mean and standard deviation by which each target is standardised.
     """
 
     states: MatchedStates
@@ -72,7 +72,7 @@ def last_states(states: MatchedStates, rows_B: np.ndarray) -> np.ndarray:
 
 
 def targets_of(all_states: list[MatchedStates], rows: list[np.ndarray]) -> list[Targets]:
-    """Returns the standardised targets of several sets of rows; SAMPLE_ROWS of each decide how."""
+    """Returns the targets of several sets of rows, standardised by SAMPLE_ROWS rows of each."""
     sample = np.concatenate(
         [
             last_states(states, some[:: -(-len(some) // SAMPLE_ROWS)])
@@ -85,7 +85,7 @@ def targets_of(all_states: list[MatchedStates], rows: list[np.ndarray]) -> list[
 
 
 def corpus_data(stores: Stores, corpus: list[TextFileConfig], side: ModelData) -> list[TaskData]:
-    """Returns the files of text as one model's tokenizer reads them, without selection rows.
+    """Returns the files of text, tokenized for one model, without selection rows.
 
     Raises ValueError for a missing file or column.
     """

@@ -28,7 +28,7 @@ TICK_SECONDS = 1.0
 
 LABELS = {
     names.BASELINE + names.PHASE_STUDENT: "hard-label twin",
-    names.ANEW + names.PHASE_STUDENT: "student anew",
+    names.ANEW + names.PHASE_STUDENT: "student from scratch",
 }
 """Names of phases as they are shown, where they differ."""
 WITHOUT_STEPS = "{desc} [{elapsed}]"
@@ -144,7 +144,8 @@ def ticking(current: Callable[[], Bar | None]) -> Iterator[None]:
 
 
 def split_progress(shares: Report, report: Report) -> Report:
-    """Returns a Report that sends what is only shown to `shares`, and all else to `report`."""
+    """Returns a Report that sends metrics that are only shown to `shares`, and all others to
+    `report`."""
 
     def send(step: int, metrics: dict[str, float]) -> None:
         shown = {key: value for key, value in metrics.items() if names.is_only_shown(key)}
@@ -215,7 +216,7 @@ class PhaseBars:
 
 
 def _unit(phase: str) -> str:
-    """Returns what a phase counts: steps of a training, rows that a model reads, or `it`."""
+    """Returns the unit of a phase: steps of a training, rows that a model reads, or `it`."""
     last = phase.split("/")[-1]
     if last in (names.PHASE_STUDENT, names.PHASE_TEACHER, names.PHASE_PRETRAINING):
         return "step"
@@ -223,7 +224,7 @@ def _unit(phase: str) -> str:
 
 
 def _figures(metrics: dict[str, float]) -> dict[str, str]:
-    """Returns by name what is shown beside a bar, as text.
+    """Returns the values shown beside a bar, as text by name.
 
     These are the loss, averaged over tasks, the score on the selection split, and tokenized rows.
     """
@@ -249,7 +250,7 @@ def _set_total(bar: Bar, total: float) -> None:
 
 @contextmanager
 def phase_bars(report: Report = no_report) -> Iterator[Report]:
-    """Yields a Report that shows each phase as a bar, and passes on what is not only shown."""
+    """Yields a Report that shows each phase as a bar, and passes on all metrics that are logged."""
     bars = PhaseBars()
 
     def send(step: int, metrics: dict[str, float]) -> None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeated(call: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Calls `call` every `seconds` in a thread while the body runs, for the first time after them.
+    """Calls `call` in a thread every `seconds` while the body runs; the first call is after
+    `seconds`.
 
-    The body's end waits for a call that is at work. An error of a call ends the calls only.
+    At the end of the body, a running call is waited for. An error in a call stops only the calls.
     """
     ended = threading.Event()
 

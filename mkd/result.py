@@ -13,9 +13,9 @@ MODEL = "model"
 Report = Callable[[int, dict[str, float]], None]
 """Callback report(step, metrics), the only output channel of the core during a run.
 
-A metric `progress/<phase>` is the completed share of a phase, from 0 to 1. What
-`names.is_only_shown` names is shown; all other metrics are values to log. An exception raised in
-the callback stops the run.
+A metric `progress/<phase>` is the completed share of a phase, from 0 to 1. Metrics for which
+`names.is_only_shown` is true are displayed; all others are logged. An exception raised in the
+callback stops the run.
 """
 
 
@@ -63,7 +63,7 @@ class Result(NamedTuple):
     - exported: folder of the fastest export. Empty: torch is faster, or there is no export.
     - predictions: predictions of student and teacher for each dev row, by column
       (mkd/evaluation/answers.py). Empty for runs that train no student.
-    - deferral: what is lost if the student leaves rows to the teacher, by column
+    - deferral: points lost if the student leaves rows to the teacher, by column
       (mkd/evaluation/deferral.py). Empty without a teacher, and for regressions.
     """
 

@@ -73,8 +73,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 COMPLETION = "_ARGCOMPLETE"
-"""The variable with which a shell asks for completions (argcomplete); the number of words that
-start the program."""
+"""Environment variable by which a shell requests completions (argcomplete). Its value is the number
+of words that start the program."""
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +117,7 @@ def called_as(verb: str) -> str:
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:
-    """Returns the end of a message about an unknown word: the nearest allowed one, or all."""
+    """Returns the end of a message about an unknown word: the most similar allowed word, or all."""
     known = list(allowed)
     near = difflib.get_close_matches(word, known, 1)
     return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""What a trained student is worth: its scores, its exports and their speed, and the notes on them.
+"""The evaluation of a trained student: its scores, exports, speed, and notes on them.
 
 The end of every training of a student: a distillation, a fine-tuning, a trial of a search.
 """
@@ -47,7 +47,7 @@ from mkd.tokenization.tokens import ModelData, TaskData, layout_of
 
 
 class Supervision(NamedTuple):
-    """What a student has learnt from.
+    """The training data of a student.
 
     - `targets`: as `soft_targets` returns them
     - `whole`: whether it has learnt from the selection split too
@@ -60,7 +60,7 @@ class Supervision(NamedTuple):
 
     @property
     def answers(self) -> Answers:
-        """What the teacher answers on dev."""
+        """The teacher's answers on dev."""
         return NO_ANSWERS if self.teacher is None else self.teacher.answers
 
 
@@ -70,7 +70,7 @@ class StudentScores(NamedTuple):
     - `metrics`: on dev, beside the teacher's and a constant prediction's, and on the selection
       split: the scores `selected/...`, by which a search chooses its best student, and
       `deferral/...`
-    - `answers`: what it answers on dev
+    - `answers`: its answers on dev
     - `deferral`: as in Result
     - `notes`: messages on its input and on deferral
     """
@@ -92,7 +92,7 @@ def trained_student(student: Student, data: ModelData, max_length: int) -> Train
 def student_scores(trained: TrainedStudent, supervision: Supervision) -> StudentScores:
     """Returns the scores of a student.
 
-    The selection split says nothing of weights that were trained on it, and is then left out.
+    Scores on the selection split are left out if the student was trained on it.
     """
     student, data, layout, dev = trained
     teacher, targets = supervision.teacher, supervision.targets
@@ -214,7 +214,7 @@ def make_result(
     folder: Path,
     exported: str,
 ) -> Result:
-    """Returns the Result of a run. first: notes that come before all others."""
+    """Returns the Result of a run. first_notes: notes that come before all others."""
     datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
     notes = first_notes + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [

@@ -1,4 +1,4 @@
-"""What is lost if the front's models leave the texts that they are unsure of to their teacher."""
+"""Points lost if the front's models leave texts with low confidence to their teacher."""
 
 from collections.abc import Callable
 from typing import NamedTuple

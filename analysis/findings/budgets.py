@@ -38,7 +38,7 @@ class BudgetAnswer(NamedTuple):
 def budgets_ms(slowest_ms: float) -> tuple[float, ...]:
     """Returns BUDGETS_MS, or a power of ten of them if all models are faster than the first.
 
-    Budgets that every model keeps would tell nothing.
+    Budgets that every model meets would be useless.
 
     slowest_ms: latency of the slowest model.
     """
@@ -128,7 +128,6 @@ def loss_sentence(answer: BudgetAnswer) -> str:
 def under(answers: list[BudgetAnswer]) -> BudgetAnswer | None:
     """Returns the answer for half of the largest budget, or for the next larger one.
 
-    It is that in the title of the main picture: 5 ms of 1, 2, 5 and 10. Returns None without
-    answers.
+    The title of the main picture uses it: 5 ms of 1, 2, 5 and 10. Returns None without answers.
     """
     return next((one for one in answers if 2 * one.budget_ms >= answers[-1].budget_ms), None)

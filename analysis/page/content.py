@@ -117,7 +117,7 @@ def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
 
 
 def row_deviations(summary: Summary) -> page.Apart:
-    """Returns how far other dev rows would move scores, and differences of two models.
+    """Returns the standard deviations over dev rows of scores and of differences of two models.
 
     With more than page.MANY models, only models on the front are included.
     """

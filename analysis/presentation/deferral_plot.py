@@ -1,4 +1,4 @@
-"""Draws what is lost against the share of the rows that a student answers.
+"""Draws the points lost against the share of the rows that a student answers.
 
 A picture of one run and a picture of the report are drawn with it.
 """
@@ -24,7 +24,7 @@ NAMES_AT = 104.0
 
 
 class Line(NamedTuple):
-    """What one model loses, or one task.
+    """The losses of one model or one task.
 
     answered: shares of the dev rows that the student answers, in percent.
     lost: points lost at each.

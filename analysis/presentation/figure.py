@@ -47,7 +47,7 @@ SMALL = 8.5
 MOST_LINES = 3
 """Maximum number of lines of a name on an axis."""
 EVENLY = "models of the front, at even distances from the fastest to the slowest"
-"""What is drawn of a long front, in words."""
+"""Description of the models of a long front that are drawn."""
 GAP = 8.0
 """Minimum distance of two labels of an axis, in pixels."""
 LEFT = 0.01
@@ -183,7 +183,7 @@ def text_width(text: Text) -> Callable[[str], float]:
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Draws texts as they are while it is open: a name with two $ is no formula.
+    """Context in which texts are drawn literally: a name with two $ is no formula.
 
     Figures have to be made and drawn in it.
     """
@@ -283,7 +283,7 @@ class TextLabel(NamedTuple):
 
 
 class Obstacles(NamedTuple):
-    """What no label may cover, in data coordinates.
+    """Areas that no label may cover, in data coordinates.
 
     marks: (x, y, area in square points).
     lines: corners of lines.

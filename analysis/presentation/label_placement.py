@@ -66,8 +66,8 @@ def place_labels(
 
     Labels are placed one after another, within the bounds.
 
-    taken: what no label may cover, besides the labels' own marks.
-    pale: what a label covers only if it has no other place.
+    taken: boxes that no label may cover, besides the labels' own marks.
+    pale: boxes that a label covers only if it has no other place.
     """
     blocked = _boxes([*(around((one.x, one.y), one.radius) for one in wanted), *taken])
     avoided, texts = _boxes(pale), _boxes([])

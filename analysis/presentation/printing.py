@@ -1,4 +1,4 @@
-"""What a command prints: tables and links for a reader, or JSON alone for a program."""
+"""Output of a command: tables and links for a reader, or only JSON for a program."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 _RESULT: ContextVar[dict[str, Any] | None] = ContextVar("_RESULT", default=None)
-"""Takes the result of the command, if its JSON is wanted."""
+"""Holder of the command's result, if its JSON is wanted."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def json_alone(wanted: bool) -> Iterator[None]:
 
 
 def tell_result(result: Mapping[str, Any]) -> None:
-    """Receives the result of a command as JSON values. The last one is printed, if it is wanted."""
+    """Stores the result of a command as JSON values. `json_alone` prints the last one."""
     if (wanted := _RESULT.get()) is not None:
         wanted.clear()
         wanted.update(result)

@@ -2,7 +2,7 @@
 
 Example:
 
-    runs = read("mkd")              # or read(study="transformers"), from any tracking store
+    runs = read_runs("mkd")         # or read_runs(study="transformers"), from any tracking store
     runs.frame                      # pandas, one row a run: COLUMNS
     runs.left_out                   # {"no speed (...)": ["name of a run", ...]}
 """

@@ -1,1 +1,1 @@
-"""What experiments/cli.py is made of: the text of --help, and the files of --config."""
+"""Parts of experiments/cli.py: the text of --help, the files of --config, and completion."""

@@ -1,4 +1,4 @@
-"""What a shell completes after a setting: its choices, a shipped config, or a file."""
+"""Shell completion of the value of a setting: its choices, a shipped config, or a file."""
 
 from argparse import ArgumentParser
 from functools import partial

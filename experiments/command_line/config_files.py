@@ -29,8 +29,8 @@ def config_file(given: str) -> Path:
 def read_config(file: Path) -> dict[str, Any]:
     """Returns the settings of a YAML file.
 
-    Raises ValueError, with the file and the line if there is one, if it is not a mapping. No
-    message shows what is in the file.
+    Raises ValueError, with the file and perhaps the line, if it is not a mapping. No message shows
+    the file's content, which may hold passwords.
     """
     try:
         text = file.read_text("utf-8")
@@ -51,9 +51,9 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def line_of(file: Path, keys: Sequence[str]) -> int | None:
-    """Returns the line of a YAML file in which a setting stands, from 1; None: it has none.
+    """Returns the line of a setting in a YAML file, from 1; None if it is not there.
 
-    keys: those of the groups that it stands in, and its own.
+    keys: the keys of its groups, then its own.
     """
     node = yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader)
     line = None

@@ -16,11 +16,11 @@ from mkd.config import Config
 WIDTH = 100
 """Largest number of columns of the text."""
 PLAIN = {int: "INT", float: "NUMBER", str: "TEXT", list: "LIST", dict: "MAPPING", NoneType: "null"}
-"""What stands for a value of each type. LIST and MAPPING are written as JSON or YAML."""
+"""Placeholder for a value of each type. LIST and MAPPING are written as JSON or YAML."""
 
 
 class Setting(NamedTuple):
-    """A setting as the help shows it; `values` says which values it takes."""
+    """A setting as the help shows it; `values` describes its allowed values."""
 
     name: str
     values: str
@@ -72,7 +72,7 @@ OPTIONS = (
     ),
     Setting("print_config", "", "Prints all settings as YAML, and exits.", None),
 )
-"""The options that are no settings."""
+"""The options besides settings."""
 
 
 def groups(kind: type, name: str = "") -> Iterator[Group]:
@@ -98,7 +98,7 @@ def groups(kind: type, name: str = "") -> Iterator[Group]:
 
 
 def values(hint: Any) -> str:
-    """Returns what the values of a type look like, such as `INT`, `{a,b}` or `NUMBER|null`."""
+    """Returns a description of the values of a type, such as `INT`, `{a,b}` or `NUMBER|null`."""
     if hint is bool:
         return "{true,false}"
     if get_origin(hint) is Literal:

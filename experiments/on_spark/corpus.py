@@ -45,7 +45,7 @@ LOGIT_FIELDS = {"logits": "array<double>"}
 MISSING_STRINGS = ("None", "nan")
 """What MLflow's UDF returns for a missing string if other rows of the batch have one."""
 NUMBER_BYTES = 4
-"""Least size of a probability or logit in the output: they hardly shrink when compressed."""
+"""Minimum bytes of a probability or logit in the output; compression hardly shrinks them."""
 PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
@@ -216,7 +216,7 @@ def write_predictions(
     model: MLflow's folder of the model.
     texts: the result of `check_labelling`.
     aside: a temporary folder next to the output, which is removed at the end.
-    folder: the run's folder, which tells that the output is the run's own (`put_in_place`).
+    folder: the run's folder, which records the output (`put_in_place`).
     """
     begin = time.perf_counter()
     shutil.rmtree(aside, ignore_errors=True)  # left over from a process that was killed

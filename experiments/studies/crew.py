@@ -66,7 +66,7 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
 def _show_progress(show: progress.Show, optuna_study: optuna.Study, config: SearchSettings) -> None:
     """Shows the number of finished trials, plus the finished fractions of the running ones.
 
-    Beside the bar are how far the running trials are, and the best score on the selection split.
+    Beside the bar: the progress of running trials, and the best score on the selection split.
     """
     trials = own_trials(optuna_study)
     ended = [trial for trial in trials if trial.state.is_finished()]
@@ -84,7 +84,7 @@ def _show_progress(show: progress.Show, optuna_study: optuna.Study, config: Sear
 
 
 def progress_text(ended: int, wanted: int, running: list[float], best: float | None) -> str:
-    """Returns how far a search is, for example `3 of 30 trials ended, 2 running (40 %, 10 %)`.
+    """Returns the progress of a search, such as `3 of 30 trials ended, 2 running (40 %, 10 %)`.
 
     running: the finished share of each running trial. best: the best score on the selection split.
     """

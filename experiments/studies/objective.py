@@ -24,7 +24,7 @@ from mkd.storage.addresses import one_line
 from mkd.storage.store import key_of
 
 PREPARED_FROM = ("seed", "device", "data", "teacher")
-"""Settings that the prepared data and teacher are made from."""
+"""Settings that determine the prepared data and teacher."""
 
 MAX_ERROR_LENGTH = 2000
 """Maximum length of a stored error, in characters. With Spark, MLflow truncates longer values,
@@ -33,7 +33,7 @@ which would corrupt the JSON that holds them.
 
 
 class WorkerJob(NamedTuple):
-    """What the workers of one command need to know.
+    """The input of the workers of one command.
 
     config: the settings of the search.
     tasks: the names of its tasks.

@@ -1,4 +1,4 @@
-"""What a search logs and prints at its end."""
+"""The logged and printed outputs of a search."""
 
 import math
 import shlex
@@ -30,7 +30,7 @@ def search_outputs(
     setting: str,
     seconds: float,
 ) -> Outputs:
-    """Returns what a search logs and prints, and tags the runs on the front.
+    """Returns the outputs of a search, and tags the runs on the front.
 
     seconds: the time that the trials took.
     """
@@ -67,7 +67,7 @@ def search_outputs(
 
 
 def next_commands(results: SearchResults, search: SearchConfig) -> list[tuple[str, str]]:
-    """Returns the commands that may follow a search, each with what it does.
+    """Returns suggested next commands after a search, each with a description.
 
     Without a trained student there is none to promote or to draw.
     """

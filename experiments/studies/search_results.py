@@ -21,7 +21,7 @@ from mkd.export.backends import TORCH
 from mkd.pipeline import DataAndTeacher
 
 LOWEST_QUALITY = "always the most frequent class"
-"""What defines the lowest quality that counts in a hypervolume. A worse model is useless."""
+"""Description of the baseline whose quality is the reference of a hypervolume."""
 
 UNITS_NOTE = (
     "selection, dev: the mean over tasks, of which each scores the mean of its metrics; "
@@ -167,7 +167,7 @@ def lines(results: SearchResults, busy: bool = False) -> list[str]:
 
 
 def meaning(results: SearchResults) -> str:
-    """Returns what the front offers, in one sentence."""
+    """Returns a sentence on the best students of the front."""
     on_front = sorted((p for p in results.points if p.on_front), key=lambda p: p.quality)
     if not on_front:
         return "No trial was trained to its end."

@@ -32,7 +32,7 @@ SIMPLEX = "simplex"
 EQUAL = "equal"
 """Stands in search.start for the same weight of each task, whatever the tasks are."""
 MIN_DRAW = 1e-6
-"""Lower end of the draws u that weights are made from; the upper end is 1 - LEAST. It keeps
+"""Lower end of the draws u that weights are made from; the upper end is 1 - MIN_DRAW. It keeps
 -log(u) finite and above 0.
 """
 SettingValues = dict[str, Any]
@@ -130,7 +130,7 @@ def _parse_range(
     if abs(steps - round(steps)) > 1e-8:
         raise ValueError(
             f"{where} goes from {low} to {high} by {step}; "
-            "allowed: a high end that steps from the low one meet"
+            "allowed: a high end that is a whole number of steps above the low one"
         )
     if all(isinstance(value, int) for value in numbers):
         return IntDistribution(low, high, log, step or 1)

@@ -35,7 +35,7 @@ OnLostTrial = Callable[[FrozenTrial], None]
 
 
 class PatientStorage(RDBStorage):
-    """An RDBStorage whose calls are repeated for PATIENCE_SECONDS while its database is away.
+    """An RDBStorage whose calls are retried for PATIENCE_SECONDS while its database is unreachable.
 
     A trial goes on meanwhile: training waits only when it has to report.
     """
@@ -43,12 +43,12 @@ class PatientStorage(RDBStorage):
     calling = threading.local()
     """Whether this thread is inside such a call. Only the outermost one is repeated."""
     back = float("-inf")
-    """When the database came back the last time, by time.monotonic."""
+    """Time of the end of the last outage, by time.monotonic."""
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """Returns the trials whose workers have died.
 
-        None while the workers have had no time for a heartbeat, because the database was away.
+        Returns none right after an outage, because workers could not send heartbeats.
         """
         if time.monotonic() - self.back < (self.grace_period or 0):
             return []
@@ -56,7 +56,7 @@ class PatientStorage(RDBStorage):
 
 
 def _patient(name: str) -> Callable[..., Any]:
-    """Returns the method of PatientStorage with this name, repeated while the database is away."""
+    """Returns a method of RDBStorage that is retried while the database is unreachable."""
     method = getattr(PatientStorage, name)
 
     @wraps(method)
@@ -88,9 +88,9 @@ def _patient(name: str) -> Callable[..., Any]:
 
 
 def _wait(error: Exception, url: str, begin: float, waiting: bool) -> None:
-    """Waits some seconds after an error of a database that is away. Raises any other error.
+    """Waits some seconds after an error of an unreachable database. Raises any other error.
 
-    begin: when it was called first, by time.monotonic. waiting: whether the user was told.
+    begin: time of the first call, by time.monotonic. waiting: whether the user was notified.
     """
     left = begin + PATIENCE_SECONDS - time.monotonic()
     if not _is_away(error) or left <= 0:
@@ -117,9 +117,9 @@ for _name in CALLS:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Returns whether an error says that the database is away or locked.
+    """Returns whether an error means that the database is unreachable or locked.
 
-    Optuna goes on after the error of a lost connection, and raises the one that follows from it.
+    After a lost connection Optuna continues, and raises a later error that results from it.
     """
     each: BaseException | None = error
     while each is not None:
@@ -132,7 +132,8 @@ def _is_away(error: BaseException) -> bool:
 
 
 def open_patiently(config: SearchConfig, on_lost: OnLostTrial) -> RDBStorage:
-    """Opens the storage as `open_storage` does, and again for PATIENCE_SECONDS while it is away.
+    """Opens the storage as `open_storage` does, and retries for PATIENCE_SECONDS while it is
+    unreachable.
 
     For a worker: the command has opened it before.
     """
@@ -188,7 +189,7 @@ def study_lock(config: SearchConfig, wait: bool = True) -> Iterator[None]:
     A SQLite file has a lock file next to it. PostgreSQL has an advisory lock, which it releases
     when the connection closes.
 
-    wait: whether to wait for PATIENCE_SECONDS for a server that is away.
+    wait: whether to wait for PATIENCE_SECONDS for an unreachable server.
     """
     if not _is_file(config):
         connection = _locked(config, wait)

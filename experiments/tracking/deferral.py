@@ -1,4 +1,4 @@
-"""What a run tells of deferral: a table by task, and a picture with a line a task."""
+"""Deferral in a run's outputs: a table by task, and a picture with a line a task."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def curves_of(columns: Mapping[str, Any]) -> dict[str, list[Point]]:
 
 
 def deferral_table(columns: Mapping[str, Any]) -> list[str]:
-    """Returns a table in Markdown with a row a task, and for each budget what it gives."""
+    """Returns a table in Markdown: a row a task, with its values for each budget."""
     header = ["task"]
     for budget in BUDGETS:
         words = budget.replace("_", " ")

@@ -1,4 +1,4 @@
-"""What the numbers of a run mean, in one sentence."""
+"""The conclusion of a run in one sentence, from its metrics."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from mkd.runs.export import ExportedFolder
 from mkd.runs.submission import Submission
 
 LEAST_LOSS = 0.05
-"""Points that are shown as 0.0: a backend that loses less costs nothing."""
+"""A backend that loses fewer points, which are shown as 0.0, loses nothing."""
 ABOUT_EQUAL = 0.05
-"""Share by which two times may differ and are called the same."""
+"""Maximum relative difference of two times that are called equal."""
 
 
 def of_training(result: Result) -> str:
-    """Returns what a distillation, a fine-tuning or the refinement of a teacher has brought."""
+    """Returns the conclusion of a distillation, a fine-tuning or a teacher's refinement."""
     if not result.student:
         return _of_teacher(result)
     metrics = result.metrics
@@ -27,7 +27,7 @@ def of_training(result: Result) -> str:
 
 
 def _weak(notes: Sequence[str]) -> str:
-    """Returns which tasks have a weak student, as the end of a sentence. Empty: none."""
+    """Returns the tasks with a weak student, as the end of a sentence. Empty: none."""
     tasks = [note.partition(WEAK_STUDENT)[0] for note in notes if WEAK_STUDENT in note]
     if not tasks:
         return ""
@@ -35,11 +35,11 @@ def _weak(notes: Sequence[str]) -> str:
 
 
 def chance_difference(metrics: Mapping[str, float], datasets: Sequence[Dataset]) -> float:
-    """Returns the difference of student and teacher that dev rows leave to chance, in points.
+    """Returns the largest difference of student and teacher, in points, that chance explains.
 
     It is twice the standard deviation of the difference of two accuracies, over samples of rows, at
     its upper bound sqrt(q / n) with q the share of the n rows where the two differ. For other
-    metrics it is an estimate. It knows nothing of other seeds.
+    metrics it is an estimate. Variation over seeds is not included.
     """
     shares = [
         (max(0.0, 1 - metrics[names.AGREEMENT + data.task] / 100), data.dev_rows)
@@ -107,7 +107,7 @@ def _quality(result: Result) -> str:
 
 
 def _percent(kept: float) -> str:
-    """Returns a share in percent. It is 100 only if it is not less."""
+    """Returns a share in percent, rounded down if 100 would be too high."""
     digits = 1 if 99 < kept < 100 else 0
     return f"{min(kept, 99.9) if kept < 100 else kept:.{digits}f} %"
 
@@ -152,7 +152,7 @@ def _ms(time: float) -> str:
 
 
 def _int8(metrics: Mapping[str, float]) -> str:
-    """Returns what int8 costs, as the end of a sentence. Empty: there is no int8."""
+    """Returns the loss of int8, as the end of a sentence. Empty: there is no int8."""
     losses = [
         metrics[name]
         for what in (names.LOSS, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS)
@@ -180,7 +180,7 @@ def _of_teacher(result: Result) -> str:
 
 
 def of_export(export: ExportedFolder) -> str:
-    """Returns which backends of an export answer as torch does."""
+    """Returns a sentence on the backends of an export and their losses."""
     metrics = export.metrics
     if not export.backends:
         return "No backend passed its check."
@@ -190,7 +190,7 @@ def of_export(export: ExportedFolder) -> str:
 
 
 def of_submission(submission: Submission) -> str:
-    """Returns how many files of a submission the student has answered."""
+    """Returns a sentence on how many files of a submission the student answered."""
     filled = sum(is_filled for _, is_filled, _ in submission.files)
     rest = f"; {filled} have one answer for all rows" if filled else ""
     return (
@@ -200,7 +200,7 @@ def of_submission(submission: Submission) -> str:
 
 
 def of_labels(metrics: Mapping[str, float]) -> str:
-    """Returns how many rows of a corpus were labelled, and how fast."""
+    """Returns a sentence on how many rows of a corpus were labelled, and how fast."""
     rows, errors = metrics[names.LABEL_ROWS], metrics[names.LABEL_ERRORS]
     wrong = f", {errors:,.0f} of them with an error" if errors else ""
     were = "row was" if rows == 1 else "rows were"

@@ -1,7 +1,7 @@
-"""Sends a run's metrics in order, and keeps those that the tracking store cannot take yet.
+"""Sends a run's metrics in order, and queues them while the tracking store is unreachable.
 
-They are kept in memory, and in a file of the run's folder. They are sent when the store answers
-again, or by the next start of the same command.
+The queue is in memory, and in a file of the run's folder. It is sent when the store answers again,
+or by the next start of the same command.
 """
 
 import json
@@ -24,11 +24,11 @@ from experiments.tracking.store import (
 from mkd.storage.addresses import reason
 
 UNSENT = "unsent.jsonl"
-"""File in a run's folder: metrics that the store has not taken yet, one report a line."""
+"""File in a run's folder with the queued metrics, one report a line."""
 BATCH = 500
 """Maximum number of metrics in a request. MLflow accepts 1,000."""
 SLOW = 10
-"""After a failed call, training goes on for at least this many times as long as the call took."""
+"""After a failed call, the next one waits for at least this multiple of its duration."""
 
 
 class Kept(NamedTuple):
@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 
 class Outbox:
-    """The metrics of one run on their way to the store.
+    """Queue of one run's metrics for the store.
 
     A resumed training repeats the steps after its checkpoint. For each metric that the run had
     before, only steps after the last logged one are sent.
@@ -59,7 +59,7 @@ class Outbox:
         self.away = False
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Sends the metrics of one step, or keeps them. This is a Report."""
+        """Sends the metrics of one step, or queues them. This is a Report."""
         kept = Kept(int(time.time() * 1000), step, dict(metrics))
         self.unsent.append(kept)
         if time.monotonic() < self.next_try:
@@ -83,12 +83,12 @@ class Outbox:
             self.away = True
 
     def flush(self) -> None:
-        """Sends all that is kept, and waits for the store if it is away."""
+        """Sends the queue, and waits for the store if it is unreachable."""
         if self.unsent:
             patiently(self._send)
 
     def _send(self) -> None:
-        """Sends all that is kept, in order. What was not taken stays."""
+        """Sends the queue in order. Reports that fail stay in it."""
         number = len(self.unsent)
         while self.unsent:
             some = self._next()
@@ -114,7 +114,7 @@ class Outbox:
     def _next(self) -> list[Kept]:
         """Returns the first reports that fit in one request, at least one.
 
-        Those of an earlier start come alone, because what is sent after them depends on them.
+        Those of an earlier start are sent on their own, because later ones depend on them.
         """
         size, count = 0, 0
         for kept in self.unsent[: self.earlier or len(self.unsent)]:
@@ -139,7 +139,7 @@ class Outbox:
 
 
 def _read(file: Path) -> list[Kept]:
-    """Returns the reports that an earlier start has kept."""
+    """Returns the queued reports of an earlier start."""
     if not file.exists():
         return []
     found = []

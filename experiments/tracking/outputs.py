@@ -1,4 +1,4 @@
-"""What a run logs and prints at its end, for each kind of run."""
+"""The logged and printed outputs of a run, for each kind of run."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ NEXT_STUDENT = (
     (EXPORT, "writes the student to a folder, which `mkd predict FOLDER` reads"),
     ("mkd report --experiment {experiment} --to report", "draws it beside other runs"),
 )
-"""Commands that may follow a training."""
+"""Suggested commands after a training."""
 NOTE = "note: "
 """Start of a line of the table that is a note."""
 LONGEST_DESCRIPTION = 8000
@@ -29,16 +29,16 @@ LONGEST_DESCRIPTION = 8000
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a run logs and prints at its end.
+    """The logged and printed outputs of a run.
 
     metrics: the final metrics.
     metric_series: metrics by step, counted from 1, by their name.
-    meaning: what the table means, in one sentence.
+    meaning: the conclusion in one sentence.
     table: lines in Markdown, printed first. A line that starts with NOTE is a note.
     table_file: the artifact that contains the table. Empty: the table is only printed.
     location: printed below the table: the folder that the run has written. Empty: none.
     trials_of: name of a search: the printed link shows its trials. Empty: it shows this run.
-    next: commands that may follow, each with what it does; `{run}` stands for the run's id and
+    next: suggested commands, each with a description; `{run}` stands for the run's id and
         `{experiment}` for the name of its experiment.
     summary: the result as JSON values, without the run's id.
     tags: added to the tags of the run.
@@ -68,7 +68,7 @@ class Outputs:
     error: str = ""
 
     def description(self) -> str:
-        """Returns the meaning, the table and the notes as Markdown, for the run's page."""
+        """Returns conclusion, table and notes as Markdown, for the run's page."""
         table = [line for line in self.table if not line.startswith(NOTE)]
         notes = [f"- {line.removeprefix(NOTE)}" for line in self.table if line.startswith(NOTE)]
         text = "\n".join([self.meaning, "", *table, "", *notes]).strip() + "\n"

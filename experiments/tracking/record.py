@@ -58,7 +58,8 @@ class FinishedRun(NamedTuple, Generic[T]):
 
 
 def before_run(prepare: Callable[[Report], T]) -> T:
-    """Returns what `prepare` loads and checks before a run is opened. Its progress is shown.
+    """Returns the result of `prepare`, which loads and checks before a run is opened. Its progress
+    is shown.
 
     A command that is refused here leaves no run in MLflow.
     """
@@ -78,10 +79,10 @@ def record(
     nested_report: Report | None = None,
     told: Collection[str] = (),
 ) -> FinishedRun[T]:
-    """Runs the core as one MLflow run. At the end prints a table, what it means, and a link.
+    """Runs the core as one MLflow run. At the end prints a table, a conclusion and a link.
 
-    The run ends as FINISHED, or as FAILED if anything raises. If the tracking store is away, the
-    core goes on; at the end it is waited for (`patiently`).
+    The run ends as FINISHED, or as FAILED after an exception. If the tracking store is unreachable,
+    the core goes on; the end waits for it (`patiently`).
 
     opening: opens the run and yields it, as `open_run` does.
     core: does the work. It receives the run, and a Report that logs to the run and shows the
@@ -149,9 +150,9 @@ def record_training(
 
 
 def print_notes(tasks: list[Task]) -> list[str]:
-    """Prints what was taken for columns, labels and dev rows, where that was not stated.
+    """Prints the inferred columns, labels and dev rows.
 
-    Returns what was printed.
+    Returns the printed notes.
     """
     notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
     for note in notes:
@@ -202,8 +203,8 @@ def log_outputs(run_id: str, outputs: Outputs, time_ms: int, model_id: str = "")
 
 
 def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> None:
-    """Prints the table, what it means, a link and what may follow; logs the result as JSON, and
-    tells it.
+    """Prints the table, a conclusion, a link and suggested commands; logs the result as JSON, and
+    passes it to `tell_result`.
 
     told: notes that were printed before.
     """

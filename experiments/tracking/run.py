@@ -61,7 +61,8 @@ def tasks_tag(data: DataConfig) -> str:
 
 
 def tasks_name(data: DataConfig) -> str:
-    """Returns what a run's name says of its tasks: a task's name, their number, or their source."""
+    """Returns the part of a run's name for its tasks: a task's name, their number, or their
+    source."""
     if data.tasks:
         return data.tasks[0] if len(data.tasks) == 1 else f"{len(data.tasks)} tasks"
     if source_of(data) == "demo":
@@ -297,7 +298,7 @@ def _find_unfinished(place: str, started: bool) -> str:
 
 
 def equal_to(value: str) -> str:
-    """Returns the comparison with a text in a filter of MLflow, which has no escapes."""
+    """Returns the comparison with a text for MLflow's filters, which have no escapes."""
     if "'" not in value:
         return f"= '{value}'"
     if '"' not in value:

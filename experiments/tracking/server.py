@@ -26,14 +26,14 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 class Bounds(NamedTuple):
-    """What a request may have: bytes of its body, and rows."""
+    """Limits of a request: bytes of its body, and rows."""
 
     bytes: int
     rows: int
 
 
 class Refusal(Exception):
-    """A request that is not answered, with the status of HTTP and the reason in one line."""
+    """Raised for a request that is refused, with the HTTP status and the reason in one line."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -116,7 +116,7 @@ def _content_type(request: Request) -> str:
 
 
 async def _body(stream: AsyncIterator[bytes], most: int) -> bytes:
-    """Returns the body of a request. Of one that is too large nothing is kept.
+    """Returns the body of a request. A body that is too large is not kept.
 
     It is read to its end, because clients that still send do not read the refusal.
     """

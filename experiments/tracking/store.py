@@ -27,19 +27,19 @@ T = TypeVar("T")
 EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
 """The environment variable of MLflow that selects an experiment."""
 PATIENCE_SECONDS = 300
-"""How long a run that is open waits for its tracking store to come back."""
+"""Seconds that an open run waits for its unreachable tracking store."""
 RETRY_SECONDS = 5
 """Pause between two calls of a store that does not answer."""
 NOTE_SECONDS = 10
 """A command that waits for the store says so after this time, and again each time."""
 RACES = 3
-"""How often a call is repeated because another process wrote the same row at that moment."""
+"""Number of retries of a call after another process wrote the same row at once."""
 HTTP_SECONDS, UPLOAD_SECONDS = 7, 60
 """Timeouts of a request: of most, and of those that may send a whole model."""
 TABLE = "experiments"
 """A table that every MLflow database has."""
 AGAIN = "nothing that was computed is lost, and the same command continues when this is mended"
-"""How a run goes on whose tracking store or search storage was away."""
+"""End of the message of a run whose tracking store or search storage was unreachable."""
 LOCAL = "http://127.0.0.1:5000"
 """Address of `mlflow ui` for a local store."""
 DATABASE = "mlflow.db"
@@ -100,9 +100,10 @@ def _check_store(uri: str) -> bool:
 
 @contextmanager
 def with_store() -> Iterator[None]:
-    """The body is a command: its store is tried first, and its errors are those of `store_errors`.
+    """Runs a command as its body: checks the store first, and converts errors as `store_errors`
+    does.
 
-    So a store that is away, full or read-only is told before minutes of preparation. Nothing is
+    So an unreachable, full or read-only store is reported before minutes of preparation. Nothing is
     created yet. Works as a decorator, too.
     """
     configure()
@@ -133,7 +134,8 @@ class StoreError(ConnectionError):
 
 
 def is_outage(error: BaseException) -> bool:
-    """Returns whether an error says that the store is away, so that a later call may succeed."""
+    """Returns whether an error means that the store is unreachable, so that a later call may
+    succeed."""
     if isinstance(error, StoreError):
         cause = error.__cause__
         return isinstance(cause, ConnectionError) or (cause is not None and is_outage(cause))
@@ -147,10 +149,10 @@ def is_outage(error: BaseException) -> bool:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Calls a function that needs the store, and again while the store is away.
+    """Calls a function that needs the store, and retries while the store is unreachable.
 
-    The function has to lead to the same when it is called again. Says that it waits. Raises the
-    error of the last call after PATIENCE_SECONDS.
+    The function must be idempotent. A note says that it waits. Raises the error of the last call
+    after PATIENCE_SECONDS.
     """
     begin, told = time.monotonic(), False
     while True:
@@ -189,7 +191,7 @@ def despite_races(call: Callable[[], T]) -> T:
 
 @contextmanager
 def told_if_slow() -> Iterator[None]:
-    """Says every NOTE_SECONDS that the body still waits for the store."""
+    """Prints a note every NOTE_SECONDS that the body still waits for the store."""
     begin = time.monotonic()
 
     def tell() -> None:

@@ -17,7 +17,7 @@ ROLES = {
     "before": names.BEFORE,
     "student": "",
     "hard labels": names.BASELINE,
-    "anew": names.ANEW,
+    "from scratch": names.ANEW,
 }
 """Columns of the score table, and the prefix of their metrics. In a run of a teacher, its
 metrics have no prefix.
@@ -31,7 +31,7 @@ FASTER = (
 WIDTH = 110
 """Width of text below a table, in characters."""
 MOST_KEPT = 150.0
-"""Percent of the teacher's score from which it is the teacher that is weak."""
+"""A student that keeps at least this percentage of its teacher's score has a weak teacher."""
 
 
 def result_table(result: Result) -> list[str]:
@@ -46,7 +46,7 @@ def result_table(result: Result) -> list[str]:
 
 
 def score_caption(result: Result) -> str:
-    """Returns what the scores are made of, or "" if that is unknown.
+    """Returns a line on the metrics in the scores, or "" if they are unknown.
 
     For example `score: the mean of accuracy and f1`, or the metrics by task if they differ.
     """

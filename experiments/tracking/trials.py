@@ -69,7 +69,7 @@ def _open_trial(
 
 @contextmanager
 def _state_tagged() -> Iterator[None]:
-    """Tags the open run with the way in which it ends."""
+    """Tags the open run with its final state."""
     state = names.STATE_COMPLETE
     try:
         yield

@@ -1,4 +1,4 @@
-"""How an experiment opens in MLflow's UI: as one of model training, with tables of chosen columns.
+"""Sets how an experiment opens in MLflow's UI: for model training, with tables of chosen columns.
 
 A view is a tag of the experiment, as the UI's own Share button writes it. A link with its key as
 `viewStateShareKey` opens it.

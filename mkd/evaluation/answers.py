@@ -47,11 +47,12 @@ def dev_predictions(
 
     The columns are `task`, `split` (the suffix of the dev split), `row`, `label`, `prediction` and
     `teacher`. A prediction is the number of the class with the largest logit, or of the one that
-    reaches its threshold; for regression, the score in the units of the labels. `dev` and `teacher`
-    hold logits by task and suffix. Where the teacher has no logits, its column is NaN.
+    reaches its threshold; for regression, the score in the units of the labels. The teacher's
+    column is NaN where it has no logits.
 
-    For a task with one of MARGIN_METRICS it is the margin of class 1, which is predicted above 0.
-    If a task has one of GROUP_METRICS, there is a column `group`, which is 0 for other tasks.
+    For a task with one of MARGIN_METRICS a prediction is the margin of class 1; class 1 is
+    predicted above 0. If a task has one of GROUP_METRICS, there is a column `group`, which is 0 for
+    other tasks.
 
     A row of a multilabel task has an entry for each label, in the order of the labels. `label` is
     then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit

@@ -15,8 +15,8 @@ Temperatures = Mapping[str, float]
 UNCALIBRATED: Temperatures = MappingProxyType({})
 """1 for each task."""
 LARGEST = 20.0
-"""A temperature is at most this, and at least 1 / LARGEST: without a bound it would be 0 if a model
-is right in all rows."""
+"""Maximum temperature; the minimum is 1 / LARGEST. Without bounds it would be 0 for a model that is
+right in all rows."""
 
 
 def fit_temperature(logits_RC: np.ndarray, labels: np.ndarray) -> float:

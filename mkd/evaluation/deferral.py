@@ -28,7 +28,7 @@ NEVER = float("inf")
 
 
 class Answered(NamedTuple):
-    """What student and teacher answer for the same rows of a task.
+    """Answers of student and teacher for the same rows of a task.
 
     - `student_RC`, `teacher_RC`: logits over temperature, with thresholds at 0.5.
     - `confidence_R`: the probability of the student's answer.
@@ -67,10 +67,9 @@ def answered(
     teacher: tuple[np.ndarray, Answers],
     labels: np.ndarray,
 ) -> Answered:
-    """Returns what both answer for some rows.
+    """Returns the answers of student and teacher for some rows.
 
-    student, teacher: their logits for the rows, and their answers on dev, which have thresholds
-        and temperatures.
+    student, teacher: logits for the rows, and the model's Answers, for thresholds and temperatures.
     """
     (student_RC, teacher_RC) = (
         decided(kind, logits_RC, of.thresholds.get(task)) / of.temperatures.get(task, 1.0)
@@ -85,7 +84,7 @@ def confidence(kind: Kind, logits_RC: np.ndarray, decided_RC: np.ndarray) -> np.
     """Returns the probability of each row's answer [R], as mkd.runtime.answers.confidence.
 
     - logits_RC: over their temperature.
-    - decided_RC: those with thresholds at 0.5, which tell the answers.
+    - decided_RC: the same with thresholds at 0.5, which give the answers.
     """
     exact_RC = logits_RC.astype(np.float64)
     if kind.multilabel:
@@ -123,7 +122,7 @@ def curve(kind: Kind, selection: Answered, dev: Answered) -> list[Point]:
 
 
 def lost(kind: Kind, rows: Answered, least: float) -> float:
-    """Returns the points that are lost if the student answers all rows of this confidence."""
+    """Returns the points lost if the student answers the rows of at least this confidence."""
     sure_R = rows.confidence_R >= least
     both_RC = np.where(sure_R[:, None], rows.student_RC, rows.teacher_RC)
     alone, together = (

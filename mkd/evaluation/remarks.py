@@ -15,7 +15,7 @@ from mkd.tokenization.tokens import TaskData, TokenStore, groups_of, labels_of
 NOTABLE_PERCENT = 1.0
 """A share of truncated rows or unknown tokens from this percentage on gets a note."""
 COUNT_BLOCK = 1 << 20
-"""Rows or tokens that are counted at once, which bounds the memory."""
+"""Number of rows or tokens that are counted at once, to bound the memory."""
 WEAK_STUDENT = ": WEAK STUDENT: "
 """What follows the task's name in a note on a weak student."""
 CORRELATIONS = ("matthews", "pearson", "spearman")
@@ -42,9 +42,9 @@ def constant_baseline(
 ) -> ConstantBaseline:
     """Returns the constant label with the best score, usually the most frequent one.
 
-    For regression the scores are 0. For a multilabel task it is the most frequent labels, as many
-    as score best. `labels_R` are the labels of the rows; [R, C] for a multilabel task. `groups_R`
-    are as in `score`.
+    For regression the scores are 0. For a multilabel task it is a set of the most frequent labels,
+    of the size that scores best. `labels_R` are the labels of the rows; [R, C] for a multilabel
+    task. `groups_R` are as in `score`.
     """
     if not kind.labels:
         return ConstantBaseline("", dict.fromkeys(kind.metrics, 0.0))
@@ -103,7 +103,7 @@ def _scores_of_sets(metric: str, labels_RC: np.ndarray, order: np.ndarray) -> np
 
 
 def chance_margin(baseline: ConstantBaseline, rows: int) -> float:
-    """Returns the points above the floor that a score needs to be more than chance.
+    """Returns how many points above the baseline a score must be to differ by more than chance.
 
     These are two standard errors, as the mean over metrics. For a percentage v the standard error
     is sqrt(v (100 - v) / rows), which is also used for F1. `rows` is the number of scored rows.

@@ -33,7 +33,7 @@ from mkd.tokenization.tokens import (
 )
 
 SCORING_BATCH_TOKENS = 8192
-"""Tokens of a batch at most, padding included."""
+"""Maximum number of tokens of a batch, padding included."""
 SORT_WINDOW_ROWS = 65_536
 """Rows that are sorted by length together."""
 
@@ -89,8 +89,8 @@ def predict_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (positions in `rows`, logits) batch by batch.
 
-    Rows of similar length form a batch, so that little is padded. Only WINDOW_ROWS rows are in
-    memory at once; so the order is by length within a window, and the caller has to use the
+    Rows of similar length form a batch, so that little is padded. Only SORT_WINDOW_ROWS rows are in
+    memory at once. The order is by length within such a window, so the caller has to use the
     positions.
     """
     for start in range(0, len(rows), SORT_WINDOW_ROWS):
@@ -105,8 +105,8 @@ def selection_scores(
 ) -> dict[str, float]:
     """Returns each task's score on its selection rows, and their mean as `mean`.
 
-    Scores are in points from 0 to 100. Those of a task with thresholds are with the thresholds that
-    fit these rows best. `precision` is as in `torch_infer`.
+    Scores are in points from 0 to 100. Thresholds are those that fit these rows best. `precision`
+    is as in `torch_infer`.
 
     Raises NotFinite if a logit is not a finite number.
     """

@@ -1,15 +1,16 @@
 """Inference speed and size of models, measured alike in trials, runs and promoted students.
 
-What is measured, and how (PROTOCOL numbers the ways; times of different ways are not comparable):
+What is measured, and how (SPEED_PROTOCOL is the version; times of different versions are not
+comparable):
 
 - Settings. The headline is one row as raw text on one thread (`b1-text-t1`). Budgets, names,
   tables, pictures and the choice of the fastest backend use its median. Further settings are one
   row of 128 tokens without tokenization (`b1-l128-t1`; the length is speed.length), and calls of
   many texts for the throughput (`b32-text-t1`, `b32-text-t2`). A trial has only the settings with
   one thread.
-- Texts. Of the first TEXTS dev rows of each task, those at equal steps of length, the tasks in
-  turn; they are the same for all models. A pass has one call per text or batch. Only whole passes
-  are timed, so that the times of a fast and of a slow model are of the same texts.
+- Texts. From the first NUM_DEV_TEXTS dev rows of each task, texts at equal steps of length, the
+  tasks in turn. They are the same for all models. A pass has one call per text or batch. Only whole
+  passes are timed, so that the times of a fast and of a slow model are of the same texts.
 - Blocks. A block is one model in one setting, warmed up and then called back to back while no other
   model runs. Models that take turns call by call find cold caches. Blocks come in rounds, one block
   of each model in each setting, so that a busy moment of the machine affects one block of each. The
@@ -21,9 +22,9 @@ What is measured, and how (PROTOCOL numbers the ways; times of different ways ar
 - Threads. PyTorch uses the setting's number of threads. Idle threads of onnxruntime do not spin
   (mkd/runtime/inference.py), so that no pool takes cores from another one. Python's garbage
   collector is off.
-- Seconds. `speed.seconds` in all, divided equally among models and settings, at most MOST_SECONDS
-  for each. A share that is too short still gets one pass. A run spends at most half as long as the
-  training of its student took.
+- Seconds. `speed.seconds` are divided equally among models and settings, with at most MOST_SECONDS
+  for each. A share that is too short still gets one pass. A run spends at most half the time of its
+  student's training.
 - A busy machine. `busy_share` is the share of the core's time that other work used
   (mkd/evaluation/timing.py). Above MOST_BUSY a note accompanies the times, and a search does not
   store them.
@@ -60,7 +61,7 @@ from mkd.tasks.task import Task
 from mkd.tokenization.tokens import as_inputs
 
 SPEED_ROUNDS = 5
-"""Blocks of each model in each setting, at most."""
+"""Maximum number of blocks of each model in each setting."""
 MOST_SECONDS = 1.0
 """Seconds for one model in one setting, over all rounds."""
 NUM_DEV_TEXTS = 256
@@ -114,7 +115,7 @@ def limit_seconds(config: SpeedConfig, trained_seconds: float) -> SpeedConfig:
 
 
 def dev_texts(tasks: list[Task]) -> TaskTexts:
-    """Returns the first TEXTS texts of each task's dev split, the shortest first."""
+    """Returns the first NUM_DEV_TEXTS texts of each task's dev split, the shortest first."""
     rows = {task.name: islice(task.dev[""].read(), NUM_DEV_TEXTS) for task in tasks}
     texts = {
         name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found]
@@ -261,7 +262,7 @@ def setting_calls(
     """Returns the calls of one pass.
 
     With one row per call there are at least as many as the median needs. With many raw texts per
-    call there is one call per task. `tokens` is as in Timed.
+    call there is one call per task. `tokens` is as in TimedModel.
     """
     least = timing.min_calls(50)
     if setting.length:

@@ -1,7 +1,7 @@
 """Decision thresholds of tasks, fitted to a model's logits on the selection rows.
 
-A multilabel task has one for each label. A classification has them if it has two classes, its
-metrics count one of them by itself (`may_decide`), and one class is rare.
+A multilabel task has one for each label. A classification has them if it has two classes of which
+one is rare, and one of DECIDING_METRICS.
 
 Axes: R rows, C classes, K cuts between the rows in the order of their logits.
 """
@@ -24,12 +24,12 @@ HALF: Thresholds = MappingProxyType({})
 SHARED_ROWS = 10
 """Weight of the shared threshold, or of 0.5 for two classes, in rows that have the label."""
 LARGEST_LOGIT = 15.0
-"""Absolute value of a threshold's logit at most; its probability is then neither 0 nor 1."""
+"""Maximum absolute value of a threshold's logit, so that its probability is neither 0 nor 1."""
 RARE = 0.3
 """Share of the rows below which one of two classes is rare. Tasks of smaller shares gained, those
 of larger ones did not (RESULTS.md, "Thresholds of two classes")."""
 DECIDING_METRICS = ("f1", "macro_f1", "matthews")
-"""Metrics of classes that a rare class weighs more in than its share of the rows."""
+"""Metrics in which a rare class weighs more than its share of the rows."""
 
 
 def may_decide(kind: Kind) -> bool:
@@ -66,9 +66,9 @@ def fit_thresholds(kind: Kind, logits_RC: np.ndarray, labels: np.ndarray) -> np.
 def _of_two(kind: Kind, logits_RC: np.ndarray, labels_R: np.ndarray) -> np.ndarray:
     """Returns the thresholds of two classes.
 
-    The cut is the one with the best score of the task, the mean of its metrics; of equally good
-    ones it is the nearest to 0. As a cut from few rows would be that of chance, it is n / (n +
-    SHARED_ROWS) of that, with n rows of the rare class.
+    The cut maximises the score of the task, the mean of its metrics; among equal scores it is the
+    nearest to 0. It is shrunk by n / (n + SHARED_ROWS), with n rows of the rare class, because a
+    cut fitted to few rows would be chance.
     """
     ones_R, rare = labels_R == 1, _rare(labels_R)
     margins_R = class_margins(logits_RC)
@@ -133,12 +133,12 @@ negatives. A test compares them with METRICS, by which others are computed."""
 def _of_labels(logits_RC: np.ndarray, labels_RC: np.ndarray) -> np.ndarray:
     """Returns the thresholds [C] of the labels of a multilabel task.
 
-    F1 is best far below 0.5 for most labels, and at another place for each: at half of the F1 that
-    can be reached (Lipton et al. 2014). The threshold with the best F1 of the label alone (the
-    score-based cut of Yang 2001) is that of chance if few rows have the label, and gives a label
-    that the model cannot tell to every row. So it is moved towards a shared one, that with the best
-    F1 over all labels together: with n rows that have the label, its logit is the mean of both with
-    the weights n and SHARED_ROWS. A label that no row has gets the shared one.
+    The threshold with the best F1 differs between labels, and is far below 0.5 for most: it is half
+    of the best F1 (Lipton et al. 2014). Fitted to one label alone (the score-based cut of Yang
+    2001) it is chance if few rows have the label, and a label that the model cannot predict is
+    given to every row. So it is shrunk towards a shared threshold, which has the best F1 over all
+    labels together: with n rows that have the label, its logit is the mean of both with the weights
+    n and SHARED_ROWS. A label that no row has gets the shared one.
 
     Without rows, thresholds are 0.5.
     """
@@ -157,10 +157,10 @@ def _of_labels(logits_RC: np.ndarray, labels_RC: np.ndarray) -> np.ndarray:
 
 
 def best_cut(logits_R: np.ndarray, labels_R: np.ndarray) -> float:
-    """Returns the logit from which on rows get the label, such that F1 is best.
+    """Returns the logit that is the threshold with the best F1.
 
-    It lies halfway between two neighbouring logits; of equally good places it is the highest. 0
-    (the probability 0.5) if no row has the label.
+    It lies halfway between two neighbouring logits; among equal F1 it is the highest. 0 (the
+    probability 0.5) if no row has the label.
     """
     if not labels_R.any():
         return 0.0

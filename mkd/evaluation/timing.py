@@ -24,7 +24,8 @@ Version 1 called the models in turn, call by call. Up to version 2 a tokenizer e
 PERCENTILES = (50, 95, 99)
 """Percentiles of the time of a call that are reported."""
 MOST_BUSY = 0.05
-"""Share of the core's time that other work may use; above it, times are reported as too long."""
+"""Maximum share of the core's time that other work may use. Above it, times are reported as too
+long."""
 WARM_SECONDS = 0.05
 """Seconds after which the warm-up of a block ends, if a whole pass takes longer."""
 

@@ -53,7 +53,7 @@ from mkd.tokenization.tokens import Inputs, layout_of
 
 GRAPH = "model.onnx"
 INT8_GRAPH = "model_int8.onnx"
-"""The names that the Hugging Face hub's tools give to graphs in these precisions."""
+"""File names of the graphs by precision, as the Hugging Face hub's tools expect them."""
 TABLES = f"student{TABLES_ENDING}"
 PROGRAM = "student.pt2"
 OPSET = 20

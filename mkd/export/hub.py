@@ -45,7 +45,7 @@ student.predict(["a text"], "{task}")
 
 `mkd.students.load_model("THIS_FOLDER")` returns the PyTorch module itself.
 """
-"""What stands beside a student's weights."""
+"""Text of the README.md beside a student's weights."""
 
 
 def describe_saved(student: Student, folder: Path) -> None:

@@ -18,7 +18,7 @@ from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
 from mkd.storage.owners import aside_folder
-from mkd.storage.written import put_earlier, put_in_place
+from mkd.storage.written import earlier_output, put_in_place
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.tokenization.tokenise import tokenise_tasks
@@ -83,11 +83,11 @@ def run_export(
 ) -> ExportedFolder:
     """Exports a student to the folder asked.to.
 
-    The student is checked and scored on dev of those of config.data's tasks that it knows. The
-    folder has the layout of the Hugging Face hub: ONNX graphs in `onnx`, tables in a folder of
-    their backend's name, and beside them a model card, which says what `hub` states, the config and
-    the tokenizer. It appears as a whole or not at all. `folder` is the run's folder, if there is
-    one: then `exported_earlier` knows the export of a killed run.
+    The student is checked and scored on the dev rows of those tasks of config.data that it has a
+    head for. The folder has the layout of the Hugging Face hub: ONNX graphs in `onnx`, tables in a
+    folder of their backend's name, and beside them a model card, which says what `hub` states, the
+    config and the tokenizer. It appears as a whole or not at all. `folder` is the run's folder, by
+    which `exported_earlier` recognises the export of a killed run; None: there is no run.
 
     Raises ValueError if no backend passes its check.
     """
@@ -137,12 +137,12 @@ def run_export(
 
 
 def exported_earlier(asked: ExportFolderConfig, folder: Path) -> ExportedFolder | None:
-    """Returns the export that the run has made before it was killed, or None if there is none.
+    """Returns the export that the run wrote before it was killed, or None if there is none.
 
     folder: the run's folder.
     """
-    told = put_earlier(Path(asked.to).absolute(), folder)
-    return None if told is None else ExportedFolder(**told)
+    summary = earlier_output(Path(asked.to).absolute(), folder)
+    return None if summary is None else ExportedFolder(**summary)
 
 
 def _target(asked: ExportFolderConfig) -> Path:

@@ -40,8 +40,8 @@ from mkd.student_result import (
     twin_metrics,
 )
 from mkd.students import Student, load_model
-from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
+from mkd.students.reuse import known_tasks, reinitialised, with_heads
 from mkd.tasks.task import Task
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
 from mkd.teachers.contents import check_contents
@@ -100,7 +100,7 @@ def prepare_finetune(
     student_data = tokenise_tasks(config.stores, tasks, tokenizer, device, "student", report)
     check_task_weights_match(student_data.datas, config.train.sampling, config.loss)
     torch.manual_seed(config.seed)
-    student = on(adopted(origin, student_data.datas), device)
+    student = on(with_heads(origin, student_data.datas), device)
     check_matched_layers(config.teacher, config.loss.match, tasks, student)
     teacher_data = None
     if not config.loss.from_labels_alone:
@@ -188,7 +188,7 @@ def run_finetune(
     )
     if config.baseline:
         torch.manual_seed(config.seed)
-        twin = on(anew(origin, student_data.datas), device)
+        twin = on(reinitialised(origin, student_data.datas), device)
         new_config = replace(config, train=replace(config.train, learning_rate=STUDENT_RATE))
         checkpoint = student_checkpoint(
             new_config, student_data, teacher, folder / "anew.safetensors", start

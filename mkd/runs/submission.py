@@ -78,7 +78,7 @@ class SubmissionData(NamedTuple):
 
 
 def prepare_submit(config: Config, submit: SubmitConfig, origin: Path) -> SubmissionData:
-    """Loads and checks everything that `run_submit` needs, but the rows of the test files.
+    """Loads and checks everything that `run_submit` needs, except the rows of the test files.
 
     Raises ValueError if a test file is missing, if a head is missing and submit.fill is false, or
     if a head does not fit GLUE's task.

@@ -38,7 +38,8 @@ class Int8Table(NamedTuple):
         return found
 
     def total(self, rows_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
-        """Returns the sums of the rows: of all [1, E], or of each stretch from `starts` on."""
+        """Returns the sum of all rows [1, E], or the sums of the segments that begin at
+        `starts`."""
         values = self.numbers[rows_N].astype(np.float32)
         scales_N = self.scales[rows_N]
         if starts is None:

@@ -1,4 +1,5 @@
-"""Token ids of texts: from a cache of words where words are independent, else from a tokenizer."""
+"""Token ids of texts: from a cache of words if words are encoded independently, else from a
+tokenizer."""
 
 import json
 import re
@@ -12,7 +13,8 @@ MOST_WORDS = 1 << 16
 ALPHANUMERIC = "a-zA-Z0-9"
 
 Words = Callable[[str], list[int] | None]
-"""Returns the token ids of a text, without special tokens, or None where the tokenizer has to."""
+"""Returns the token ids of a text, without special tokens, or None if only the tokenizer can encode
+it."""
 
 
 class Encoder:
@@ -109,9 +111,9 @@ def _sequence(rule: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
 
 
 CHARACTERS = 8
-"""Characters of a text that are encoded first, for each token that a model can take."""
+"""Number of characters of a text that are encoded first, per token that a model can take."""
 LONG = 1 << 16
-"""Length of a word, in characters, behind which a text is cut within the word."""
+"""Maximum length of a word in characters. A text is cut within a longer word."""
 WHITE = " \t\r\n"
 _WORD_END = re.compile(rf"(?<=\S)[{WHITE}]")
 
@@ -121,14 +123,14 @@ def encode_beginnings(
     sides: Sequence[Sequence[str]],
     max_length: int,
 ) -> list[list[list[int]]]:
-    """Returns the token ids of rows as `encode` does, but of long texts only the first ones.
+    """Returns the token ids of rows as `encode` does, but only the first ids of long texts.
 
     - `sides`: the first texts of all rows, and for pairs the second texts.
     - `max_length`: a model's maximum number of tokens.
 
-    A model sees the same tokens as of the whole texts: a text is cut at the end of a word, as
-    tokenizers encode words on their own, and further on if the cut text has too few tokens. Only a
-    word of more than LONG characters is cut itself.
+    A model sees the same tokens as with the whole texts. A text is cut at the end of a word,
+    because tokenizers encode words on their own. It is cut later if it then has too few tokens.
+    Only a word of more than LONG characters is itself cut.
     """
     kept = max_length + 2
     limit = CHARACTERS * kept
@@ -153,7 +155,7 @@ def _first_ids(
     limit: int,
     kept: int,
 ) -> list[list[int]]:
-    """Returns the ids of each text, of a long one at least the first `kept`."""
+    """Returns the ids of each text; of a long text, at least the first `kept`."""
     if max(map(len, texts), default=0) <= limit:
         return encode(texts)
     found = list(encode([_beginning(text, limit) for text in texts]))

@@ -12,16 +12,15 @@ BACKEND = "backend"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 """A name on the hub: USER/NAME."""
 FILES = [CONFIG, "*/*.json", "*/*.onnx", "*/student.npz"]
-"""What is downloaded of a student on the hub."""
+"""Patterns of the files of a student that are downloaded from the hub."""
 
 
 def student_manifest(where: str | Path) -> Path:
     """Returns the manifest of one backend of an exported student.
 
-    - `where`: the folder of a backend; the folder that experiments.export has made, whose fastest
-      backend is taken, or in it the name of one, such as `FOLDER/int8`; or, as a string, the name
-      USER/NAME of such a folder on the Hugging Face hub. A folder on this machine comes before a
-      name on the hub.
+    - `where`: the folder of a backend; an exported folder, whose fastest backend is taken, or a
+      backend in it, such as `FOLDER/int8`; or, as a string, the name USER/NAME of an exported
+      folder on the Hugging Face hub. A folder on this machine comes first.
 
     A backend has a folder of its own, or its graph is in GRAPHS, beside those of other backends.
 

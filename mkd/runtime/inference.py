@@ -137,8 +137,8 @@ class Student:
         - `texts`: a list or another ordered collection, such as a column of a table. Each item is a
           string, or two strings for a pair task.
         - `task`: the name of a task that the student knows.
-        - `min_confidence`: a text whose answer has a smaller probability gets none: `label` is
-          None and `answered` is False. Of a multilabel task it is the probability that all labels
+        - `min_confidence`: a text whose answer has a smaller probability gets no answer: `label` is
+          None and `answered` is False. For a multilabel task it is the probability that all labels
           are right, if they are independent. A regression has no confidence.
 
         An invalid item gets a prediction with an `error`; all other items are still answered. Long
@@ -169,8 +169,8 @@ class Student:
     def logits(self, texts: Iterable[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
         """Returns the logits [N, C] float32 of a task's head, and for each text an error or None.
 
-        The temperature has no part in them.
-        The logits of a text with an error are NaN. Raises ValueError as `predict` does.
+        The temperature is not applied. The logits of a text with an error are NaN. Raises
+        ValueError as `predict` does.
         """
         return self._many(in_order(texts), self.head(task), task)
 
@@ -214,9 +214,9 @@ class Student:
 
 
 def _check_answers(student: Student, tokens: int, manifest: Path) -> None:
-    """Raises ValueError if a head cannot answer the tokenizer's first and last token.
+    """Raises ValueError if a head fails on the tokenizer's first or last token.
 
-    Each file is what it was when it was exported, but they may not belong together.
+    Each file has its own digest, so files of two exports could be mixed.
     """
     for task, head in student.heads.items():
         batch = one_row([[0, tokens - 1]] * (1 + head.pair), student.layout)

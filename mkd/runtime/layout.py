@@ -100,7 +100,7 @@ class Arrays(NamedTuple):
 
 
 def truncated(sides: Sequence[list[list[int]]], max_length: int) -> list[Texts]:
-    """Returns the token ids of rows of one or two texts, without those that no model can use.
+    """Returns the token ids of rows of one or two texts, without ids that no model can use.
 
     - `sides`: ids of the first texts of all rows, and for pairs those of the second texts.
     - `max_length`: the models' maximum number of tokens.

@@ -1,4 +1,4 @@
-"""The manifest of an exported folder, which is read whole or refused."""
+"""The manifest of an exported folder: reading and checks."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ LARGEST_LENGTH = 1 << 20
 
 
 def manifest_in_graphs(backend: str) -> str:
-    """Returns the name of a backend's manifest in GRAPHS, where `onnx` has the plain one."""
+    """Returns the file name of a backend's manifest in GRAPHS; that of `onnx` is MANIFEST."""
     return MANIFEST if backend == GRAPHS else f"{Path(MANIFEST).stem}_{backend}.json"
 
 

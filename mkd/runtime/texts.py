@@ -1,4 +1,4 @@
-"""The texts that a student is asked for, and what is wrong with them."""
+"""Checks of the texts that are passed to a student."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

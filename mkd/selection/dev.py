@@ -14,7 +14,7 @@ import numpy as np
 
 from mkd.config import DataConfig
 from mkd.selection.split import LEVELS, SPLIT_VERSION, selection_split
-from mkd.tasks.build import told_dev
+from mkd.tasks.build import dev_note
 from mkd.tasks.rows import hash_values
 from mkd.tasks.task import Row, Split, Task
 
@@ -48,8 +48,8 @@ def _divided(root: Path, task: Task) -> Task:
         note += f"; {len(drawn.left_out):,} more that overlap with these are left out"
     if drawn.statistics.together != LEVELS[0]:
         note = f"DEV OVERLAPS with train: {note}; kept apart: {drawn.statistics.together}"
-    # The number of rows is told in place of the share.
-    notes = [known for known in task.notes if known != told_dev(task.dev_share)]
+    # The number of rows replaces the share in the notes.
+    notes = [known for known in task.notes if known != dev_note(task.dev_share)]
     return replace(task, train=train, dev={"": dev}, notes=(*notes, note))
 
 

@@ -8,9 +8,9 @@ are
 - nearly equal: the same after at most one word is removed from each, with NEAR_WORDS words or more
   left.
 
-The hash of a run of words has 64 bits: the sum over its words of code * BASE^place modulo 2^64.
-Cumulative sums over a block of texts give the hash of any run. Equal runs have equal hashes, so no
-overlap is missed. Different runs collide with a chance of about 2^-60, and then count as an
+The hash of a run of words has 64 bits: the sum over its words of code * HASH_BASE^place modulo
+2^64. Cumulative sums over a block of texts give the hash of any run. Equal runs have equal hashes,
+so no overlap is missed. Different runs collide with a chance of about 2^-60, and then count as an
 overlap. The time grows with the number of words times the logarithm of the longest text's length,
 plus the number of overlaps.
 """
@@ -92,7 +92,8 @@ class HashBlock(NamedTuple):
 
     - `first`: place of the first text in the corpus.
     - `offsets`: start of each text within the block.
-    - `sums`: before each word, the sum of code * BASE^place over all words of the block before it.
+    - `sums`: before each word, the sum of code * HASH_BASE^place over all words of the block before
+      it.
     """
 
     first: int
@@ -115,7 +116,7 @@ class HashBlock(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _table(bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns BASE^i and BASE^-i modulo 2^64 for i below 2^bits."""
+    """Returns HASH_BASE^i and HASH_BASE^-i modulo 2^64 for i below 2^bits."""
     inverse = pow(HASH_BASE, -1, 1 << 64)
     found = []
     for base in (HASH_BASE, inverse):
@@ -393,7 +394,7 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
 def _expanded(low: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields all (i, j) with low[i] <= j < low[i] + counts[i], in bounded pieces.
 
-    A piece is larger than PIECE only if a single i has more pairs.
+    A piece is larger than MAX_CANDIDATES only if a single i has more pairs.
     """
     some = np.flatnonzero(counts)
     ends = np.cumsum(counts[some])

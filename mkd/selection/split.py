@@ -43,8 +43,8 @@ SHARED_WORDS = 8
 SCORE_QUANTILES = 10
 """Number of quantiles of the scores by which a regression is stratified."""
 LARGE_GROUP_DIVISOR = 20
-"""A group larger than 1/LARGEST of the requested rows is drawn only if smaller groups do not
-suffice."""
+"""A group of more than 1 / LARGE_GROUP_DIVISOR of the requested rows is drawn only if smaller ones
+do not suffice."""
 CHUNK_GROUPS = 1 << 14
 """Number of groups that are tested at once."""
 LEVELS = (

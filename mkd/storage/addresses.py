@@ -1,11 +1,12 @@
-"""Addresses of servers and databases in messages: without passwords, and why one fails."""
+"""Error messages about servers and databases: addresses without passwords, and reasons."""
 
 import re
 
 MAX_REASON_LENGTH = 300
 """Maximum length of a reason, in characters."""
 MAX_WORD_LENGTH, KEPT_LENGTH = 300, 60
-"""A word of a message that has more characters is cut to so many; no path is as long."""
+"""A word of a message with more characters than the first is cut to the second. No path is as
+long."""
 
 # The first form takes a password up to the last @ before a slash. The second one is for passwords
 # with a slash, unless what follows the colon is a port.
@@ -25,7 +26,7 @@ def without_passwords(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error's message on one line, without passwords, and without words of pages."""
+    """Returns an error's message on one line, without passwords; overlong words are cut."""
     words = str(error).split()
     short = (word if len(word) <= MAX_WORD_LENGTH else f"{word[:KEPT_LENGTH]}..." for word in words)
     return without_passwords(" ".join(short))

@@ -1,4 +1,4 @@
-"""Says what a file is that is not what its name says, such as a Git LFS pointer or a web page."""
+"""Recognises files that stand in place of others, such as a Git LFS pointer or a web page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Databases are tried before they are used, as libraries retry one that fails for minutes."""
+"""Checks of databases before they are used, because libraries retry a failing one for minutes."""
 
 import os
 from contextlib import closing
@@ -17,7 +17,7 @@ CONNECT_SECONDS = 5
 LOCKED_SECONDS = 15
 """How long a try of a SQLite file waits for another writer."""
 NEW_BYTES, ADDED_BYTES = 1 << 20, 1 << 17
-"""The least room on the disk for a new SQLite file, and for more rows of one that exists."""
+"""Minimum free bytes for a new SQLite file, and for more rows in an existing one."""
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Kinds of databases, as their addresses begin."""
 
@@ -39,8 +39,8 @@ def check_database(address: str, table: str, write: bool = True) -> None:
     A SQLite file that does not exist, and an empty database, are accepted. Takes at most
     LOCKED_SECONDS. Libraries would retry for minutes instead.
 
-    table: a table of the one who will use the database. A database that has only tables of others
-        is refused.
+    table: a table of the library that will use the database. A database with other tables only is
+        refused.
     write: whether it will be written to. A SQLite file then needs some room on its disk, too.
     """
     file = sqlite_file(address)
@@ -77,7 +77,7 @@ def check_folder(folder: Path, write: bool = True) -> None:
 
 
 def _tables(url: URL, write: bool) -> set[str]:
-    """Returns the names of a database's tables. write: once it can be written to."""
+    """Returns the names of a database's tables. write: also checks that it can be written to."""
     local = url.get_backend_name() == "sqlite"
     servers = url.get_backend_name() in ("postgresql", "mysql", "mariadb")
     wait = {"timeout": LOCKED_SECONDS} if local else {}

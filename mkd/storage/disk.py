@@ -1,4 +1,4 @@
-"""Room on the disk: foreseen before a run is opened, and told in one line where it lacks."""
+"""Disk space: checked before a run is opened; a full disk is an error of one line."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers for a full disk, an exceeded quota and a file above the size limit."""
 SAYS_FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
-"""What libraries say of a full disk whose errors have no number."""
+"""Messages of libraries about a full disk whose errors have no errno."""
 
 
 class DiskFull(OSError):
@@ -28,7 +28,7 @@ def error_number(error: BaseException) -> int:
 def check_room(folder: Path, least: int, what: str) -> None:
     """Raises DiskFull if the disk of a folder has less room than `least` bytes.
 
-    folder: need not exist yet. what: what takes the room, for the message.
+    folder: need not exist yet. what: what takes the space, for the message.
     """
     free = shutil.disk_usage(_nearest(folder)).free
     if free < least:
@@ -44,8 +44,8 @@ def check_room(folder: Path, least: int, what: str) -> None:
 def full_disk_errors(places: Sequence[Path]) -> Iterator[None]:
     """Converts any error that a full disk causes to a DiskFull with the path and the free bytes.
 
-    places: folders that the body writes to, besides the temporary ones. The fullest is named where
-        the error has no path.
+    places: folders that the body writes to, besides the temporary ones. If the error has no path,
+        the fullest one is named.
     """
     try:
         yield

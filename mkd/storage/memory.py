@@ -1,4 +1,4 @@
-"""Memory that a model needs: foreseen before it is made, or told in one line if it lacks."""
+"""Memory of models: checked before a model is made; a full memory is an error of one line."""
 
 import os
 import re
@@ -16,9 +16,9 @@ ALLOCATOR = re.compile(
     r"|Storage size calculation overflowed|invalid storage size",
     re.IGNORECASE,
 )
-"""What the allocators of torch and onnxruntime say in their RuntimeErrors."""
+"""Messages of the allocators of torch and onnxruntime, in their RuntimeErrors."""
 OVERFLOW = re.compile(r"^(Overflow when unpacking|array is too big|Maximum allowed dimension)")
-"""What torch and numpy say in their ValueErrors."""
+"""Messages of torch and numpy, in their ValueErrors."""
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Which process something belongs to, so that what a killed process left behind can be removed."""
+"""Names the process that owns a folder or a run, so that leftovers of killed processes are
+found."""
 
 import hashlib
 import os
@@ -33,7 +34,7 @@ def owner() -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Returns whether a process of this machine has ended. Of other machines it is unknown.
+    """Returns whether a process of this machine has ended; False for other machines.
 
     owner: what `owner` returned in that process.
     """
@@ -60,8 +61,8 @@ def aside_folder(parent: Path, name: str) -> Iterator[Path]:
 def own_temporary_folder() -> Iterator[None]:
     """Makes one folder of all temporary files of this process and its children.
 
-    It is removed afterwards; if the process is killed, by the next one. Nothing changes where the
-    path would be too long for sockets.
+    It is removed afterwards; after a kill, the next process removes it. Nothing changes if the path
+    would be too long for sockets.
     """
     before, parent = os.environ.get("TMPDIR"), Path(tempfile.gettempdir())
     remove_left_over(parent, TEMPORARY)

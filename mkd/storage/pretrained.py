@@ -1,7 +1,7 @@
 """Loads Hugging Face models and tokenizers from a folder or the hub, without remote code.
 
-A folder is read whole or refused with a ValueError of one line that names the setting, the folder
-and what is wrong. `load_whole` decides this for every model: encoders, classifiers, and the
+A folder is loaded completely, or refused with a ValueError of one line that names the setting, the
+folder and the reason. `load_whole` decides this for every model: encoders, classifiers, and the
 students and teachers that MKD has saved.
 """
 
@@ -57,7 +57,8 @@ LARGEST = {
 }
 """Largest values of a config. Larger ones are slips, and would fill the memory."""
 SPARE_WEIGHTS = 2.0
-"""How many times as many weights as its files hold a config may describe, before any is made."""
+"""A config may describe at most so many times the weights in its files. Checked before any is
+made."""
 DISAGREE = "its config.json and its weights do not belong together"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -238,20 +239,22 @@ def _check_loaded(
     """Raises ValueError if weights were missing, unexpected or of another shape."""
     missing = sorted(name for name in found["missing_keys"] if not name.startswith(optional))
     if missing:
-        raise ValueError(f"{where}: {len(missing)} of its weights are missing, as {missing[0]}")
+        raise ValueError(
+            f"{where}: {len(missing)} of its weights are missing, such as {missing[0]}"
+        )
     if mismatched := sorted(found["mismatched_keys"], key=str):
         name, has, needs = mismatched[0]
         raise ValueError(
             f"{where}: {len(mismatched)} of its weights have another shape than config.json says, "
-            f"as {name}: {tuple(has)}; allowed: {tuple(needs)}"
+            f"such as {name}: {tuple(has)}; allowed: {tuple(needs)}"
         )
     unexpected = sorted(
         name for name in found["unexpected_keys"] if exact or _is_own_layer(model, name)
     )
     if unexpected:
         raise ValueError(
-            f"{where}: {len(unexpected)} of its weights are none of the model in its config.json, "
-            f"as {unexpected[0]}"
+            f"{where}: {len(unexpected)} of its weights are not in the model of its config.json, "
+            f"such as {unexpected[0]}"
         )
 
 

@@ -1,7 +1,7 @@
-"""A check of YAML for what PyYAML reads in a way that its writer seldom means.
+"""Refuses YAML that PyYAML reads differently from what its writer meant.
 
-PyYAML keeps the last value of a key that stands twice, and reads 077 as 63 and 12:30 as 750. It
-follows nested brackets until the stack is full, and aliases of aliases until the memory is.
+PyYAML keeps the last value of a duplicate key, and reads 077 as 63 and 12:30 as 750. Deeply nested
+brackets overflow its stack, and aliases of aliases fill the memory.
 """
 
 import re
@@ -21,9 +21,9 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_yaml(text: str | bytes, file: str = "") -> None:
-    """Raises ValueError for what is read in another way than it looks, with its line.
+    """Raises ValueError, with the line, for YAML that is read differently from how it looks.
 
-    That is a key that stands twice, a number such as 077 or 12:30 in a file, and too many levels or
+    Refused are duplicate keys, numbers such as 077 or 12:30 in a file, and too many levels or
     values. Raises yaml.YAMLError if the YAML is invalid.
 
     file: name of the file for the error message.
@@ -108,7 +108,7 @@ def _size(node: Any, known: dict[int, int]) -> int:
 
 
 def _check_numbers(loader: Any, node: Any, file: str, seen: set[int]) -> None:
-    """Raises ValueError for a number that is read as another one than it looks."""
+    """Raises ValueError for a number that is read differently from how it looks."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))

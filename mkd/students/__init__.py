@@ -134,7 +134,7 @@ def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
 def load_model(folder: Path, setting: str = "the model") -> Student:
     """Loads a student or teacher that save_pretrained has written; safetensors only.
 
-    Its class follows from config.json. Its logits equal those of the saved model bit for bit.
+    config.json determines its class. Its logits equal those of the saved model bit for bit.
     `setting` is the setting that names the folder, for error messages.
 
     Raises ValueError for an unknown type of model, and if a file is damaged or config and weights

@@ -14,7 +14,7 @@ from torch import nn
 
 from mkd.runtime.bag import FACTORS, PRIME
 from mkd.students.embeddings import OfWords, make_room, rows_of
-from mkd.students.heads import Answer, Heads, MultiTaskConfig
+from mkd.students.heads import Heads, ModelOutput, MultiTaskConfig
 from mkd.tokenization.tokens import Inputs
 
 WIDE_SCALE = 5.0
@@ -80,7 +80,7 @@ class BagStudent(OfWords):
         self.post_init()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the table of words; the wide part starts anew, with a row for each of its."""
+        """Replaces the table of words; the wide part is reinitialised with as many rows."""
         super().set_input_embeddings(value)
         self.wide = Wide(self.config, self.embeddings.num_embeddings)
 
@@ -99,11 +99,13 @@ class BagStudent(OfWords):
 
     @property
     def state_widths(self) -> list[int]:
-        """Returns the widths of an Answer's states: of the mean embedding and of each layer."""
+        """Returns the widths of a ModelOutput's states: of the mean embedding and of each layer."""
         return [self.config.embedding, *self.config.layers * [self.config.hidden]]
 
-    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
+    def forward(
+        self, inputs: Inputs, task: str, states: bool = False
+    ) -> torch.Tensor | ModelOutput:
+        """Returns the logits [B, C] of a task's head, or a ModelOutput if `states` is true."""
         words_BSLE = self.embeddings(inputs.ids)
         mask_BSL = inputs.mask.to(words_BSLE.dtype)
         total_BSE = _sum(words_BSLE.flatten(0, 1), mask_BSL.flatten(0, 1)).unflatten(
@@ -129,7 +131,7 @@ class BagStudent(OfWords):
         rows_BL = rows_of(self.embeddings, inputs.ids[:, 0])
         logits = self.wide(logits, rows_BL, mask_BSL[:, 0], task)
         return (
-            Answer(logits, [total_BSE.sum(1) / mask_BSL.sum((1, 2)).unsqueeze(1), *after])
+            ModelOutput(logits, [total_BSE.sum(1) / mask_BSL.sum((1, 2)).unsqueeze(1), *after])
             if states
             else logits
         )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mkd.students.embeddings import OfWords, make_room
-from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
+from mkd.students.heads import Heads, ModelOutput, MultiTaskConfig, token_mean
 from mkd.tokenization.tokens import Inputs
 
 
@@ -126,14 +126,16 @@ class BiLstmStudent(OfWords):
 
     @property
     def state_widths(self) -> list[int]:
-        """Returns the widths of an Answer's states: those of the embeddings and of each BiLSTM."""
+        """Returns the widths of a ModelOutput's states: of the embeddings and of each BiLSTM."""
         return [
             self.config.embedding,
             *(2 if self.config.attention else 1) * [2 * self.config.hidden],
         ]
 
-    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
+    def forward(
+        self, inputs: Inputs, task: str, states: bool = False
+    ) -> torch.Tensor | ModelOutput:
+        """Returns the logits [B, C] of a task's head, or a ModelOutput if `states` is true."""
         texts = inputs.ids.shape[1]
         words = self.embeddings(inputs.ids).flatten(0, 1)
         mask = inputs.mask.flatten(0, 1)
@@ -153,7 +155,7 @@ class BiLstmStudent(OfWords):
             hidden = maxout(self.dropout(hidden))
         logits: torch.Tensor = self.heads(hidden, task)
         return (
-            Answer(logits, [_row_mean(x, mask, texts) for x in (words, *layers)])
+            ModelOutput(logits, [_row_mean(x, mask, texts) for x in (words, *layers)])
             if states
             else logits
         )

@@ -48,7 +48,8 @@ HEAD_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check_head_configs(config: PreTrainedConfig, where: str) -> None:
-    """Raises ValueError, with `where` first, if a saved config's heads are none of `head_configs`.
+    """Raises ValueError, with `where` first, if a saved config's heads do not have the form of
+    `head_configs`.
 
     `max_tokens` and `kept_tokens` are checked too.
     """
@@ -103,7 +104,7 @@ def temperatures_of(config: "MultiTaskConfig") -> dict[str, float]:
     }
 
 
-class Answer(NamedTuple):
+class ModelOutput(NamedTuple):
     """A model's logits for a batch, with its hidden states.
 
     - `logits_BC`: of the task's head.

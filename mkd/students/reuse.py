@@ -14,7 +14,7 @@ from mkd.students.heads import head_configs
 from mkd.tokenization.tokens import TaskData
 
 
-def adopted(student: Student, datas: list[TaskData]) -> Student:
+def with_heads(student: Student, datas: list[TaskData]) -> Student:
     """Returns a copy of the student with heads for exactly these tasks.
 
     It keeps the shared layers. A known task keeps its head and its wide part, rescaled to the new
@@ -47,7 +47,7 @@ def adopted(student: Student, datas: list[TaskData]) -> Student:
     return model
 
 
-def anew(student: Student, datas: list[TaskData]) -> Student:
+def reinitialised(student: Student, datas: list[TaskData]) -> Student:
     """Returns a student of the same kind and size with random weights and heads for these tasks.
 
     A trimmed embedding table keeps its set of tokens.

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from mkd.storage.pretrained import positions
 from mkd.students.embeddings import make_room
-from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
+from mkd.students.heads import Heads, ModelOutput, MultiTaskConfig, token_mean
 from mkd.tokenization.tokens import Inputs
 
 
@@ -67,12 +67,14 @@ class TransformerStudent(PreTrainedModel):
 
     @property
     def state_widths(self) -> list[int]:
-        """Returns the widths of an Answer's states."""
+        """Returns the widths of a ModelOutput's states."""
         sizes = self.encoder.config
         return [sizes.hidden_size] * (1 + sizes.num_hidden_layers)
 
-    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
+    def forward(
+        self, inputs: Inputs, task: str, states: bool = False
+    ) -> torch.Tensor | ModelOutput:
+        """Returns the logits [B, C] of a task's head, or a ModelOutput if `states` is true."""
         mask_BL = inputs.mask[:, 0]
         types = {} if inputs.types is None else {"token_type_ids": inputs.types}
         asked = {"output_hidden_states": True} if states else {}
@@ -85,7 +87,7 @@ class TransformerStudent(PreTrainedModel):
             )
         logits: torch.Tensor = self.heads(self._pool(found.last_hidden_state, mask_BL), task)
         return (
-            Answer(logits, [token_mean(state, mask_BL) for state in found.hidden_states])
+            ModelOutput(logits, [token_mean(state, mask_BL) for state in found.hidden_states])
             if states
             else logits
         )
@@ -101,7 +103,7 @@ BERTS = ("BertLayer", "ElectraLayer", "RobertaLayer", "XLMRobertaLayer")
 
 
 def shorten(encoder: PreTrainedModel) -> list[Any]:
-    """Makes the encoder's last layer compute the first token alone, and returns the changed layer.
+    """Makes the encoder's last layer compute only the first token, and returns the changed layer.
 
     The first token still attends to all tokens, so its output is unchanged. Only the keys and
     values, a sixth of the layer's products, are still computed for every token. Encoders whose
@@ -120,7 +122,7 @@ def _first_token(
     *rest: Any,
     **named: Any,
 ) -> Any:
-    """Computes a BERT layer for the first token alone [B, 1, D].
+    """Computes a BERT layer for the first token only [B, 1, D].
 
     - `attention_mask`: [B, 1, L, L] or None. For other shapes the whole layer is computed.
     """
@@ -173,8 +175,7 @@ def on_encoder(
     except (RuntimeError, ValueError) as error:
         kind, reason = encoder.config.model_type, " ".join(str(error).split())[:200]
         raise ValueError(
-            f"a {kind} model cannot be made anew from its own config, or from the layers that were "
-            f"kept: {reason}"
+            f"a {kind} model cannot be rebuilt from its own config or its kept layers: {reason}"
         ) from error
     return model
 

@@ -1,4 +1,4 @@
-"""Makes a task from tables of any origin: infers what is not stated, and tells what it took."""
+"""Makes a task from tables of any origin: infers what is not stated, and notes the result."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ DEFAULT_METRICS = {
     REGRESSION: ["pearson", "spearman"],
 }
 SHOWN_CLASSES = 4
-"""Number of classes that are named when a task is told."""
+"""Number of classes that are named in a note on a task."""
 NO_CLASS = "-1"
 """What datasets write for "no label" in a column of class indices."""
 
@@ -53,7 +53,7 @@ class Origin(NamedTuple):
     """Where a task comes from.
 
     name: the task's name.
-    where: what its description is called in messages.
+    where: name of its description, for messages.
     stated: names what states a key of the description, for messages.
     """
 
@@ -105,7 +105,7 @@ def build_task(
     notes = []
     if dev is None:
         dev = next((Part(table) for table in dev_tables if _has_labels(table, own)), DEV_SHARE)
-        notes.append(told_dev(dev))
+        notes.append(dev_note(dev))
     tables = [*train, *([dev] if isinstance(dev, Part) else [])]
     parts = [_resolved(part, own) for part in tables]
     stated = given.get("labels", [])
@@ -125,7 +125,7 @@ def build_task(
         for place, part in enumerate(parts)
     ]
     if not {"kind", "text", "label"} <= given.keys():
-        notes = [_told(own, kind, scans[: len(train)], separator), *notes]
+        notes = [_inferred_note(own, kind, scans[: len(train)], separator), *notes]
     if "separator" in task.keys() - given.keys():
         state = origin.stated("kind", CLASSIFICATION)
         notes.append(f"state {state} if each cell of {own.label!r} is one label")
@@ -153,7 +153,7 @@ def _has_labels(table: Columns, own: Part) -> bool:
     return 0 < len(known) == len(cells)
 
 
-def told_dev(dev: Part | float) -> str:
+def dev_note(dev: Part | float) -> str:
     """Returns the note on a table of dev rows, or on the share of train that is to become dev."""
     if isinstance(dev, Part):
         return f"dev: {dev.table.where}"
@@ -224,14 +224,14 @@ def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None, separator: st
     return rows_of_columns(part.table, part.text, decode, part.label or "", spec)
 
 
-def _told(own: Part, kind: Kind, scans: Sequence[Scan], separator: str) -> str:
-    """Returns in words what was taken for the task."""
+def _inferred_note(own: Part, kind: Kind, scans: Sequence[Scan], separator: str) -> str:
+    """Returns the note on what was inferred for the task."""
     text = " and ".join(map(repr, own.text))
     rows = f"{sum(part_scan.rows for part_scan in scans):,} rows of {own.table.where}"
-    return f"text {text}, label {own.label!r} ({_told_kind(kind, separator)}), {rows}"
+    return f"text {text}, label {own.label!r} ({_kind_note(kind, separator)}), {rows}"
 
 
-def _told_kind(kind: Kind, separator: str) -> str:
+def _kind_note(kind: Kind, separator: str) -> str:
     if not kind.labels:
         return "a number: regression"
     some = ", ".join(kind.labels[:SHOWN_CLASSES])

@@ -1,4 +1,4 @@
-"""Finds a table's columns of text and label, by their names and by what the first rows hold.
+"""Finds a table's columns of text and label, by their names and the content of the first rows.
 
 A column is taken only if nothing else fits as well; else the user is asked to state it.
 """
@@ -60,7 +60,7 @@ ROW_NUMBER = re.compile(r"(unnamed.*|index|idx|.*_?id|uuid|guid|)", re.IGNORECAS
 class Columns(NamedTuple):
     """A table with named columns: a file, a split of a dataset, or a data frame.
 
-    where: what it is called in messages.
+    where: its name in messages.
     names: its columns.
     read: read(columns) yields the cells of these columns for each row, with the row's line.
     fingerprint: fingerprint(columns) changes if the cells of these columns change.
@@ -84,7 +84,7 @@ class Chosen(NamedTuple):
 
 
 class ColumnSample(NamedTuple):
-    """What the first rows of a column hold.
+    """Statistics of the first rows of a column.
 
     filled: number of cells with a value. distinct: number of different values.
     words: mean number of words of a cell, 0 for a column that is not text.

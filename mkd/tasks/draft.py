@@ -1,4 +1,4 @@
-"""Drafts a task file from a file of rows: what each line says, and why."""
+"""Drafts a task file from a file of rows, with the reason of each line."""
 
 import os
 from collections.abc import Sequence

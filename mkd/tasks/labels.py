@@ -14,25 +14,24 @@ CHUNK_ROWS = 4096
 MOST_CLASSES = 10_000
 """Number of different labels that are counted. More are no classes."""
 FEW_NUMBERS = 20
-"""Up to this many different whole numbers count as classes, and more as scores; but more are
-classes too if they are 0, 1, 2, ... with REPEATED rows each on average, as the numbers of classes
-are."""
+"""Up to this many different whole numbers are classes; more are scores, unless they are 0, 1, 2,
+... without gaps and with REPEATED rows each on average, as class indices are."""
 REPEATED = 10
 SEPARATORS = (",", "|", ";")
-"""What may divide several labels in a cell of text. Other cells are whole labels."""
+"""Separators of several labels in a cell of text. Other cells are one label."""
 MANY_DIVIDED = 0.01
-"""Share of the cells that hold several labels, from which on they can be taken for several."""
+"""Minimum share of cells with a separator for which cells are read as several labels."""
 KNOWN_ALONE = 0.9
-"""Share of the labels in cells of several that must also be a cell of their own. Parts of one
-name, such as `Sales, EMEA`, are not."""
+"""Minimum share of the labels in such cells that are also a cell of their own. Parts of one name,
+such as `Sales, EMEA`, are not."""
 CELLS_A_LABEL = 3
-"""Number of different cells for each label, from which on these are taken for combinations."""
+"""Minimum number of different cells per label for which cells are combinations of labels."""
 
 CLASSIFICATION, MULTILABEL, REGRESSION = "classification", "multilabel", "regression"
 
 
 class Scan(NamedTuple):
-    """What all rows of a table hold.
+    """Counts over all rows of a table.
 
     rows: number of rows with text. without_text: number of rows without.
     unlabelled: number of rows with text that have no label.
@@ -60,7 +59,7 @@ def scan(
     """Reads all rows of a table once and returns what they hold.
 
     stated: classes that are stated. Their names count as labels even where they read NA.
-    separator: what divides several labels in a cell of text. Empty: such a cell is one label.
+    separator: of several labels in a cell of text. Empty: such a cell is one label.
     """
     rows = without_text = unlabelled = 0
     not_available: Counter[str] = Counter()
@@ -143,7 +142,7 @@ def infer_labels(scans: Iterable[Scan], kind: str, where: str, stated: Stated) -
 
 
 def separator_in(cells: Counter[str]) -> str:
-    """Returns what divides several labels in cells of text, or "" if each cell is one label.
+    """Returns the separator of several labels in cells of text, or "" if each cell is one label.
 
     cells: how often each cell occurs. The evidence for several labels: many cells hold the
     separator; none holds a label twice; nearly all labels also occur alone; and there are far fewer

@@ -1,4 +1,4 @@
-"""Finds out where tasks come from: what data.source is if only data.path is stated."""
+"""Determines data.source if only data.path is stated."""
 
 import re
 from collections.abc import Callable
@@ -34,7 +34,8 @@ taken."""
 
 
 def source_of(data: DataConfig) -> Source:
-    """Returns data.source; for `auto` it follows from data.path, which is looked at if it exists.
+    """Returns data.source; for `auto` it is determined by data.path, which is inspected if it
+    exists.
 
     No path: demo. A file of rows or of tasks, or a folder with a train file: files. A folder in
     GLUE's official layout: glue. All else: hub.
@@ -124,7 +125,7 @@ def files_beside(file: Path) -> list[Path]:
 
 
 def stated_keys(data: DataConfig) -> dict[str, Any]:
-    """Returns what the settings state of a task, as the keys of a task file."""
+    """Returns the stated settings of a task, as keys of a task file."""
     keys = {"text": data.text, "label": data.label, "kind": data.kind, "dev": data.dev}
     return {key: value for key, value in keys.items() if value != ""}
 

@@ -23,7 +23,7 @@ classes, or to None (no label).
 Raises ValueError if the label is not allowed.
 """
 SEPARATOR = ","
-"""What divides the labels in a cell of text, unless the task says otherwise."""
+"""Default separator of the labels in a cell of text."""
 
 
 NOT_AVAILABLE = frozenset(
@@ -63,7 +63,7 @@ def normalise_label(label: str) -> str:
     Programs write the same label in different ways. pandas writes 0.0 in an integer column with
     missing values, and JSON writes true where Python writes True.
 
-    >>> plain("1.0"), plain("True"), plain("good")
+    >>> normalise_label("1.0"), normalise_label("True"), normalise_label("good")
     ('1', 'true', 'good')
     """
     number = re.fullmatch(r"(-?\d+)\.0*", label)
@@ -121,7 +121,7 @@ def _listed_labels(cell: str) -> list[Any] | None:
 def items_of(cell: object, separator: str) -> list[str]:
     """Returns the labels in a cell: a list, text that is a list in JSON or Python, or text.
 
-    separator: what divides labels in text.
+    separator: of labels in text.
     """
     items = cell if isinstance(cell, list) else _listed_labels(str(cell).strip())
     return (
@@ -158,11 +158,11 @@ def label_decoder(
 ) -> Decode:
     """Returns the function that converts labels of a task.
 
-    values: the classes as written in the file, in the order of kind.labels. Empty for regression.
-        A label and a class are compared after plain().
+    values: the classes as written in the file, in the order of kind.labels. Empty for regression. A
+        label and a class are compared after normalise_label().
     missing: labels that mean "no label". Empty if every row must have a label.
-    separator: multilabel: what divides the labels in a cell of text. A cell can also be a list, or
-        text that is a list in JSON; the empty list is a row with none of the classes.
+    separator: multilabel: the separator of the labels in a cell of text. A cell can also be a list,
+        or text that is a list in JSON; the empty list is a row with none of the classes.
     """
     if kind.multilabel:
         places = {normalise_label(value): place for place, value in enumerate(values)}
@@ -217,7 +217,7 @@ def rows_of_columns(
     """Returns the rows of a table, without those that have no text.
 
     decode, label: the label's decoder and column; None and "" if there are no labels.
-    spec: what else the rows depend on, as a value whose repr tells it.
+    spec: everything else that the rows depend on, as a value whose repr identifies it.
     """
     columns = (*text, label) if decode is not None else text
     return RawRows(

@@ -1,4 +1,4 @@
-"""Keeps tasks that are in memory as files in the cache, so that their runs can be repeated."""
+"""Saves tasks that are in memory as files in the cache, so that their runs can be repeated."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +19,7 @@ LABEL = "label"
 CHUNK_ROWS = 10_000
 
 
-def kept_tasks(root: Path, tasks: Sequence[Task]) -> Path:
+def save_tasks(root: Path, tasks: Sequence[Task]) -> Path:
     """Writes the rows of the tasks to Parquet files, and returns the YAML file that describes them.
 
     root: the cache folder. The same rows are written once.

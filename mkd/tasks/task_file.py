@@ -115,8 +115,8 @@ def _names(value: Any, where: str, least: int, most: float, allowed: str) -> tup
 def _classes(value: Any, where: str) -> tuple[str, ...]:
     """Returns the class names, with booleans as `true` and `false`.
 
-    Raises ValueError if two classes are equal after plain(), because labels in files could not be
-    assigned to one of them.
+    Raises ValueError if two classes are equal after normalise_label(), because labels in files
+    could not be assigned to one of them.
     """
     allowed = "two or more classes, each once, as the files write them, in quotes"
     values = (
@@ -179,7 +179,7 @@ def kind_of(task: Mapping[str, Any], where: str) -> Kind:
 
 
 def separator_of(task: Mapping[str, Any], kind: Kind, where: str) -> str:
-    """Returns what divides the labels in a cell.
+    """Returns the separator of the labels in a cell.
 
     Raises ValueError if a label could be read as two others.
     """

@@ -12,7 +12,7 @@ import torch
 
 from mkd.evaluation.speed import embedding_token_ids, flops, random_batch
 from mkd.runtime.layout import Arrays
-from mkd.students.heads import Answer
+from mkd.students.heads import ModelOutput
 from mkd.students.transformer import TransformerStudent
 from mkd.tokenization.tokens import Inputs, as_inputs
 
@@ -115,7 +115,7 @@ def _states(model: TransformerStudent) -> None:
     model.train(False)
     with torch.inference_mode():
         answer = model(_rows(model), next(iter(model.config.tasks)), states=True)
-    assert isinstance(answer, Answer), "states were asked for"
+    assert isinstance(answer, ModelOutput), "states were asked for"
     widths = [state.shape[1] for state in answer.states]
     if widths != model.state_widths:
         raise ValueError(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from mkd.students.heads import Answer, MultiTaskConfig, head_configs, token_mean
+from mkd.students.heads import ModelOutput, MultiTaskConfig, head_configs, token_mean
 from mkd.tokenization.tokens import Inputs, TaskData
 
 
@@ -30,14 +30,16 @@ class Classifier(nn.Module):
         """Returns the checkpoint's table of word embeddings."""
         return self.model.get_input_embeddings()
 
-    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Returns logits [B, C], for regression in the task's units; with `states`, an Answer."""
+    def forward(
+        self, inputs: Inputs, task: str, states: bool = False
+    ) -> torch.Tensor | ModelOutput:
+        """Returns logits [B, C], in the units of a regression; with `states`, a ModelOutput."""
         types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
         mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
         output = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
         logits_BC: torch.Tensor = output.logits[:, self.order]
         return (
-            Answer(logits_BC, [token_mean(state, mask_BL) for state in output.hidden_states])
+            ModelOutput(logits_BC, [token_mean(state, mask_BL) for state in output.hidden_states])
             if states
             else logits_BC
         )

@@ -1,4 +1,4 @@
-"""The content of the checkpoints and files in the settings: results depend on it, not on names."""
+"""Hashes of the checkpoints and files in the settings: results depend on content, not on names."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -95,7 +95,7 @@ class ImportedTeacher(TaskTeacher):
 
 
 class FileColumns(NamedTuple):
-    """What the columns of a file are.
+    """The meaning of a file's columns.
 
     - `by_row`: whether a row of the task is named by its number, or else by its texts.
     - `answers`: LOGITS or PROBABILITIES.
@@ -163,7 +163,7 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
 
 
 def _form(path: Path, kind: Kind) -> FileColumns:
-    """Returns what the columns of the file are. Raises ValueError if they do not fit."""
+    """Returns the meaning of the file's columns. Raises ValueError if they do not fit."""
     names = files.column_names(path)
     texts = TEXT_COLUMNS[: 1 + kind.pair]
     both = {LOGITS, PROBABILITIES} & set(names)
@@ -285,7 +285,7 @@ def _place(
 ) -> None:
     """Writes the logits of the rows.
 
-    Raises ValueError for duplicate rows, and for answers that are none.
+    Raises ValueError for duplicate rows, and for invalid answers.
     """
     numbers_BC = np.array(
         [_numbers(path, form, answer, kind) for answer in answers], dtype=np.float64

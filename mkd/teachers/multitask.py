@@ -31,7 +31,7 @@ from mkd.training.matching import MatchedStates
 
 
 class TaskTarget(NamedTuple):
-    """What a student learns a task from: the logits [R, C] of its training rows, and hidden states.
+    """The teacher's outputs for a task's training rows: logits [R, C], and hidden states.
 
     - `states`: None if no states are matched.
     - `taught`: which rows the teacher has an answer for [R]; None if it has one for each.
@@ -68,7 +68,7 @@ class MultiTaskTeacher(NamedTuple):
 
     @property
     def answers(self) -> Answers:
-        """What the teacher answers on dev."""
+        """The teacher's answers on dev."""
         return Answers(self.dev, self.thresholds, self.temperatures)
 
 

@@ -9,14 +9,14 @@ from scipy.special import logit
 PROBABILITIES = "probabilities"
 """Column of a file of answers."""
 FLOOR = 1e-6
-"""Smallest probability whose logarithm is taken, as that of 0 is infinite. With several labels a
-row, 1 - FLOOR is the largest one."""
+"""Minimum probability, because the logarithm of 0 is infinite. With several labels a row, 1 - FLOOR
+is the maximum."""
 TOLERANCE = 0.02
-"""How far the sum of the probabilities may be from 1, for those that are rounded."""
+"""Maximum difference of the sum of the probabilities from 1, which allows for rounding."""
 
 
 def not_probabilities(numbers: list[float], multilabel: bool) -> str:
-    """Returns what is allowed in place of these numbers, or "" if they are probabilities."""
+    """Returns "" if the numbers are probabilities, else a description of what is allowed."""
     if not all(0 <= number <= 1 for number in numbers):
         return "numbers from 0 to 1"
     if not multilabel and abs(sum(numbers) - 1) > TOLERANCE:

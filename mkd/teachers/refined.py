@@ -265,7 +265,8 @@ def _key_settings(teacher: TeacherConfig) -> dict[str, Any]:
 
 
 def _key_kind(kind: Kind) -> dict[str, Any]:
-    """Returns a task's definition. Tasks that are not multilabel keep the keys of before."""
+    """Returns a task's definition for a cache key. Only multilabel tasks have the key `multilabel`,
+    so that older keys stay valid."""
     settings = asdict(kind)
     if not kind.multilabel:
         del settings["multilabel"]

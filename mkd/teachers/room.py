@@ -1,4 +1,4 @@
-"""Room on the disk for what a run will store, foreseen before it is opened."""
+"""Checks, before a run is opened, that the disk has space for what the run will store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +21,8 @@ def check_room_for(
 ) -> None:
     """Raises DiskFull if the cache's disk has less room than models and logits take.
 
-    A teacher, or logits, of which some of the same size are stored are not counted, as they may be
-    those that are needed.
+    A teacher or logits are not counted if a stored file has the same size, because it may be the
+    needed one.
 
     root: the cache folder. students, teachers: untrained models that the run will train.
     taught: the tasks whose rows get logits.

@@ -1,4 +1,4 @@
-"""What every teacher of a task offers, and how its logits are stored.
+"""The interface of a task's teacher, and how its logits are stored.
 
 Axes: R rows, C classes (1 for regression).
 """

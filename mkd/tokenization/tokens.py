@@ -24,8 +24,8 @@ class TokenStore(NamedTuple):
     - `labels`: float64, NaN for rows without a label. The precision matters: the labels of a
       regression may differ by much less than their size. For a multilabel task it is the number of
       a row's labels.
-    - `parts`: the stores that this one consists of, if it was joined. What is computed for the rows
-      is cached for each part.
+    - `parts`: the stores that this one consists of, if it was joined. Results for the rows are
+      cached for each part.
     - `sets`: the labels of each row of a multilabel task, as `packed_sets` has them; else None.
     """
 
@@ -68,7 +68,7 @@ def groups_of(
 
 
 def check_groups(datas: list["TaskData"]) -> None:
-    """Raises ValueError if a task has a metric of groups, and no group to put in order."""
+    """Raises ValueError if a task has a metric of groups, but no group with rows to rank."""
     for data in datas:
         parts: dict[str, tuple[TokenStore, np.ndarray | slice]] = {
             "dev": (data.dev[""], slice(None)),
@@ -82,8 +82,8 @@ def check_groups(datas: list["TaskData"]) -> None:
             if not both:
                 names = " and ".join(name for name in data.kind.metrics if name in GROUP_METRICS)
                 raise ValueError(
-                    f"{data.name}: its metric {names} puts rows with the same first text in order; "
-                    f"allowed: where some of them in the {part} rows have different labels; none do"
+                    f"{data.name}: the metrics {names} rank rows with the same first text; "
+                    f"allowed: a task whose {part} rows have a group with both labels"
                 )
 
 

@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class OfRows(Protocol):
-    """An array [R, C], or what reads its rows when they are asked for."""
+    """An array [R, C], or an object that reads rows on demand."""
 
     def __getitem__(self, rows_B: np.ndarray, /) -> np.ndarray: ...
 
@@ -56,8 +56,8 @@ class TaskRows(NamedTuple):
     """The rows of a task that training draws from.
 
     - `rows`: row numbers in the task's train store.
-    - `teacher`: the teacher's logits for all rows of the train store, or what gives those of some
-      rows; None for training on hard labels.
+    - `teacher`: the teacher's logits for all rows of the train store, perhaps read on demand; None
+      for training on hard labels.
     - `states`: the teacher's hidden states for the same rows; None unless they are matched.
     - `taught`: which of these rows the teacher has an answer for; None if it has one for each.
     """

@@ -19,14 +19,14 @@ from mkd.training.trainer import TrainingOutcome, train_model
 
 
 class TrainingSetup(NamedTuple):
-    """What a model is trained on, and how.
+    """The data and settings of a training.
 
     - `sources`: the rows of each task, with the teacher's logits or None.
     - `selection`: the tasks whose selection rows choose the best step.
     - `layout`: the model's token layout.
     - `precision`: precision of scoring on the selection rows.
-    - `held_out`: whether the selection rows are no training rows. Only then are temperatures
-      fitted to them: of rows that it has learnt, a model is too sure.
+    - `held_out`: whether the selection rows are no training rows. Only then are temperatures fitted
+      to them: a model is overconfident on its training rows.
     """
 
     sources: list[TaskRows]

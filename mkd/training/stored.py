@@ -9,7 +9,7 @@ from mkd.storage.run_folder import Checkpoint
 from mkd.storage.store import cached_folder, key_of
 
 Save = Callable[[Path], None]
-"""Writes what was trained to a folder."""
+"""Writes the trained model to a folder."""
 
 
 def trained_folder(
@@ -22,7 +22,8 @@ def trained_folder(
     """Returns the folder of a training in the cache. It is trained now unless it is there.
 
     - `root`, `kind`, `parts`: as in `cached_folder`.
-    - `train`: trains, continuing from the checkpoint, and returns what writes the result.
+    - `train`: trains, continuing from the checkpoint, and returns the function that writes the
+      result.
     """
     # Named by the key: the next run that needs this training continues it.
     file = root / kind / f"{key_of(parts)}.safetensors"

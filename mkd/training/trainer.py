@@ -26,8 +26,8 @@ from mkd.training.state import TrainingState
 LOG_EVERY = 25
 """Steps between reports of the losses. A loss that is not finite is detected at each report."""
 SHOWN_SECONDS = 0.1
-"""Seconds between the reports that only move a progress bar: one at every step of a small student
-takes a sixth of its time."""
+"""Seconds between reports that only move a progress bar. A report at each step of a small student
+would take a sixth of its time."""
 
 
 class TrainingOutcome(NamedTuple):

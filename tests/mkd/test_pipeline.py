@@ -680,10 +680,10 @@ def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path)
     assert own.tasks["answers"][1:].std() > 0
 
 
-def test_a_metric_of_groups_is_refused_where_there_is_nothing_to_put_in_order(
+def test_a_metric_of_groups_is_refused_where_there_is_nothing_to_rank(
     tmp_path: Path,
 ) -> None:
     path = str(write_answers(tmp_path, 30, 1))
-    told = "answers: its metric map and mrr puts rows with the same first text in order; allowed: "
-    with pytest.raises(ValueError, match=f"^{told}where some of them in the dev rows have diff"):
+    message = "answers: the metrics map and mrr rank rows with the same first text; allowed: a "
+    with pytest.raises(ValueError, match=f"^{message}task whose dev rows have a group with both"):
         run(demo_config(tmp_path / "cache", data=DataConfig("files", path)), tmp_path / "run")

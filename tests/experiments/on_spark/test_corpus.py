@@ -22,7 +22,7 @@ from experiments import cli
 from experiments.on_spark import corpus
 from experiments.settings import DistillSettings, LabelConfig
 from mkd.result import no_report
-from mkd.storage.written import put_earlier
+from mkd.storage.written import earlier_output
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import primary_tokenizer
@@ -107,7 +107,7 @@ def written(
     metrics = corpus.write_predictions(
         spark, config, distilled.path, names, output.with_name("aside"), run
     )
-    assert put_earlier(output, run) == metrics, "a run that is killed now knows its output"
+    assert earlier_output(output, run) == metrics, "a run that is killed now knows its output"
     shutil.rmtree(run)
     assert {path.name for path in output.parent.iterdir()} == {"corpus.parquet", output.name}
     return pd.read_parquet(output), metrics

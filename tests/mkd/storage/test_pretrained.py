@@ -99,7 +99,7 @@ def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -
     lost = "bert.encoder.layer.0.output.dense.weight"
     del weights[lost]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    told = "1 of its weights are missing, as encoder.layer.0.output.dense.weight"
+    told = "1 of its weights are missing, such as encoder.layer.0.output.dense.weight"
     with pytest.raises(ValueError, match=told):
         load_encoder(folder, SETTING)
 
@@ -169,9 +169,12 @@ def changed(folder: Path, name: str, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"num_hidden_layers": 2}, "16 of its weights are missing, as encoder.layer.1."),
-        ({"num_hidden_layers": 0}, "16 of its weights are none of the model in its config.json"),
-        ({"hidden_size": 18}, "have another shape than config.json says, as embeddings.LayerNorm"),
+        ({"num_hidden_layers": 2}, "16 of its weights are missing, such as encoder.layer.1."),
+        ({"num_hidden_layers": 0}, "16 of its weights are not in the model of its config.json"),
+        (
+            {"hidden_size": 18},
+            "have another shape than config.json says, such as embeddings.Lay",
+        ),
         ({"hidden_size": "16"}, "it has no readable config.json of a known architecture (Valid"),
         ({"hidden_size": 10**9}, "hidden_size in its config.json is 1000000000; allowed: 0 to 65,"),
         ({"hidden_size": 20_000}, "its config.json and its weights do not belong together (a mode"),

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from mkd.storage.written import put_earlier, put_in_place
+from mkd.storage.written import earlier_output, put_in_place
 
 
 def test_a_run_knows_its_own_output_and_no_other(tmp_path: Path) -> None:
@@ -11,11 +11,11 @@ def test_a_run_knows_its_own_output_and_no_other(tmp_path: Path) -> None:
     run.mkdir()
     aside.mkdir()
     (aside / "file").write_text("content")
-    assert put_earlier(target, run) is None
+    assert earlier_output(target, run) is None
     put_in_place(aside, target, run, {"rows": 3})
-    assert put_earlier(target, run) == {"rows": 3} and not aside.exists()
+    assert earlier_output(target, run) == {"rows": 3} and not aside.exists()
     assert [path.name for path in run.iterdir()] == ["written.json"]
     copied = tmp_path / "copied"
     shutil.copytree(target, copied)
-    assert put_earlier(copied, run) is None
-    assert put_earlier(tmp_path / "none", run) is None
+    assert earlier_output(copied, run) is None
+    assert earlier_output(tmp_path / "none", run) is None

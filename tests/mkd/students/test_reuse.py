@@ -7,8 +7,8 @@ import torch
 from mkd.config import StudentConfig
 from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.students import Student, make_student
-from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.embeddings import TrimmedEmbedding, input_table, trim
+from mkd.students.reuse import known_tasks, reinitialised, with_heads
 from mkd.tasks.task import Kind
 from mkd.tokenization.tokens import TaskData, layout_of
 from tests.support.tiny import Datas, Tokenizer
@@ -40,7 +40,7 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
 ) -> None:
     student = student_of(config, datas, tokenizer)
     pair = datas[1]
-    found = adopted(student, [pair])
+    found = with_heads(student, [pair])
     np.testing.assert_array_equal(logits(found, pair, tokenizer), logits(student, pair, tokenizer))
     assert found.heads.names == list(found.config.tasks) == ["pair"]
     assert found.config.dropout == student.config.dropout and list(student.config.tasks) == [
@@ -55,7 +55,7 @@ def test_a_score_stays_the_same_on_another_scale(datas: Datas, tokenizer: Tokeni
     a deviation of 0.25."""
     student, score = student_of(KINDS[0], datas, tokenizer), datas[2]
     moved = score._replace(mean=4.0, std=0.25)
-    found = logits(adopted(student, [moved]), score, tokenizer) * 0.25 + 4
+    found = logits(with_heads(student, [moved]), score, tokenizer) * 0.25 + 4
     np.testing.assert_allclose(
         found, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5
     )
@@ -69,7 +69,7 @@ def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
     for weight in trained.parameters():
         weight.data += 1
     torch.manual_seed(0)
-    found = anew(trained, datas)
+    found = reinitialised(trained, datas)
     expected = student_of(config, datas, tokenizer).state_dict()
     assert found.state_dict().keys() == expected.keys() and list(trained.config.tasks) == ["single"]
     assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
@@ -78,7 +78,7 @@ def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
 def test_one_started_anew_has_the_same_tokens(datas: Datas, tokenizer: Tokenizer) -> None:
     trained = student_of(KINDS[0], datas[:1], tokenizer)
     trim(trained, np.array([0, 1, 5, 7, 9]), 1)
-    table, before = (input_table(student) for student in (anew(trained, datas), trained))
+    table, before = (input_table(student) for student in (reinitialised(trained, datas), trained))
     assert isinstance(table, TrimmedEmbedding) and isinstance(before, TrimmedEmbedding)
     assert torch.equal(table.place_V, before.place_V) and table.place_V[7] == 3
     assert table.weight.shape == before.weight.shape
@@ -91,7 +91,7 @@ def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: Datas, tokenizer: T
     heads = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        found = adopted(student, datas)
+        found = with_heads(student, datas)
         heads.append(found.heads.linears[found.heads.names.index("pair")].state_dict()["weight"])
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
@@ -114,4 +114,4 @@ def test_a_task_of_the_same_name_that_asks_something_else_is_refused(
     other = datas[0]._replace(kind=replace(kind))
     message = f"data.tasks: {told}, as finetune.student knows it, or another name"
     with pytest.raises(ValueError, match=message):
-        adopted(student, [other])
+        with_heads(student, [other])

@@ -143,9 +143,9 @@ def test_every_kind_of_the_config_has_a_class() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda config, weights: weights.popitem(), "1 of its weights are missing, as "),
+        (lambda config, weights: weights.popitem(), "1 of its weights are missing, such as "),
         (lambda config, weights: weights.update(more=torch.zeros(1)),
-         "1 of its weights are none of the model in its config.json, as more"),
+         "1 of its weights are not in the model of its config.json, such as more"),
         (lambda config, weights: config.update(tasks={}), "config.json: tasks is {}; allowed"),
         (lambda config, weights: config.update(tasks="single"), "config.json: tasks is 'single'"),
         (lambda config, weights: config["tasks"]["single"].update(pair="no"),

@@ -8,7 +8,7 @@ import pytest
 
 from mkd.config import DataConfig
 from mkd.tasks.frames import task_from_data
-from mkd.tasks.kept import kept_tasks
+from mkd.tasks.saved import save_tasks
 from mkd.tasks.sources import load_tasks
 
 TEXTS = [f"text number {number}" for number in range(20)]
@@ -25,8 +25,8 @@ def test_rows_and_kind_are_kept(kind: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": TEXTS, "b": OTHERS, "label": LABELS[kind]})
     dev = frame[frame["label"].notna()]
     task = task_from_data("t", frame, dev, text=["a", "b"], label="label")
-    file = kept_tasks(tmp_path, [task])
-    assert kept_tasks(tmp_path, [task]) == file
+    file = save_tasks(tmp_path, [task])
+    assert save_tasks(tmp_path, [task]) == file
     (again,) = load_tasks(DataConfig(source="files", path=str(file)))
     assert (again.name, again.kind) == (task.name, task.kind)
     assert list(again.train.read()) == list(task.train.read())
@@ -35,6 +35,6 @@ def test_rows_and_kind_are_kept(kind: str, tmp_path: Path) -> None:
 
 def test_a_share_of_train_that_becomes_dev_is_kept(tmp_path: Path) -> None:
     frame = pd.DataFrame({"text": TEXTS, "label": LABELS["scores"]})
-    file = kept_tasks(tmp_path, [task_from_data("t", frame, 0.25)])
+    file = save_tasks(tmp_path, [task_from_data("t", frame, 0.25)])
     (again,) = load_tasks(DataConfig(source="files", path=str(file)))
     assert (again.dev, again.dev_share) == ({}, 0.25)

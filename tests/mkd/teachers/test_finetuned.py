@@ -166,7 +166,7 @@ def test_weights_and_label_order_change_the_key(tmp_path: Path, tokenizer: Token
 def test_an_encoder_without_a_classifier_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(BertModel(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c")
     teacher = labeller(tmp_path, "single", checkpoint)
-    with pytest.raises(ValueError, match=".single is '.*': 2 of its weights are missing, as"):
+    with pytest.raises(ValueError, match=".single is '.*': 2 of its weights are missing, such as"):
         teacher.logits("train")
 
 

@@ -20,7 +20,7 @@ from mkd.config import LossConfig, MatchConfig, SamplingConfig, StudentConfig, T
 from mkd.students import Student, load_model
 from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstmStudent
-from mkd.students.heads import Answer, head_configs
+from mkd.students.heads import ModelOutput, head_configs
 from mkd.students.transformer import TransformerStudent, on_encoder
 from mkd.tokenization.tokens import Inputs, layout_of
 from mkd.training.batches import Batch, TaskRows, joint_batches, make_batch
@@ -49,10 +49,10 @@ def states_of(
     return MatchedStates(teacher, list(places), np.array_split(values, parts))
 
 
-def answer(student: Student, inputs: Inputs, task: str) -> Answer:
+def answer(student: Student, inputs: Inputs, task: str) -> ModelOutput:
     with torch.inference_mode():
         found = student(inputs, task, states=True)
-    assert isinstance(found, Answer)
+    assert isinstance(found, ModelOutput)
     return found
 
 
