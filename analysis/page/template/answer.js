@@ -75,7 +75,11 @@ function facts(model, isBest) {
     ...lossFact(model),
     ...fact("scores", inPoints(scoreOf(model)), listed([of, seeds, range.low === null ? "" : `${percent95(range)} over ${over}`])),
     ...(isBest ? fact("chosen at", inPoints(choiceOf(model)), "on the selection split") : []),
-    ...fact("takes", milliseconds(model.latency_ms), listed([model.backend, settingWords(model.setting)])),
+    ...fact(
+      "takes",
+      milliseconds(model.latency_ms),
+      listed([model.backend, settingWords(model.setting), model.busy && "on a busy machine"]),
+    ),
     ...(ratio
       ? fact(
           "runs",

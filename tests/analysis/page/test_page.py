@@ -108,6 +108,7 @@ def test_ratios_of_a_busy_machine_are_about_right_and_say_so(
         for place, (name, ratio) in enumerate(times.items())
     ]
     opened(chrome, tmp_path, info(models))
+    assert facts(chrome)["takes"] == "2.50 ms int8, 1 raw text, 1 thread, on a busy machine"
     assert facts(chrome)["runs"] == "about 7 × faster than its teacher, which takes 17.7 ms"
     heads = texts(chrome, "#table thead th, #table thead td")
     cells = texts(chrome, f"#table tbody tr > :nth-child({heads.index('× faster') + 1})")
