@@ -12,7 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, reduce
 from pathlib import Path
@@ -483,9 +483,20 @@ def main(job: str, description: str | None) -> int:
     Returns the exit code; see `entry`. description: the module's docstring.
     """
     command = job.partition(":")[0].rpartition(".")[2]
-    return entry(
-        lambda config: pkgutil.resolve_name(job)(config), description or "", COMMANDS[command]
-    )
+
+    def work(config: Command) -> object:
+        with _told_to_load():
+            function = pkgutil.resolve_name(job)
+        return function(config)
+
+    return entry(work, description or "", COMMANDS[command])
+
+
+def _told_to_load() -> AbstractContextManager[None]:
+    """Returns a context for what takes seconds to import, which the first process shows."""
+    from mkd.progress import shown_while  # imports numpy, which --help does not need
+
+    return shown_while("loading the libraries") if _is_first_process() else nullcontext()
 
 
 def entry(
@@ -506,8 +517,12 @@ def entry(
             sys.stdout.flush()
             if isinstance(data := getattr(config, "data", None), DataConfig):
                 origins.check_file(data)  # now: the imports of the job take seconds
-            config = _with_precision(config, tell)
-            _silence_transformers()
+            kept: list[str] = []  # a line beside a bar would not be read
+            with _told_to_load():
+                config = _with_precision(config, kept.append)
+                _silence_transformers()
+            for line in kept:
+                tell(line)
             with full_disk_errors(_written(config)), own_temporary_folder(), memory_errors():
                 job(config)
     except (ValueError, OSError) as error:

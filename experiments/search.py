@@ -60,7 +60,7 @@ from mkd.pipeline import (
     load_data,
     load_or_refine_teacher,
 )
-from mkd.result import Report, no_report
+from mkd.result import Report, no_report, report_doing
 from mkd.runs.candidate import measure_cost, teacher_speed
 from mkd.storage.addresses import without_passwords
 from mkd.storage.run_folder import result_settings
@@ -107,6 +107,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
         crew.start_fork_server()  # early: its imports run while the rows and teacher are prepared
     with storage_outages_named(config.search), progress.phase_bars(no_report) as report:
         rows = load_data(base, report)
+        report_doing(report, "checking the search")
         check_task_weights_match(rows.student_data.datas, base.train.sampling, base.loss)
         check_teachers(
             base.teacher, base.stores, rows.tasks, rows.teacher_data.datas, rows.student_data

@@ -153,7 +153,7 @@ PHASE_STUDENT, PHASE_TEACHER, PHASE_PRETRAINING = "student", "teacher", "pretrai
 """Names of the phases that train a student and refine a teacher."""
 PHASES_OF_ROWS = ("logits of ", "hidden states", "test ")
 """Starts of the names of phases whose steps are rows."""
-PHASES_WITHOUT_STEPS = ("reading ", "loading ", "checking ", "timing ")
+PHASES_WITHOUT_STEPS = ("reading ", "loading ", "checking ", "timing ", "opening ", "writing ")
 """Starts of the names of phases that count nothing, such as `loading the teacher`."""
 
 TAG_KIND = "mkd.kind"

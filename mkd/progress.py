@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from mkd import names
 from mkd.repeat import repeated
-from mkd.result import Report, no_report
+from mkd.result import Report, no_report, report_doing
 
 LINE_SECONDS = 30.0
 """Seconds between two lines on one phase, if stderr is no terminal."""
@@ -263,6 +263,14 @@ def phase_bars(report: Report = no_report) -> Iterator[Report]:
             yield send
         finally:
             bars.close()
+
+
+@contextmanager
+def shown_while(what: str) -> Iterator[None]:
+    """Shows a phase without steps until the block ends. what: as report_doing takes it."""
+    with phase_bars() as report:
+        report_doing(report, what)
+        yield
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -94,7 +94,10 @@ def record(
     told: notes that were printed before, and are not printed again.
     Raises ValueError with the text of Outputs.error, after everything was logged.
     """
-    with opening as run:
+    shown = progress.shown_while if nested_report is None else _not_shown
+    with ExitStack() as stack:
+        with shown("opening a run in MLflow"):
+            run = stack.enter_context(opening)
         if source:
             patiently(partial(_link, run.entity, source))
         outbox = Outbox(run.entity, run.folder)
@@ -103,20 +106,25 @@ def record(
                 made = core(run, report)
         else:
             made = core(run, progress.split_progress(nested_report, outbox.report))
-        outputs = outputs_of(made)
-        outbox.flush()
         model_id = ""
-        with time_to_upload():
-            try:
-                model_id = patiently(partial(log_more, run.entity, made))
-            finally:  # the numbers are kept if the model cannot be logged
-                now = int(time.time() * 1000)
-                patiently(partial(log_outputs, run.id, outputs, now, model_id))
+        with shown("writing the run to MLflow"):
+            outputs = outputs_of(made)
+            outbox.flush()
+            with time_to_upload():
+                try:
+                    model_id = patiently(partial(log_more, run.entity, made))
+                finally:  # the numbers are kept if the model cannot be logged
+                    now = int(time.time() * 1000)
+                    patiently(partial(log_outputs, run.id, outputs, now, model_id))
         if nested_report is None:
             print_outputs(run.entity, outputs, told)
         if outputs.error:
             raise ValueError(outputs.error)
         return FinishedRun(run.id, dict(outputs.metrics), made)
+
+
+def _not_shown(what: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def record_training(

@@ -2,6 +2,7 @@
 line with exit code 2."""
 
 import re
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from experiments.studies.space import check_space, params_of, parse_space
 from mkd.config import DataConfig, SpeedConfig, TransferConfig
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_sampling_weights
+from tests.support.terminal import Screen, bars
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
 
@@ -40,6 +42,21 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     printed = capsys.readouterr().err.strip()
     assert "\n" not in printed and printed.startswith("error: ")
     return printed
+
+
+def test_a_terminal_shows_that_libraries_are_loaded_and_then_the_job_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their imports take seconds. What the job prints stands on a line of its own."""
+    (tmp_path / "distill.py").write_text("def work(config): print('seed', config.seed)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    exact = ["--train.precision=float32", "--teacher.train.precision=float32"]
+    monkeypatch.setattr(sys, "argv", ["mkd", "--seed=5", *exact])
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    assert cli.main("distill:work", "") == 0
+    assert set(bars(screen.getvalue())) == {"loading the libraries [00:00]"}
+    assert re.search(r"\r +\r$", screen.getvalue())
+    assert capsys.readouterr().out.splitlines()[1:] == ["seed 5"]
 
 
 def test_no_arguments_give_the_defaults() -> None:

@@ -15,20 +15,9 @@ from mkd import progress
 from mkd.pipeline import prepare
 from mkd.result import Report, phase_report, report_doing
 from tests.support.runs import demo_config
+from tests.support.terminal import Screen, bars
 
 Told = list[tuple[int, dict[str, float]]]
-
-
-class Screen(io.StringIO):
-    """Takes what is drawn, as a terminal does."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def bars(text: str) -> list[str]:
-    """The states that were drawn, one over another."""
-    return [part.strip() for part in re.split(r"[\r\n]", text) if part.strip()]
 
 
 def trained(report: Report, first: int = 1) -> None:

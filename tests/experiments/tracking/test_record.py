@@ -1,6 +1,7 @@
 """What a run logs and prints, whatever its kind is."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from mkd import names
 from mkd.result import Report, Result
 from tests.support.database import use_store
 from tests.support.entry import client, runs
+from tests.support.terminal import Screen, bars
 
 KINDS = {
     names.KIND_DISTILL: "distill",
@@ -136,6 +138,24 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
         f"  mkd export --export.student runs:/{finished.run_id}/student --export.to '{{a}}'",
         "      writes it",
     ]
+
+
+def test_a_terminal_shows_that_a_run_is_opened_and_written_and_nothing_of_one_inside_another(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for nested in (None, lambda step, shares: None):
+        monkeypatch.setattr(sys, "stderr", screen := Screen())
+
+        def core(run: OpenRun, report: Report) -> Path:
+            report(1, {"progress/student": 0.5})
+            return store / "file.txt"
+
+        config = config_of("distill", store)
+        record(opening(config, "distill"), core, outputs, nested_report=nested)
+        shown = dict.fromkeys(line.split(":")[0] for line in bars(screen.getvalue()))
+        assert [line.removesuffix(" [00") for line in shown] == (
+            [] if nested else ["opening a run in MLflow", "student", "writing the run to MLflow"]
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
