@@ -5,6 +5,7 @@ torch, are imported after the settings are read.
 """
 
 import difflib
+import gc
 import json
 import os
 import pkgutil
@@ -489,7 +490,9 @@ def main(job: str, description: str | None) -> int:
             function = pkgutil.resolve_name(job)
         return function(config)
 
-    return entry(work, description or "", COMMANDS[command])
+    code = entry(work, description or "", COMMANDS[command])
+    gc.freeze()  # else the process takes seconds to end, as it visits all that was imported
+    return code
 
 
 def _told_to_load() -> AbstractContextManager[None]:

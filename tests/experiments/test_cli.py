@@ -1,6 +1,7 @@
 """The command line: every setting by its dotted name, files of differences, and mistakes in one
 line with exit code 2."""
 
+import gc
 import re
 import sys
 from dataclasses import asdict, fields
@@ -54,6 +55,8 @@ def test_a_terminal_shows_that_libraries_are_loaded_and_then_the_job_alone(
     monkeypatch.setattr(sys, "argv", ["mkd", "--seed=5", *exact])
     monkeypatch.setattr(sys, "stderr", screen := Screen())
     assert cli.main("distill:work", "") == 0
+    assert gc.get_freeze_count() > 0, "the end of the process visits nothing of what was imported"
+    gc.unfreeze()
     assert set(bars(screen.getvalue())) == {"loading the libraries [00:00]"}
     assert re.search(r"\r +\r$", screen.getvalue())
     assert capsys.readouterr().out.splitlines()[1:] == ["seed 5"]
