@@ -228,16 +228,20 @@ def _inferred_note(own: Part, kind: Kind, scans: Sequence[Scan], separator: str)
     """Returns the note on what was inferred for the task."""
     text = " and ".join(map(repr, own.text))
     rows = f"{sum(part_scan.rows for part_scan in scans):,} rows of {own.table.where}"
-    return f"text {text}, label {own.label!r} ({_kind_note(kind, separator)}), {rows}"
+    divider = "" if any(part_scan.lists for part_scan in scans) else separator
+    return f"text {text}, label {own.label!r} ({_kind_note(kind, divider)}), {rows}"
 
 
-def _kind_note(kind: Kind, separator: str) -> str:
+def _kind_note(kind: Kind, divider: str) -> str:
+    """Returns a kind in words. divider: what divides labels in a cell; empty: cells are lists."""
     if not kind.labels:
         return "a number: regression"
-    some = ", ".join(kind.labels[:SHOWN_CLASSES])
+    shown = kind.labels[:SHOWN_CLASSES]
+    some = ", ".join(repr(label) if "," in label else label for label in shown)
     some += ", ..." * (len(kind.labels) > SHOWN_CLASSES)
     if kind.multilabel:
-        return f"{len(kind.labels)} labels, several a row, divided by {separator!r}: {some}"
+        by = f", divided by {divider!r}" if divider else ""
+        return f"{len(kind.labels)} labels, several a row{by}: {some}"
     return f"{len(kind.labels)} classes: {some}"
 
 

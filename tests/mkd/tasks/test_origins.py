@@ -178,6 +178,7 @@ def test_a_sequence_of_declared_classes_is_several_labels_a_row(tmp_path: Path) 
     (task,) = load(tmp_path / "emotions")
     assert task.kind.multilabel and task.kind.labels == ("joy", "anger", "fear")
     assert [row.classes for row in task.train.read()] == [(0, 2), (), (1,), (2,)]
+    assert "(3 labels, several a row: joy, anger, fear)" in task.notes[0], "nothing divides them"
 
 
 NAMES = ["anger", "fear", "joy", "love"]
@@ -264,6 +265,8 @@ def test_names_with_commas_are_one_label(found: list[str], tmp_path: Path) -> No
     assert not task.kind.multilabel
     assert len(task.kind.labels) == len(found)
     assert sum("--data.kind=multilabel" in note for note in task.notes) == 1
+    shown = [repr(label) if "," in label else label for label in task.kind.labels[:4]]
+    assert f"classes: {', '.join(shown)}" in task.notes[0], "a comma in a name divides nothing"
 
 
 @pytest.mark.parametrize("separator", [",", "|", ";", ", "])
