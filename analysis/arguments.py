@@ -76,7 +76,7 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
     It is 0, or 2 after a user's mistake, which is printed in one line.
     """
     try:
-        with printing.json_alone(JSON in (sys.argv[1:] if argv is None else argv)):
+        with printing.json_only(JSON in (sys.argv[1:] if argv is None else argv)):
             asked = parse(argv, description or "")
             print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
             with full_disk_errors([Path(), Path(asked.to)]), own_temporary_folder():

@@ -36,7 +36,7 @@ from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
 from analysis.presentation.figure import fix_layout, image_bytes, plain_text
-from analysis.presentation.printing import tell_result
+from analysis.presentation.printing import set_result
 from analysis.runs.runs import LOCAL, Runs, connect, read_runs, unreadable
 from mkd import names, progress
 from mkd.storage.addresses import without_passwords
@@ -99,7 +99,7 @@ def report(asked: ReportSettings) -> None:
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
     print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
-    tell_result(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to})
+    set_result(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to})
 
 
 def _end(client: mlflow.MlflowClient, run_id: str, status: str) -> None:

@@ -29,7 +29,7 @@ from jsonargparse import (
 )
 
 from analysis.presentation import printing
-from experiments import slips
+from experiments import empty_runs
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_sigterm
@@ -513,8 +513,8 @@ def entry(
     end_on_sigterm(_handle_sigterm, SystemExit)
     tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
-        with printing.json_alone("--json" in (sys.argv[1:] if argv is None else argv)):
-            slips.refuse_stored_passwords(sys.argv[1:] if argv is None else argv)
+        with printing.json_only("--json" in (sys.argv[1:] if argv is None else argv)):
+            empty_runs.refuse_stored_passwords(sys.argv[1:] if argv is None else argv)
             config = _read(argv, description, kind)
             tell(f"settings that differ from the defaults: {json.dumps(brief(overrides(config)))}")
             sys.stdout.flush()
@@ -529,10 +529,10 @@ def entry(
             with full_disk_errors(_written(config)), own_temporary_folder(), memory_errors():
                 job(config)
     except (ValueError, OSError) as error:
-        told = one_line(error)
-        told = _place_of(argv, told) + told
-        print(f"error: {told}", file=sys.stderr)
-        slips.discard_own_run(told)
+        message = one_line(error)
+        message = _place_of(argv, message) + message
+        print(f"error: {message}", file=sys.stderr)
+        empty_runs.discard_own_run(message)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)

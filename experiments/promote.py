@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from analysis.presentation.printing import tell_result
+from analysis.presentation.printing import set_result
 from analysis.presentation.table import markdown
 from experiments.settings import (
     DistillSettings,
@@ -77,7 +77,7 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
         "runs": {str(seed): run.run_id for seed, run in runs.items()},
         "quality": {str(seed): run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()},
     }
-    tell_result(summary)
+    set_result(summary)
     return runs
 
 

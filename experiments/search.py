@@ -27,7 +27,7 @@ import optuna
 
 from experiments.on_spark import engine
 from experiments.settings import DistillSettings, SearchSettings
-from experiments.studies import crew, study
+from experiments.studies import study, worker_processes
 from experiments.studies.attributes import STUDY_RUN
 from experiments.studies.copying import copy_trials
 from experiments.studies.objective import WorkerJob, budgets, costs_of, shared_settings
@@ -90,7 +90,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
             "allowed for a search: above 0, because students are also chosen by latency"
         )
     if config.search.engine == "processes":
-        crew.check_forks()
+        worker_processes.check_forks()
     base = shared_settings(config)
     loaded = load_tasks(base.data)
     print_notes(loaded)
@@ -104,7 +104,8 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
     check_space(space, base)
     starts = [_start_params(space, index, each) for index, each in enumerate(config.search.start)]
     if config.search.engine == "processes":
-        crew.start_fork_server()  # early: its imports run while the rows and teacher are prepared
+        # Early: its imports run while the rows and the teacher are prepared.
+        worker_processes.start_fork_server()
     with storage_outages_named(config.search), progress.phase_bars(no_report) as report:
         rows = load_data(base, report)
         report_doing(report, "checking the search")
@@ -251,5 +252,5 @@ def enqueue(
                 optuna_study.enqueue_trial(params)
 
 
-ENGINES = {"processes": crew.run_trials, "spark": engine.run_trials}
+ENGINES = {"processes": worker_processes.run_trials, "spark": engine.run_trials}
 """Functions that run the trials, by search.engine."""

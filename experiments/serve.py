@@ -173,14 +173,14 @@ def application() -> "Starlette":
     from experiments.tracking.workers import STARTUP_FAILURE
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    told = json.loads(os.environ[SERVER])
+    setup = json.loads(os.environ[SERVER])
     try:
-        model = mlflow.pyfunc.load_model(told["model"])
+        model = mlflow.pyfunc.load_model(setup["model"])
     # The code of any model runs here.
     except Exception as error:
         print(f"{type(error).__name__}: {one_line(error)}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
-    return application(model, Bounds(*told["bounds"]), _lifespan)
+    return application(model, Bounds(*setup["bounds"]), _lifespan)
 
 
 @asynccontextmanager

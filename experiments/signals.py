@@ -24,11 +24,11 @@ def end_on_sigterm(
     the garbage collector, such as those of SQLAlchemy's connections.
     """
     signal.signal(signal.SIGTERM, handler)
-    told = sys.unraisablehook
+    original = sys.unraisablehook
 
     def repeat(ignored: Any) -> None:
         if not isinstance(ignored.exc_value, (raised, KeyboardInterrupt)):
-            told(ignored)
+            original(ignored)
             return
         number = signal.SIGTERM if isinstance(ignored.exc_value, raised) else signal.SIGINT
         if signal.getsignal(number) == signal.SIG_IGN:

@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
     sys.exit(cli.main("experiments.throughput:compare_loops", __doc__))
 
 
-from analysis.presentation.printing import tell_result
+from analysis.presentation.printing import set_result
 from analysis.presentation.table import markdown
 from experiments.benchmark.loops import LoopTimings, time_loops
 from experiments.settings import ThroughputSettings
@@ -56,7 +56,5 @@ def compare_loops(config: ThroughputSettings) -> LoopTimings:
         )
     }
     rows = [t._asdict() | {"seconds": t.seconds._asdict()} for t in result.timings]
-    tell_result(
-        ratios | {"rows": result.rows, "teacher": result.teacher._asdict(), "timings": rows}
-    )
+    set_result(ratios | {"rows": result.rows, "teacher": result.teacher._asdict(), "timings": rows})
     return result

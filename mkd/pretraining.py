@@ -279,7 +279,7 @@ def explained_percent(model: Student, sources: list[TaskRows], layout: Layout) -
         if not len(rows) or source.teacher is None:
             continue
         target = source.teacher[rows]
-        found = predict_logits(torch_infer(model), data.train, rows, data.name, layout)
-        error += float(((found - target) ** 2).sum())
+        predictions = predict_logits(torch_infer(model), data.train, rows, data.name, layout)
+        error += float(((predictions - target) ** 2).sum())
         variance += float(((target - target.mean(0)) ** 2).sum())
     return 100 * (1 - error / max(variance, np.finfo(float).tiny))

@@ -73,7 +73,7 @@ def info(
     models = models.iloc[evenly(number, MOST)]
     points = points_of([run for runs in models["runs"] for run in runs])
     small = with_number(small, len(models), number, EVENLY)
-    found = [
+    lines = [
         Curve(
             label if index == 0 else "",
             kind,
@@ -86,15 +86,15 @@ def info(
         )
         for index, run in enumerate(run for run in runs if points.get(run))
     ]
-    if not found:
+    if not lines:
         return None
-    found.sort(key=lambda curve: -curve.scores[-1])
-    scores = [score for curve in found for score in curve.scores]
+    lines.sort(key=lambda curve: -curve.scores[-1])
+    scores = [score for curve in lines for score in curve.scores]
     # The first scores of a training are low and say little. With them, all others would be squeezed
     # together.
-    bottom, top = min(curve.scores[-1] for curve in found), max(scores)
+    bottom, top = min(curve.scores[-1] for curve in lines), max(scores)
     bottom = max(min(scores), bottom - 1.2 * max(top - bottom, 4.0))
-    named = [curve for curve in found if curve.label]
+    named = [curve for curve in lines if curve.label]
     heights = dict(
         zip(
             (c.label for c in named),
@@ -102,12 +102,12 @@ def info(
             strict=True,
         )
     )
-    found = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in found]
+    lines = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in lines]
     margin = 0.04 * (top - bottom)
     # Names that were moved apart must not leave the axis.
-    ends = [curve.name_at for curve in found if curve.label]
+    ends = [curve.name_at for curve in lines if curve.label]
     bottom, top = min([bottom, *ends]) - margin, max([top, *ends]) + margin
-    return Info(found, bottom, top, max(curve.steps[-1] for curve in found), small)
+    return Info(lines, bottom, top, max(curve.steps[-1] for curve in lines), small)
 
 
 def draw(info: Info) -> Figure:

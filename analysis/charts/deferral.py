@@ -33,8 +33,8 @@ def mean_curve(tables: list[pd.DataFrame]) -> MeanCurve:
     columns = list(MeanCurve._fields)
     # The mean over tasks of each run, then over runs: a run may lack a task.
     means = [table.groupby("share")[columns].mean() for table in tables]
-    found = sum(means[1:], means[0]) / len(means)
-    return MeanCurve(*(found[name].tolist() for name in columns))
+    mean = sum(means[1:], means[0]) / len(means)
+    return MeanCurve(*(mean[name].tolist() for name in columns))
 
 
 def info(

@@ -57,15 +57,15 @@ def charts(summary: Summary) -> Iterator[Chart]:
     """Yields the pictures in the order of the report."""
     yield from (_frontier(summary, name) for name in frontier.COSTS)
     yield from (_chart(summary, plan) for plan in PLANS)
-    found = published.info(summary.front, summary.kept.tasks, summary.small)
+    shown = published.info(summary.front, summary.kept.tasks, summary.small)
     why = published.missing(summary.front)
     caption = "As ratios to BERT-base; crosses were not measured here."
     yield Chart(
         "published",
         "Beside published figures",
         why or caption,
-        found,
-        partial(published.draw, found) if found else None,
+        shown,
+        partial(published.draw, shown) if shown else None,
     )
 
 
@@ -74,25 +74,25 @@ def _frontier(summary: Summary, name: str) -> Chart:
     title = (
         f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
     )
-    found = frontier.info(
+    plot = frontier.info(
         summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes."
     )
-    if found is None:
+    if plot is None:
         return Chart(name, f"Quality against {name}", f"No run has a {name}.", None, None)
-    cut = f" {found.below} models score below the picture." if found.below else ""
+    cut = f" {plot.below} models score below the picture." if plot.below else ""
     caption = (
         "The front is chosen by the selection split, which dev has no part in, and drawn at its "
         "score on dev; others are pale. "
         f"Bars: 95 % t intervals over seeds, cut at the edge.{cut}"
     )
-    return Chart(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))
+    return Chart(name, f"Quality against {name}", caption, plot, partial(frontier.draw, plot))
 
 
 def _chart(summary: Summary, plan: ChartPlan) -> Chart:
-    found = plan.info(summary)
-    if found is None:
+    info = plan.info(summary)
+    if info is None:
         return Chart(plan.name, plan.title, plan.missing, None, None)
-    return Chart(plan.name, plan.title, plan.caption, found, partial(plan.draw, found))
+    return Chart(plan.name, plan.title, plan.caption, info, partial(plan.draw, info))
 
 
 def _tasks(summary: Summary) -> tasks.Info | None:

@@ -41,16 +41,16 @@ def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | No
     names = list(dict.fromkeys(name for shares in known.values() for name in shares))
     names.sort(key=lambda name: -max(shares.get(name, 0.0) for shares in known.values()))
     kept, rest = names[:MOST], names[MOST:]
-    found = {
+    percents = {
         each: [100 * float(shares.get(name, 0.0)) for name in kept]
         for each, shares in known.items()
     }
     if rest:
-        found = {
+        percents = {
             each: [*values, 100 * sum(known[each].get(name, 0.0) for name in rest)]
-            for each, values in found.items()
+            for each, values in percents.items()
         }
-    return Info([*kept, *([f"{len(rest)} others"] if rest else [])], found, small)
+    return Info([*kept, *([f"{len(rest)} others"] if rest else [])], percents, small)
 
 
 def draw(info: Info) -> Figure:

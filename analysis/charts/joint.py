@@ -91,9 +91,11 @@ def _keys(frame: pd.DataFrame) -> pd.Series:
         for name in differing(frame)
         if name not in TASK_SETTINGS and name.startswith(SETTING_PREFIXES)
     ]
-    told = frame[names].fillna("").astype(str)
+    texts = frame[names].fillna("").astype(str)
     source = frame["suite"].str.partition(":")[0]
-    return frame["student"] + "|" + frame["split"] + "|" + source + "|" + told.agg("|".join, axis=1)
+    return (
+        frame["student"] + "|" + frame["split"] + "|" + source + "|" + texts.agg("|".join, axis=1)
+    )
 
 
 def _beside(tasks: tuple[str, ...], task: str) -> str:

@@ -152,12 +152,12 @@ def draw(info: Info) -> Figure:
     )
     axes.set_ylabel("points above BERT-base (below it: negative)")
     set_title(figure, "Beside published figures, as ratios to BERT-base")
-    told = (
+    source = (
         f"Crosses are published figures, not measured here: {SOURCE};\n"
         f"mean over {TASKS}. Ours: mean over {info.tasks}."
     )
     number = len(info.models) + len(info.references) + 1
-    small_print(figure, f"{told}\n{sentences(info.small, count_note(number, number))}")
+    small_print(figure, f"{source}\n{sentences(info.small, count_note(number, number))}")
     fix_layout(figure)
     named = evenly(len(info.models), MOST_NAMED)
     labels = [

@@ -18,35 +18,35 @@ ACROSS = 3
 class Info(NamedTuple):
     """The numbers of the pictures.
 
-    planes: by task.
+    plots: by task.
     """
 
-    planes: dict[str, FrontPlot]
+    plots: dict[str, FrontPlot]
     small: str
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
     """Computes the numbers for the tasks that have scores; None if there are none."""
-    found = {task: frontier.info(models, task=task) for task in tasks}
-    known = {task: one for task, one in found.items() if one is not None}
+    plots = {task: frontier.info(models, task=task) for task in tasks}
+    known = {task: one for task, one in plots.items() if one is not None}
     return Info(known, small) if known else None
 
 
 def draw(info: Info) -> Figure:
     """Draws the pictures in rows of three, with a common axis of milliseconds."""
-    across = min(ACROSS, len(info.planes))
-    down = math.ceil(len(info.planes) / across)
+    across = min(ACROSS, len(info.plots))
+    down = math.ceil(len(info.plots) / across)
     figure = new_figure(3.7 * across + 0.6, 3.1 * down + 1.1)
     grid = figure.subplots(down, across, squeeze=False, sharex=True)
-    for axes, (task, one) in zip(grid.flat, info.planes.items(), strict=False):
+    for axes, (task, one) in zip(grid.flat, info.plots.items(), strict=False):
         draw_front(axes, one, size=0.5)
         axes.set_title(task, loc="left", fontsize=11, color=INK)
         axes.set_ylabel("")
         axes.tick_params(labelbottom=True)
-    for axes in list(grid.flat)[len(info.planes) :]:
+    for axes in list(grid.flat)[len(info.plots) :]:
         axes.set_axis_off()
     title = "Each task's score on dev (points) against latency, with a front of its own"
     set_title(figure, title)
-    add_legend(figure, front_legend(next(iter(info.planes.values()))), info.small)
+    add_legend(figure, front_legend(next(iter(info.plots.values()))), info.small)
     fix_layout(figure)
     return figure

@@ -61,20 +61,20 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
     corner = Reference(
         float(study["reference"]["quality"]), float(study["reference"]["latency_ms"])
     )
-    found = covered(quality, cost, corner)
+    volumes = covered(quality, cost, corner)
     numbers = [int(trial["number"]) for trial in trials]
     gains = [
         (n, v)
-        for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True)
+        for n, v, before in zip(numbers, volumes, [0.0, *volumes[:-1]], strict=True)
         if v > before
     ]
     nearly = next(
-        number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1]
+        number for number, value in zip(numbers, volumes, strict=True) if value >= 0.9 * volumes[-1]
     )
     least = study["reference"].get("words", "")  # missing in studies of an earlier version
     origin = f" ({least})" if least else ""
     words = f"above {corner.quality:.1f} points{origin}, below {corner.cost:.3g} ms"
-    return Info(numbers, found, gains, nearly, words, small)
+    return Info(numbers, volumes, gains, nearly, words, small)
 
 
 def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> list[float]:
@@ -83,14 +83,16 @@ def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> 
     The hypervolume is computed again only for a trial that moves the front.
     """
     best = np.empty((0, 2))
-    found = [0.0]
+    volumes = [0.0]
     for point in zip(quality_N, cost_N, strict=True):
         best = np.vstack([best, point])
         on_front = front(best[:, 0], best[:, 1])
-        found.append(hypervolume(best[:, 0], best[:, 1], reference) if on_front[-1] else found[-1])
+        volumes.append(
+            hypervolume(best[:, 0], best[:, 1], reference) if on_front[-1] else volumes[-1]
+        )
         # A point off the front never returns to it.
         best = best[on_front]
-    return found[1:]
+    return volumes[1:]
 
 
 def draw(info: Info) -> Figure:

@@ -67,16 +67,16 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
     Returns None if there is none.
     """
     for setting, words in WEIGHT_SETTINGS.items():
-        found = _lines(models, setting, tasks)
-        if len({tuple(line.shares) for line in found}) >= LEAST:
-            scores = [line.score for line in found]
-            number = len(found)
-            found = [
-                found[place] for place in evenly(max(len(found) - BEST, 0), MOST - BEST)
-            ] + found[-BEST:]
+        lines = _lines(models, setting, tasks)
+        if len({tuple(line.shares) for line in lines}) >= LEAST:
+            scores = [line.score for line in lines]
+            number = len(lines)
+            lines = [
+                lines[place] for place in evenly(max(len(lines) - BEST, 0), MOST - BEST)
+            ] + lines[-BEST:]
             what = f"models: the {BEST} best, and others at even distances by score"
-            small = with_number(small, len(found), number, what)
-            return Info(words, tasks, found, 100 / len(tasks), min(scores), max(scores), small)
+            small = with_number(small, len(lines), number, what)
+            return Info(words, tasks, lines, 100 / len(tasks), min(scores), max(scores), small)
     return None
 
 
@@ -84,14 +84,14 @@ def _lines(models: pd.DataFrame, setting: str, tasks: list[str]) -> list[Line]:
     if setting not in models:
         return []
     ordered = models.sort_values("mean")
-    found = []
+    lines = []
     for place, (text, label, score) in enumerate(
         zip(ordered[setting], ordered["label"], ordered["mean"], strict=True)
     ):
         shares = shares_of(text, tasks)
         if shares:
-            found.append(Line(label, shares, float(score), place >= len(ordered) - BEST))
-    return found
+            lines.append(Line(label, shares, float(score), place >= len(ordered) - BEST))
+    return lines
 
 
 def shares_of(text: object, tasks: list[str]) -> list[float]:

@@ -11,7 +11,7 @@ from analysis.findings.summary import Summary
 from analysis.page import page
 from analysis.runs.models import BY_TASK
 from analysis.runs.rows import SETTING_PREFIXES
-from analysis.statistics.differences import rows_apart
+from analysis.statistics.differences import difference_deviations
 from mkd.evaluation.pareto import front
 from mkd.evaluation.timing import MOST_BUSY
 from mkd.storage.addresses import without_passwords
@@ -44,7 +44,7 @@ def content(
         teachers=list(_teachers(summary)),
         baselines=list(_baselines(summary.models)),
         models=list(_models(summary)),
-        apart=row_deviations(summary),
+        deviations=row_deviations(summary),
         pictures=pictures,
         left_out=[
             page.LeftOut(reason, len(names), names[:MOST_NAMES])
@@ -116,7 +116,7 @@ def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
     return {task: (each.points, each.low, each.high) for task, each in lost.items()}
 
 
-def row_deviations(summary: Summary) -> page.Apart:
+def row_deviations(summary: Summary) -> page.RowDeviations:
     """Returns the standard deviations over dev rows of scores and of differences of two models.
 
     With more than page.MANY models, only models on the front are included.
@@ -128,7 +128,7 @@ def row_deviations(summary: Summary) -> page.Apart:
         if key in known and (len(summary.models) <= page.MANY or key in best)
     ]
     if not ids:
-        return page.Apart([], {}, {})
+        return page.RowDeviations([], {}, {})
     rows = {"": [known[key].mean.rows for key in ids]}
     if len(summary.models) <= MOST_BY_TASK:
         rows |= {task: [known[key].tasks[task].rows for key in ids] for task in known[ids[0]].tasks}
@@ -137,12 +137,12 @@ def row_deviations(summary: Summary) -> page.Apart:
         task: [_thousandths(float(score[1:].std(ddof=1))) for score in scores]
         for task, scores in rows.items()
     }
-    between = {task: rows_apart(scores) for task, scores in rows.items()}
+    between = {task: difference_deviations(scores) for task, scores in rows.items()}
     pairs = {
         task: [[*map(_thousandths, row[:place])] for place, row in enumerate(deviation)]
         for task, deviation in between.items()
     }
-    return page.Apart(ids, own, pairs)
+    return page.RowDeviations(ids, own, pairs)
 
 
 def _thousandths(points: float) -> int:

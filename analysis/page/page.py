@@ -137,7 +137,7 @@ class PageModel(NamedTuple):
     busy: bool = False
 
 
-class Apart(NamedTuple):
+class RowDeviations(NamedTuple):
     """How far other dev rows would move scores, as standard deviations in thousandths of a point.
 
     All are computed over the same resamples.
@@ -196,7 +196,7 @@ class PageInfo(NamedTuple):
     teachers: list[Teacher]
     baselines: list[Baseline]
     models: list[PageModel]
-    apart: Apart
+    deviations: RowDeviations
     pictures: list[Picture]
     left_out: list[LeftOut]
     notes: list[str]

@@ -13,7 +13,7 @@ _RESULT: ContextVar[dict[str, Any] | None] = ContextVar("_RESULT", default=None)
 
 
 @contextmanager
-def json_alone(wanted: bool) -> Iterator[None]:
+def json_only(wanted: bool) -> Iterator[None]:
     """Prints the result of the body to stdout as a line of JSON, if wanted, and nothing else.
 
     All that the body and its child processes print goes to stderr then. A body that raises prints
@@ -37,8 +37,8 @@ def json_alone(wanted: bool) -> Iterator[None]:
     print(json.dumps(result), flush=True)
 
 
-def tell_result(result: Mapping[str, Any]) -> None:
-    """Stores the result of a command as JSON values. `json_alone` prints the last one."""
+def set_result(result: Mapping[str, Any]) -> None:
+    """Stores the result of a command as JSON values. `json_only` prints the last one."""
     if (wanted := _RESULT.get()) is not None:
         wanted.clear()
         wanted.update(result)

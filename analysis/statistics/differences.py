@@ -220,7 +220,7 @@ def _of_seeds(left: dict[int, float], right: dict[int, float]) -> float:
     return sum(half**2 for part in parts if (half := half_width(part)) is not None)
 
 
-def rows_apart(scores: list[np.ndarray]) -> np.ndarray:
+def difference_deviations(scores: list[np.ndarray]) -> np.ndarray:
     """Returns the standard deviation of the difference of every two scores over resamples [N, N].
 
     scores: one array [1 + B] a model.

@@ -95,7 +95,7 @@ def lines(rows: list[VariantRow]) -> list[str]:
     return [*table, "", f"{what}; {INTERVAL_NOTE if seeds > 1 else ONE_SEED_NOTE}"]
 
 
-def meaning(rows: list[VariantRow]) -> str:
+def conclusion(rows: list[VariantRow]) -> str:
     """Returns which variants differ from the first, in one sentence."""
     first, others = rows[0], rows[1:]
     seeds = len(first.differences)
@@ -135,7 +135,7 @@ def outputs(rows: list[VariantRow], trials: list[dict[str, Any]], reused: int) -
     result = {"variants": [row._asdict() for row in rows], "trials": trials, "reused": reused}
     return Outputs(
         summary(rows),
-        meaning(rows),
+        conclusion(rows),
         lines(rows),
         result,
         jsons={"comparison.json": result},

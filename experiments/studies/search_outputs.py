@@ -11,8 +11,8 @@ from experiments.studies.importance import setting_importances
 from experiments.studies.search_results import (
     SearchResults,
     busy_warnings,
+    conclusion,
     lines,
-    meaning,
     results_json,
     search_results,
 )
@@ -52,7 +52,7 @@ def search_outputs(
     tag_front({point.run: point.on_front for point in results.points})
     return Outputs(
         metrics,
-        meaning(results),
+        conclusion(results),
         table,
         {"hypervolume": volumes[-1] if volumes else 0.0}
         | {name: study[name] for name in ("study", "states", "front")}

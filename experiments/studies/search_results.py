@@ -166,7 +166,7 @@ def lines(results: SearchResults, busy: bool = False) -> list[str]:
     return [*markdown(rows), "", UNITS_NOTE, summary]
 
 
-def meaning(results: SearchResults) -> str:
+def conclusion(results: SearchResults) -> str:
     """Returns a sentence on the best students of the front."""
     on_front = sorted((p for p in results.points if p.on_front), key=lambda p: p.quality)
     if not on_front:

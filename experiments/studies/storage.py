@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 
 from experiments.settings import SearchConfig
 from experiments.studies.retry import WORKER_DIED, retry
-from experiments.tracking.store import AGAIN, PATIENCE_SECONDS, RETRY_SECONDS, note
+from experiments.tracking.store import AGAIN, OUTAGE_SECONDS, RETRY_SECONDS, note
 from mkd.storage.addresses import reason, without_passwords
 from mkd.storage.databases import CONNECT_SECONDS, LOCKED_SECONDS, check_database, sqlite_file
 from mkd.storage.store import key_of
@@ -34,8 +34,8 @@ OnLostTrial = Callable[[FrozenTrial], None]
 """Called with a trial whose worker has died."""
 
 
-class PatientStorage(RDBStorage):
-    """An RDBStorage whose calls are retried for PATIENCE_SECONDS while its database is unreachable.
+class RetryingStorage(RDBStorage):
+    """An RDBStorage whose calls are retried for OUTAGE_SECONDS while its database is unreachable.
 
     A trial goes on meanwhile: training waits only when it has to report.
     """
@@ -55,12 +55,12 @@ class PatientStorage(RDBStorage):
         return super()._get_stale_trial_ids(study_id)
 
 
-def _patient(name: str) -> Callable[..., Any]:
+def _retried(name: str) -> Callable[..., Any]:
     """Returns a method of RDBStorage that is retried while the database is unreachable."""
-    method = getattr(PatientStorage, name)
+    method = getattr(RetryingStorage, name)
 
     @wraps(method)
-    def call(self: PatientStorage, *args: Any, **more: Any) -> Any:
+    def call(self: RetryingStorage, *args: Any, **more: Any) -> Any:
         if getattr(self.calling, "inside", False):
             return method(self, *args, **more)
         self.calling.inside = True
@@ -92,8 +92,8 @@ def _wait(error: Exception, url: str, begin: float, waiting: bool) -> None:
 
     begin: time of the first call, by time.monotonic. waiting: whether the user was notified.
     """
-    left = begin + PATIENCE_SECONDS - time.monotonic()
-    if not _is_away(error) or left <= 0:
+    left = begin + OUTAGE_SECONDS - time.monotonic()
+    if not _is_outage(error) or left <= 0:
         raise error
     if not waiting:
         shown = without_passwords(url)
@@ -113,10 +113,10 @@ CALLS = (
 )  # fmt: skip
 """The methods of RDBStorage that read or write the database. Optuna's cache calls those with _."""
 for _name in CALLS:
-    setattr(PatientStorage, _name, _patient(_name))
+    setattr(RetryingStorage, _name, _retried(_name))
 
 
-def _is_away(error: BaseException) -> bool:
+def _is_outage(error: BaseException) -> bool:
     """Returns whether an error means that the database is unreachable or locked.
 
     After a lost connection Optuna continues, and raises a later error that results from it.
@@ -131,8 +131,8 @@ def _is_away(error: BaseException) -> bool:
     return False
 
 
-def open_patiently(config: SearchConfig, on_lost: OnLostTrial) -> RDBStorage:
-    """Opens the storage as `open_storage` does, and retries for PATIENCE_SECONDS while it is
+def open_with_retries(config: SearchConfig, on_lost: OnLostTrial) -> RDBStorage:
+    """Opens the storage as `open_storage` does, and retries for OUTAGE_SECONDS while it is
     unreachable.
 
     For a worker: the command has opened it before.
@@ -167,7 +167,7 @@ def open_storage(config: SearchConfig, on_lost: OnLostTrial = lambda trial: None
     with warnings.catch_warnings(), storage_errors_named(config), study_lock(config, wait=False):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         check_database(config.storage, TABLE)
-        store = PatientStorage(
+        store = RetryingStorage(
             config.storage,
             options,
             heartbeat_interval=beat,
@@ -189,7 +189,7 @@ def study_lock(config: SearchConfig, wait: bool = True) -> Iterator[None]:
     A SQLite file has a lock file next to it. PostgreSQL has an advisory lock, which it releases
     when the connection closes.
 
-    wait: whether to wait for PATIENCE_SECONDS for an unreachable server.
+    wait: whether to wait for OUTAGE_SECONDS for an unreachable server.
     """
     if not _is_file(config):
         connection = _locked(config, wait)

@@ -17,7 +17,7 @@ from experiments.signals import end_on_sigterm
 from experiments.studies.objective import StudyObjective, WorkerJob
 from experiments.studies.retry import fail_run_of, retry_lost_trials
 from experiments.studies.sampler import SeededSampler
-from experiments.studies.storage import open_patiently, storage_outages_named
+from experiments.studies.storage import open_with_retries, storage_outages_named
 from experiments.studies.trial_results import first_failure, own_trials
 from experiments.tracking.store import store_errors
 from experiments.tracking.trials import start_worker
@@ -48,7 +48,7 @@ def _run_trials(job: WorkerJob) -> None:
     search = job.config.search
     study = optuna.load_study(
         study_name=search.study,
-        storage=open_patiently(search, fail_run_of),
+        storage=open_with_retries(search, fail_run_of),
         sampler=SeededSampler(search, job.config.seed),
     )
     lock, objective = request_lock(job.config), StudyObjective(job)

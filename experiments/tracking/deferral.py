@@ -24,10 +24,10 @@ EXPLANATION = (
 
 def curves_of(columns: Mapping[str, Any]) -> dict[str, list[Point]]:
     """Returns the curve of each task. columns: as in Result.deferral."""
-    found: dict[str, list[Point]] = {}
+    curves: dict[str, list[Point]] = {}
     for task, *values in zip(*columns.values(), strict=True):
-        found.setdefault(str(task), []).append(Point(*map(float, values)))
-    return found
+        curves.setdefault(str(task), []).append(Point(*map(float, values)))
+    return curves
 
 
 def deferral_table(columns: Mapping[str, Any]) -> list[str]:

@@ -156,13 +156,15 @@ def _logged_earlier(run: Run) -> str:
     client = mlflow.MlflowClient()
     outputs = client.get_run(run.info.run_id).outputs
     linked = {each.model_id for each in outputs.model_outputs} if outputs else set()
-    found = client.search_logged_models(
+    models = client.search_logged_models(
         [run.info.experiment_id], f"source_run_id = '{run.info.run_id}' AND name = '{MODEL}'"
     )
     ready = [
-        each for each in found if each.status == LoggedModelStatus.READY and each.model_id in linked
+        each
+        for each in models
+        if each.status == LoggedModelStatus.READY and each.model_id in linked
     ]
-    for each in found:
+    for each in models:
         if each not in ready[:1]:
             client.delete_logged_model(each.model_id)
             # MLflow would keep the files of a deleted model until `mlflow gc`.

@@ -18,8 +18,8 @@ from experiments.tracking.store import (
     address,
     is_outage,
     note,
-    patiently,
-    told_if_slow,
+    note_if_slow,
+    with_retries,
 )
 from mkd.storage.addresses import reason
 
@@ -31,7 +31,7 @@ SLOW = 10
 """After a failed call, the next one waits for at least this multiple of its duration."""
 
 
-class Kept(NamedTuple):
+class QueuedReport(NamedTuple):
     """One report. time_ms: when it was made, in milliseconds since the epoch."""
 
     time_ms: int
@@ -60,14 +60,14 @@ class Outbox:
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Sends the metrics of one step, or queues them. This is a Report."""
-        kept = Kept(int(time.time() * 1000), step, dict(metrics))
+        kept = QueuedReport(int(time.time() * 1000), step, dict(metrics))
         self.unsent.append(kept)
         if time.monotonic() < self.next_try:
             self._write(kept)
             return
         begin = time.monotonic()
         try:
-            with told_if_slow():  # MLflow waits 20 seconds for a locked database
+            with note_if_slow():  # MLflow waits 20 seconds for a locked database
                 self._send()
         except Exception as error:
             if not is_outage(error):
@@ -85,7 +85,7 @@ class Outbox:
     def flush(self) -> None:
         """Sends the queue, and waits for the store if it is unreachable."""
         if self.unsent:
-            patiently(self._send)
+            with_retries(self._send)
 
     def _send(self) -> None:
         """Sends the queue in order. Reports that fail stay in it."""
@@ -111,7 +111,7 @@ class Outbox:
             note(f"{address()} is back; {number} reports were kept and have been sent")
         self.away = False
 
-    def _next(self) -> list[Kept]:
+    def _next(self) -> list[QueuedReport]:
         """Returns the first reports that fit in one request, at least one.
 
         Those of an earlier start are sent on their own, because later ones depend on them.
@@ -131,21 +131,21 @@ class Outbox:
             self.last_steps[name] = max(metric.step for metric in history)
         return self.last_steps.get(name, -1)
 
-    def _write(self, kept: Kept) -> None:
+    def _write(self, kept: QueuedReport) -> None:
         """Appends a report to the file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(kept) + "\n")
 
 
-def _read(file: Path) -> list[Kept]:
+def _read(file: Path) -> list[QueuedReport]:
     """Returns the queued reports of an earlier start."""
     if not file.exists():
         return []
-    found = []
+    reports = []
     for line in file.read_text("utf-8").splitlines():
         try:
-            found.append(Kept(*json.loads(line)))
+            reports.append(QueuedReport(*json.loads(line)))
         except ValueError:  # a kill may leave half of the last line
             break
-    return found
+    return reports

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.presentation.table import markdown
-from experiments.tracking import deferral, meaning, picture, table
+from experiments.tracking import conclusions, deferral, picture, table
 from mkd import names
 from mkd.result import Dataset, Result
 from mkd.runs.export import ExportedFolder
@@ -33,7 +33,7 @@ class Outputs:
 
     metrics: the final metrics.
     metric_series: metrics by step, counted from 1, by their name.
-    meaning: the conclusion in one sentence.
+    conclusion: the conclusion in one sentence.
     table: lines in Markdown, printed first. A line that starts with NOTE is a note.
     table_file: the artifact that contains the table. Empty: the table is only printed.
     location: printed below the table: the folder that the run has written. Empty: none.
@@ -50,7 +50,7 @@ class Outputs:
     """
 
     metrics: Mapping[str, float]
-    meaning: str
+    conclusion: str
     table: list[str]
     summary: Mapping[str, Any]
     metric_series: Mapping[str, list[float]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Outputs:
         """Returns conclusion, table and notes as Markdown, for the run's page."""
         table = [line for line in self.table if not line.startswith(NOTE)]
         notes = [f"- {line.removeprefix(NOTE)}" for line in self.table if line.startswith(NOTE)]
-        text = "\n".join([self.meaning, "", *table, "", *notes]).strip() + "\n"
+        text = "\n".join([self.conclusion, "", *table, "", *notes]).strip() + "\n"
         if len(text) <= LONGEST_DESCRIPTION:
             return text
         end = f"\n\nThe rest is in `{self.table_file}`.\n"
@@ -81,10 +81,10 @@ class Outputs:
 def of_trial(result: Result) -> Outputs:
     """Returns the outputs of a trial: those of a training without its pictures."""
     teacher = {names.TAG_TEACHER: result.teacher, names.TAG_TEACHER_KEY: result.teacher_key}
-    metrics = meaning.headline(result.metrics) | result.metrics
+    metrics = conclusions.headline(result.metrics) | result.metrics
     return Outputs(
         metrics,
-        meaning.of_training(result),
+        conclusions.of_training(result),
         table.result_table(result),
         {"metrics": metrics},
         tags={names.TAG_STUDENT: result.student} | teacher | _hardware(result.hardware),
@@ -119,7 +119,7 @@ def of_submission(submission: Submission) -> Outputs:
     info = table.submission_info(submission)
     return Outputs(
         {},
-        meaning.of_submission(submission),
+        conclusions.of_submission(submission),
         table.submission_table(submission),
         info,
         jsons={"submission.json": info},
@@ -131,7 +131,7 @@ def of_export(export: ExportedFolder) -> Outputs:
     """Returns the outputs of an export. The exported files stay in their folder."""
     return Outputs(
         export.metrics,
-        meaning.of_export(export),
+        conclusions.of_export(export),
         table.export_table(export),
         {"folder": export.folder, "backends": export.backends, "metrics": export.metrics},
         location=export.folder,
@@ -147,7 +147,7 @@ def of_labels(metrics: dict[str, float], output: str) -> Outputs:
     rows = [["", ""], *([key, f"{value:,.1f}"] for key, value in metrics.items())]
     return Outputs(
         metrics,
-        meaning.of_labels(metrics),
+        conclusions.of_labels(metrics),
         markdown(rows),
         {"output": output, "metrics": metrics},
         table_file="",

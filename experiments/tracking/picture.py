@@ -42,25 +42,25 @@ def info(result: Result) -> Info:
     backends = timed_backends(metrics)
     setting = HEADLINE_SETTING.name
     fastest = min(backends, key=lambda name: latency_ms(metrics, name))
-    prefixes = {"teacher": names.TEACHER, "student": "", "hard labels": names.BASELINE}
+    roles = {"teacher": names.TEACHER, "student": "", "hard labels": names.BASELINE}
     tasks = [data.task for data in result.datasets]
     keys = [*map(names.quality, tasks), names.QUALITY_MEAN]
-    found = {
+    prefixes = {
         role: prefix
-        for role, prefix in prefixes.items()
+        for role, prefix in roles.items()
         if any(prefix + key in metrics for key in keys)
     }
     scores = {
         role: [metrics.get(prefix + key, math.nan) for key in keys]
-        for role, prefix in found.items()
+        for role, prefix in prefixes.items()
     }
     own = names.speed(fastest, setting, names.P50)
     teachers = names.TEACHER + names.speed(TORCH, setting, names.P50)
     # The twin has the student's architecture, and so the student's latency.
-    times = {role: teachers if role == "teacher" else own for role in found}
+    times = {role: teachers if role == "teacher" else own for role in prefixes}
     latency = {
         role: metrics[times[role]]
-        for role, p in found.items()
+        for role, p in prefixes.items()
         if p + keys[-1] in metrics and times[role] in metrics
     }
     return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}", _kind(result))

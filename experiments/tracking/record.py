@@ -17,7 +17,7 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
-from analysis.presentation.printing import tell_result
+from analysis.presentation.printing import set_result
 from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
 from experiments.tracking.models import log_model
 from experiments.tracking.outbox import Outbox
@@ -31,7 +31,7 @@ from experiments.tracking.run import (
     open_run,
     tasks_tag,
 )
-from experiments.tracking.store import link_to, patiently, start_of_ui, time_to_upload
+from experiments.tracking.store import link_to, start_of_ui, time_to_upload, with_retries
 from experiments.tracking.views import STUDENTS, show_trials
 from mkd import names, processes, progress
 from mkd.result import Report, Result, no_report
@@ -77,12 +77,12 @@ def record(
     source: str = "",
     log_more: Callable[[Run, T], str] = lambda run, made: "",
     nested_report: Report | None = None,
-    told: Collection[str] = (),
+    printed: Collection[str] = (),
 ) -> FinishedRun[T]:
     """Runs the core as one MLflow run. At the end prints a table, a conclusion and a link.
 
     The run ends as FINISHED, or as FAILED after an exception. If the tracking store is unreachable,
-    the core goes on; the end waits for it (`patiently`).
+    the core goes on; the end waits for it (`with_retries`).
 
     opening: opens the run and yields it, as `open_run` does.
     core: does the work. It receives the run, and a Report that logs to the run and shows the
@@ -91,7 +91,7 @@ def record(
     source: the id of the run whose model this run starts from. Empty: none.
     log_more: logs a model, and returns its id, which the scores are linked to. Empty: no model.
     nested_report: for a run inside another one: receives the progress, and nothing is printed.
-    told: notes that were printed before, and are not printed again.
+    printed: notes that were printed before, and are not printed again.
     Raises ValueError with the text of Outputs.error, after everything was logged.
     """
     shown = progress.shown_while if nested_report is None else _not_shown
@@ -99,7 +99,7 @@ def record(
         with shown("opening a run in MLflow"):
             run = stack.enter_context(opening)
         if source:
-            patiently(partial(_link, run.entity, source))
+            with_retries(partial(_link, run.entity, source))
         outbox = Outbox(run.entity, run.folder)
         if nested_report is None:
             with progress.phase_bars(outbox.report) as report:
@@ -112,12 +112,12 @@ def record(
             outbox.flush()
             with time_to_upload():
                 try:
-                    model_id = patiently(partial(log_more, run.entity, made))
+                    model_id = with_retries(partial(log_more, run.entity, made))
                 finally:  # the numbers are kept if the model cannot be logged
                     now = int(time.time() * 1000)
-                    patiently(partial(log_outputs, run.id, outputs, now, model_id))
+                    with_retries(partial(log_outputs, run.id, outputs, now, model_id))
         if nested_report is None:
-            print_outputs(run.entity, outputs, told)
+            print_outputs(run.entity, outputs, printed)
         if outputs.error:
             raise ValueError(outputs.error)
         return FinishedRun(run.id, dict(outputs.metrics), made)
@@ -146,14 +146,14 @@ def record_training(
     if not processes.is_first():
         result = training(folder_of(config, kind), no_report)
         return FinishedRun("", result.metrics, result)
-    told = print_notes(tasks)
+    printed = print_notes(tasks)
     return record(
         open_run(config, kind, name, tasks_tag(config.data), tags),
         lambda run, report: training(run.folder, report),
         of_training,
         source=source,
         log_more=partial(log_model, config),
-        told=told,
+        printed=printed,
     )
 
 
@@ -210,11 +210,11 @@ def log_outputs(run_id: str, outputs: Outputs, time_ms: int, model_id: str = "")
     mlflow.set_tag("mlflow.note.content", outputs.description())
 
 
-def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> None:
+def print_outputs(run: Run, outputs: Outputs, printed: Collection[str] = ()) -> None:
     """Prints the table, a conclusion, a link and suggested commands; logs the result as JSON, and
-    passes it to `tell_result`.
+    passes it to `set_result`.
 
-    told: notes that were printed before.
+    printed: notes that were printed before.
     """
     uris = {name: mlflow.get_artifact_uri(file.name) for name, file in outputs.files.items()}
     experiment = mlflow.get_experiment(run.info.experiment_id)
@@ -224,8 +224,8 @@ def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> Non
     mlflow.log_dict(result, RESULT_FILE)
     command = f" ({start})" if (start := start_of_ui()) else ""
     all_runs = "" if view else f"\nbeside other runs:\n{link_to(run, STUDENTS)}"
-    print("\n".join(line for line in outputs.table if line.removeprefix(NOTE) not in told))
-    print(f"\n{outputs.meaning}\n")
+    print("\n".join(line for line in outputs.table if line.removeprefix(NOTE) not in printed))
+    print(f"\n{outputs.conclusion}\n")
     if outputs.location:
         print(f"written to {outputs.location}")
     for name in outputs.figures:
@@ -239,7 +239,7 @@ def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> Non
         # Not by `format`: names of studies and folders may have braces, too.
         filled = line.replace("{run}", run.info.run_id).replace("{experiment}", name)
         print(f"  {filled}\n      {does}")
-    tell_result(result)
+    set_result(result)
 
 
 def _log_datasets(outputs: Outputs) -> None:

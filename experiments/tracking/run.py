@@ -15,10 +15,10 @@ import mlflow
 from mlflow.entities import Metric, Param, Run
 
 from experiments.cli import flat, to_yaml
+from experiments.empty_runs import OWN_RUN, discard_run
 from experiments.settings import Command
-from experiments.slips import OWN_RUN, discard_run
 from experiments.tracking.interrupts import delayed_interrupts
-from experiments.tracking.store import connected, despite_races, is_outage, patiently
+from experiments.tracking.store import connected, is_outage, retry_on_race, with_retries
 from experiments.tracking.views import show_students
 from mkd import names, precision, processes
 from mkd.config import DataConfig
@@ -118,15 +118,15 @@ def open_run(
         # A signal between MLflow's creation of the run and `enter_context` would leave it RUNNING.
         with delayed_interrupts():
             # A command does not wait for its store. Its trials do, as the store was there before.
-            run = stack.enter_context(opened() if parent is None else patiently(opened))
-        patiently(partial(log_settings, run, config, name, {**own, **tags}))
-        with _slips_discarded(run, parent), failure_logged(run):
+            run = stack.enter_context(opened() if parent is None else with_retries(opened))
+        with_retries(partial(log_settings, run, config, name, {**own, **tags}))
+        with _empty_run_discarded(run, parent), failure_logged(run):
             yield OpenRun(run, folder)
-        patiently(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
+        with_retries(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
 
 
 @contextmanager
-def _slips_discarded(run: Run, parent: Run | None) -> Iterator[None]:
+def _empty_run_discarded(run: Run, parent: Run | None) -> Iterator[None]:
     """Discards a new run that a ValueError ends before it has a metric or a child.
 
     A ValueError is a mistake of the user, which the command prints. A trial is kept: its parent
@@ -145,10 +145,10 @@ def _slips_discarded(run: Run, parent: Run | None) -> Iterator[None]:
 def _children(run: Run) -> list[Run]:
     """Returns the runs that are nested in the run; at most one."""
     wanted = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    found: list[Run] = mlflow.MlflowClient().search_runs(
+    runs: list[Run] = mlflow.MlflowClient().search_runs(
         [run.info.experiment_id], wanted, max_results=1
     )
-    return found
+    return runs
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -
     if not any(
         os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")
     ):
-        despite_races(partial(mlflow.set_experiment, EXPERIMENT))
+        retry_on_race(partial(mlflow.set_experiment, EXPERIMENT))
     run = mlflow.start_run(run_name=name, tags=tags)
     show_students(mlflow.get_experiment(run.info.experiment_id))
     return run

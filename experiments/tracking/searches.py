@@ -22,7 +22,7 @@ from experiments.tracking.run import (
     start_run,
     tasks_tag,
 )
-from experiments.tracking.store import address, connected, is_outage, patiently
+from experiments.tracking.store import address, connected, is_outage, with_retries
 from experiments.tracking.trials import FINISHED_TRIAL
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
@@ -58,14 +58,14 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
                     f"whose run {known} is in another tracking store"
                 ) from error
         with failure_logged(run):
-            patiently(partial(log_settings, run, config, name, {**own, **tags}))
+            with_retries(partial(log_settings, run, config, name, {**own, **tags}))
             try:
                 # A search has no working folder of its own.
                 yield OpenRun(run, Path(config.cache))
             except (KeyboardInterrupt, SystemExit):
                 mlflow.end_run("KILLED")  # not FAILED: the same command resumes it
                 raise
-        patiently(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
+        with_retries(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
 
 
 def tag_front(on_front: Mapping[str, bool]) -> None:
@@ -81,7 +81,7 @@ def tag_front(on_front: Mapping[str, bool]) -> None:
 
     for run, is_on_front in on_front.items():
         if run:
-            patiently(partial(tag, run, str(is_on_front).lower()))
+            with_retries(partial(tag, run, str(is_on_front).lower()))
 
 
 class FinishedTrial(NamedTuple):

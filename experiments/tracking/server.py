@@ -137,7 +137,7 @@ def _answer(body: bytes, kind: str, model: _BoundedModel, schema: Any) -> str:
     """Returns the answer to a request as JSON. Raises Refusal if there is none."""
     data = _request(body) if kind == JSON else body
     try:
-        found = scoring_server.invocations(data, kind, model, schema)  # type: ignore[no-untyped-call]
+        response = scoring_server.invocations(data, kind, model, schema)  # type: ignore[no-untyped-call]
     except Refusal:
         raise
     except MlflowException as error:
@@ -150,31 +150,31 @@ def _answer(body: bytes, kind: str, model: _BoundedModel, schema: Any) -> str:
     except Exception as error:
         reason = f"the request cannot be read ({type(error).__name__}: {error})"
         raise Refusal(400, shortened(reason)) from None
-    text: str = found.response
+    text: str = response.response
     return text
 
 
 def _request(body: bytes) -> dict[str, Any]:
     """Returns the object of a request's JSON. Raises Refusal if it is none."""
     try:
-        found = json.loads(body.decode(), parse_constant=_no_number)
+        content = json.loads(body.decode(), parse_constant=_no_number)
     except RecursionError:
         raise Refusal(400, "the request is no valid JSON: it is nested too deeply") from None
     except ValueError as error:  # of UTF-8, of JSON, or a number of too many digits
         raise Refusal(400, shortened(f"the request is no valid JSON: {error}")) from None
-    if not isinstance(found, dict):
-        raise Refusal(400, f"the request is of type {type(found).__name__}; allowed: an object")
+    if not isinstance(content, dict):
+        raise Refusal(400, f"the request is of type {type(content).__name__}; allowed: an object")
     forms = sorted(scoring_server.SUPPORTED_FORMATS)
-    if len(found.keys() & scoring_server.SUPPORTED_FORMATS) != 1:
-        names = ", ".join(found)
+    if len(content.keys() & scoring_server.SUPPORTED_FORMATS) != 1:
+        names = ", ".join(content)
         raise Refusal(
             400, shortened(f"the request has {names}; allowed: one of {', '.join(forms)}")
         )
-    if not isinstance(found.get("params", {}), dict | None):
+    if not isinstance(content.get("params", {}), dict | None):
         raise Refusal(
-            400, f"params is of type {type(found['params']).__name__}; allowed: an object"
+            400, f"params is of type {type(content['params']).__name__}; allowed: an object"
         )
-    return found
+    return content
 
 
 def _no_number(name: str) -> NoReturn:

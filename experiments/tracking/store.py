@@ -26,7 +26,7 @@ from mkd.storage.owners import aside_folder, remove_left_over
 T = TypeVar("T")
 EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
 """The environment variable of MLflow that selects an experiment."""
-PATIENCE_SECONDS = 300
+OUTAGE_SECONDS = 300
 """Seconds that an open run waits for its unreachable tracking store."""
 RETRY_SECONDS = 5
 """Pause between two calls of a store that does not answer."""
@@ -108,7 +108,7 @@ def with_store() -> Iterator[None]:
     """
     configure()
     with store_errors():
-        with told_if_slow():
+        with note_if_slow():
             if not _check_store(mlflow.get_tracking_uri()):
                 mlflow.MlflowClient().search_experiments(max_results=1)
         yield
@@ -148,32 +148,32 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError | requests.RequestException)
 
 
-def patiently(call: Callable[[], T]) -> T:
+def with_retries(call: Callable[[], T]) -> T:
     """Calls a function that needs the store, and retries while the store is unreachable.
 
     The function must be idempotent. A note says that it waits. Raises the error of the last call
-    after PATIENCE_SECONDS.
+    after OUTAGE_SECONDS.
     """
-    begin, told = time.monotonic(), False
+    begin, noted = time.monotonic(), False
     while True:
         try:
-            with told_if_slow():
-                found = despite_races(call)
+            with note_if_slow():
+                result = retry_on_race(call)
         except Exception as error:
-            left = begin + PATIENCE_SECONDS - time.monotonic()
+            left = begin + OUTAGE_SECONDS - time.monotonic()
             if not is_outage(error) or left <= 0:
                 raise
-            if not told:
+            if not noted:
                 note(f"{address()} is away ({reason(error)}); trying for {left:.0f} seconds")
-            told = True
+            noted = True
             time.sleep(min(RETRY_SECONDS, left))
         else:
-            if told:
+            if noted:
                 note(f"{address()} is back")
-            return found
+            return result
 
 
-def despite_races(call: Callable[[], T]) -> T:
+def retry_on_race(call: Callable[[], T]) -> T:
     """Calls a function that needs the store, and again if another process wrote the same row.
 
     MLflow looks for a data set or a tag, and adds its row if there is none. If two processes do so
@@ -190,7 +190,7 @@ def despite_races(call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def told_if_slow() -> Iterator[None]:
+def note_if_slow() -> Iterator[None]:
     """Prints a note every NOTE_SECONDS that the body still waits for the store."""
     begin = time.monotonic()
 
@@ -225,7 +225,7 @@ def note(text: str) -> None:
 def experiment(name: str) -> Iterator[None]:
     """Selects the experiment of the runs that are opened inside; it is created if it is missing."""
     with connected():
-        despite_races(partial(mlflow.set_experiment, name))
+        retry_on_race(partial(mlflow.set_experiment, name))
     before = os.environ.get(EXPERIMENT_NAME)
     os.environ[EXPERIMENT_NAME] = name
     try:

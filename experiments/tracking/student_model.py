@@ -74,8 +74,8 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         head = self.student.heads[task]
         # Computed in float64: the scale of the labels may need more digits than float32 has.
         exact = logits.astype(float)
-        found: list[list[float]] = (exact if head.labels else exact * head.std + head.mean).tolist()
-        return found
+        rows: list[list[float]] = (exact if head.labels else exact * head.std + head.mean).tolist()
+        return rows
 
 
 def _prediction_frame(answers: list[Prediction], optional: list[str]) -> pd.DataFrame:
@@ -85,9 +85,9 @@ def _prediction_frame(answers: list[Prediction], optional: list[str]) -> pd.Data
 
     optional: the columns that it has besides FIELDS.
     """
-    found = pd.DataFrame(answers, columns=Prediction._fields)[[*FIELDS, *optional]]
+    frame = pd.DataFrame(answers, columns=Prediction._fields)[[*FIELDS, *optional]]
     missing = not all(answer.answered for answer in answers)
-    return found.astype(object).where(found.notna(), None) if missing else found
+    return frame.astype(object).where(frame.notna(), None) if missing else frame
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[Any]:

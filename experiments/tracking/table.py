@@ -282,7 +282,7 @@ def submission_table(submission: Submission) -> list[str]:
 
 def submission_info(submission: Submission) -> dict[str, Any]:
     """Returns the contents of a submission, file by file, as JSON takes it."""
-    found = [
+    files = [
         {
             "task": file.task,
             "file": file.file,
@@ -293,4 +293,4 @@ def submission_info(submission: Submission) -> dict[str, Any]:
         }
         for file, filled, shares in submission.files
     ]
-    return {"student": submission.student, "files": found, "notes": submission.notes}
+    return {"student": submission.student, "files": files, "notes": submission.notes}

@@ -14,7 +14,7 @@ from experiments.settings import DistillSettings
 from experiments.tracking.outputs import of_trial
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, Tags, open_run, tasks_tag
-from experiments.tracking.store import configure, is_outage, patiently
+from experiments.tracking.store import configure, is_outage, with_retries
 from mkd import names
 from mkd.result import Report, Result, RunStopped
 
@@ -63,7 +63,7 @@ def _open_trial(
         open_run(config, names.KIND_TRIAL, name, tasks, own, parent, place) as run,
         _state_tagged(),
     ):
-        patiently(lambda: mlflow.log_params(dict(params)))
+        with_retries(lambda: mlflow.log_params(dict(params)))
         yield run
 
 
@@ -83,7 +83,7 @@ def _state_tagged() -> Iterator[None]:
         state = names.STATE_FAILED
         raise
     finally:
-        patiently(lambda: mlflow.set_tag(names.TAG_STATE, state))
+        with_retries(lambda: mlflow.set_tag(names.TAG_STATE, state))
         # MLflow itself ends the run as FINISHED or FAILED. A trial that was stopped is neither.
         if state not in (names.STATE_COMPLETE, names.STATE_FAILED):
             mlflow.end_run("KILLED")
@@ -91,12 +91,12 @@ def _state_tagged() -> Iterator[None]:
 
 def run_of(run_id: str) -> Run:
     """Returns the run with this id."""
-    return patiently(lambda: mlflow.get_run(run_id))
+    return with_retries(lambda: mlflow.get_run(run_id))
 
 
 def rename_run(run_id: str, name: str) -> None:
     """Renames a run."""
-    patiently(lambda: mlflow.MlflowClient().set_tag(run_id, "mlflow.runName", name))
+    with_retries(lambda: mlflow.MlflowClient().set_tag(run_id, "mlflow.runName", name))
 
 
 def weight_params(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -118,7 +118,7 @@ def fail_lost_run(run_id: str) -> None:
         client.set_tag(run_id, names.TAG_ERROR, "its worker died")
         client.set_terminated(run_id, "FAILED")
 
-    patiently(end)
+    with_retries(end)
 
 
 def trial_with_key(experiment: str, key: str) -> FinishedRun[None] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Experiment
 
-from experiments.tracking.store import despite_races
+from experiments.tracking.store import retry_on_race
 from mkd import names
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
@@ -88,4 +88,4 @@ def _tag(experiment: Experiment, tags: dict[str, str]) -> None:
     set_tag = mlflow.MlflowClient().set_experiment_tag
     for name, value in tags.items():
         if experiment.tags.get(name) != value:
-            despite_races(partial(set_tag, experiment.experiment_id, name, value))
+            retry_on_race(partial(set_tag, experiment.experiment_id, name, value))

@@ -66,7 +66,7 @@ def dev_predictions(
             key, labels = (data.name, suffix), labels_of(store, data.kind)
             entries = labels.shape[1] if data.kind.multilabel else 1
             named = [np.array([name] * labels.size, dtype=object) for name in key]
-            found = (
+            cells = (
                 *named,
                 np.repeat(np.arange(len(labels)), entries),
                 labels.ravel().astype(np.float64),
@@ -78,7 +78,7 @@ def dev_predictions(
                 if (groups := groups_of(store, data.kind)) is None
                 else groups,
             )
-            for column, values in zip(parts.values(), found, strict=True):
+            for column, values in zip(parts.values(), cells, strict=True):
                 column.append(values)
     if not any(set(GROUP_METRICS) & set(data.kind.metrics) for data in datas):
         del parts["group"]
@@ -108,16 +108,16 @@ def calibration_metrics(datas: list[TaskData], answers: Answers) -> dict[str, fl
 
     The second is the expected calibration error on dev without the temperature, from 0 to 1.
     """
-    found = {}
+    metrics = {}
     for data in datas:
         if data.name in answers.temperatures:
             error = expected_calibration_error(
                 answers.logits[data.name, ""], labels_of(data.dev[""], data.kind)
             )
             temperature = answers.temperatures[data.name]
-            found[names.calibration(data.name, names.TEMPERATURE)] = temperature
-            found[names.calibration(data.name, names.ECE_BEFORE)] = error
-    return found
+            metrics[names.calibration(data.name, names.TEMPERATURE)] = temperature
+            metrics[names.calibration(data.name, names.ECE_BEFORE)] = error
+    return metrics
 
 
 def agreement_metrics(

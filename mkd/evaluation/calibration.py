@@ -31,13 +31,13 @@ def fit_temperature(logits_RC: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         return 1.0
     exact_RC = logits_RC.astype(np.float64)
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda log_t: negative_log_likelihood(exact_RC / np.exp(log_t), labels),
         bounds=(-np.log(LARGEST), np.log(LARGEST)),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
 def negative_log_likelihood(logits_RC: np.ndarray, labels: np.ndarray) -> float:

@@ -151,7 +151,7 @@ def curves(
       teacher has no answer.
     - student, teacher: their answers on dev.
     """
-    found = {}
+    by_task = {}
     for data in datas:
         key = (data.name, "")
         if not data.kind.labels or key not in teacher.logits:
@@ -172,12 +172,12 @@ def curves(
             )
         )
         rows = data.selection_rows[known]
-        found[data.name] = curve(
+        by_task[data.name] = curve(
             data.kind,
             on_selection._replace(groups=groups_of(data.train, data.kind, rows)),
             on_dev._replace(groups=groups_of(data.dev[""], data.kind)),
         )
-    return found
+    return by_task
 
 
 def deferral_metrics(found: Mapping[str, list[Point]]) -> dict[str, float]:

@@ -173,13 +173,13 @@ def majority_metrics(datas: list[TaskData]) -> dict[str, float]:
         for data in datas
         for suffix, store in data.dev.items()
     }
-    found = {
+    scores = {
         name: value
         for name, value in quality_metrics(datas, on_dev).items()
         if names.is_score(name)
     }
     return names.of(
-        names.MAJORITY, found | names.of(names.SELECTION, majority_selection_scores(datas))
+        names.MAJORITY, scores | names.of(names.SELECTION, majority_selection_scores(datas))
     )
 
 

@@ -220,13 +220,13 @@ def _exports(
             if name == TRACED
             else inference.Student.load(path, request.threads).infer
         )
-        found = compare_backend(side, dev, infer, layout, thresholds_of(student.config))
-        wrong = export_problems(name, found, asked.max_loss)
+        metrics = compare_backend(side, dev, infer, layout, thresholds_of(student.config))
+        wrong = export_problems(name, metrics, asked.max_loss)
         made.append(
             ExportedBackend(
                 name,
                 path,
-                found | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)},
+                metrics | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)},
                 wrong,
             )
         )

@@ -104,15 +104,15 @@ def check_confidence(least: float, head: Head, task: str) -> None:
         )
 
 
-def confidence(found: Prediction, head: Head) -> float:
+def confidence(predictions: Prediction, head: Head) -> float:
     """Returns the probability of an answer: that of its label.
 
     Of a multilabel task it is that of all its labels together, as if they were independent: the
     product over labels of p if the text has the label, else of 1 - p.
     """
     if not head.multilabel:
-        return found.score
-    pairs = zip(found.probabilities, head.thresholds, strict=True)
+        return predictions.score
+    pairs = zip(predictions.probabilities, head.thresholds, strict=True)
     return math.prod(chance if chance >= threshold else 1 - chance for chance, threshold in pairs)
 
 

@@ -34,8 +34,8 @@ class Int8Table(NamedTuple):
 
     def at(self, rows: np.ndarray) -> np.ndarray:
         """Returns the rows in float32 [..., E]."""
-        found: np.ndarray = self.numbers[rows] * self.scales[rows][..., None]
-        return found
+        values: np.ndarray = self.numbers[rows] * self.scales[rows][..., None]
+        return values
 
     def total(self, rows_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
         """Returns the sum of all rows [1, E], or the sums of the segments that begin at

@@ -134,19 +134,19 @@ def encode_beginnings(
     """
     kept = max_length + 2
     limit = CHARACTERS * kept
-    found = [list(_first_ids(encode, side, limit, kept)) for side in sides]
+    ids = [list(_first_ids(encode, side, limit, kept)) for side in sides]
     if len(sides) == 2:
         # The odd last token of a joined sequence goes to the longer text, so that it has to be
         # known which one that is.
         for row, (a, b) in enumerate(zip(*sides, strict=True)):
             cut = len(a) > limit or len(b) > limit
-            if cut and min(len(side[row]) for side in found) >= kept:
+            if cut and min(len(side[row]) for side in ids) >= kept:
                 most = max(limit, LONG)
                 first, second = (encode([_beginning(text, most)])[0] for text in (a, b))
                 if len(a) > most or len(b) > most:
                     first, second = first[: kept + (len(a) > len(b))], second[:kept]
-                found[0][row], found[1][row] = first, second
-    return found
+                ids[0][row], ids[1][row] = first, second
+    return ids
 
 
 def _first_ids(
@@ -158,13 +158,13 @@ def _first_ids(
     """Returns the ids of each text; of a long text, at least the first `kept`."""
     if max(map(len, texts), default=0) <= limit:
         return encode(texts)
-    found = list(encode([_beginning(text, limit) for text in texts]))
+    ids = list(encode([_beginning(text, limit) for text in texts]))
     for place, text in enumerate(texts):
         most = limit
-        while len(found[place]) < kept and len(text) > most:
+        while len(ids[place]) < kept and len(text) > most:
             most *= 8
-            found[place] = encode([_beginning(text, most)])[0]
-    return found
+            ids[place] = encode([_beginning(text, most)])[0]
+    return ids
 
 
 def _beginning(text: str, limit: int) -> str:

@@ -43,8 +43,8 @@ def read_manifest(file: Path) -> dict[str, Any]:
     if file.exists() and not file.is_file():  # a pipe would never end
         raise ValueError(f"{file} is no file: export the student again")
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = found["format"]
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        known = manifest["format"]
     except OSError:
         raise ValueError(
             f"{file.parent} is no exported student: there is no {file.name} in it"
@@ -56,14 +56,14 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads"
         )
-    stated = found.pop("digest", None)
+    stated = manifest.pop("digest", None)
     # A name with a directory in it could point out of the folder.
-    files = found.get("files")
+    files = manifest.get("files")
     outside = not isinstance(files, dict) or any(Path(name).name != name for name in files)
-    if outside or stated != digest_of(found):
+    if outside or stated != digest_of(manifest):
         raise ValueError(f"{file} is damaged: export the student again")
-    check_manifest(found, TOKENIZER, TABLES_ENDING, str(file))
-    return found
+    check_manifest(manifest, TOKENIZER, TABLES_ENDING, str(file))
+    return manifest
 
 
 def digest_of(manifest: dict[str, Any]) -> str:

@@ -118,12 +118,12 @@ class HashBlock(NamedTuple):
 def _table(bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns HASH_BASE^i and HASH_BASE^-i modulo 2^64 for i below 2^bits."""
     inverse = pow(HASH_BASE, -1, 1 << 64)
-    found = []
+    powers = []
     for base in (HASH_BASE, inverse):
         factors = np.full(1 << bits, base, dtype=np.uint64)
         factors[0] = 1
-        found.append(np.cumprod(factors, dtype=np.uint64))
-    return found[0], found[1]
+        powers.append(np.cumprod(factors, dtype=np.uint64))
+    return powers[0], powers[1]
 
 
 def _powers(num: int) -> tuple[np.ndarray, np.ndarray]:

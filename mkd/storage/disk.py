@@ -69,10 +69,10 @@ def full_disk_errors(places: Sequence[Path]) -> Iterator[None]:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yields an error and those that caused it."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _is_full(error: BaseException) -> bool:

@@ -82,12 +82,12 @@ class TransformerStudent(PreTrainedModel):
             # Hidden states are means over all tokens, so the last layer must compute all of them.
             layer.whole = states or self.whole
         with attention_kernel(mask_BL.device.type):
-            found = self.encoder(
+            output = self.encoder(
                 input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked
             )
-        logits: torch.Tensor = self.heads(self._pool(found.last_hidden_state, mask_BL), task)
+        logits: torch.Tensor = self.heads(self._pool(output.last_hidden_state, mask_BL), task)
         return (
-            ModelOutput(logits, [token_mean(state, mask_BL) for state in found.hidden_states])
+            ModelOutput(logits, [token_mean(state, mask_BL) for state in output.hidden_states])
             if states
             else logits
         )

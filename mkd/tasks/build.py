@@ -162,19 +162,19 @@ def dev_note(dev: Part | float) -> str:
 
 def _resolved(part: Part, own: Part) -> Part:
     """Returns the part with its columns. Raises ValueError if the table lacks one of them."""
-    found = Part(
+    resolved = Part(
         part.table,
         part.text or own.text,
         part.label if part.label is None else part.label or own.label,
     )
-    for column in (*found.text, *([found.label] if found.label else [])):
+    for column in (*resolved.text, *([resolved.label] if resolved.label else [])):
         check_column(part.table, column)
-    if len(found.text) != len(own.text):
+    if len(resolved.text) != len(own.text):
         raise ValueError(
-            f"{part.table.where}: the text is {listed(found.text)}; allowed: as many columns as "
+            f"{part.table.where}: the text is {listed(resolved.text)}; allowed: as many columns as "
             f"the task's text has, {listed(own.text)}"
         )
-    return found
+    return resolved
 
 
 def _completed(

@@ -129,12 +129,12 @@ def group_scores(
     """Returns one of GROUP_METRICS of each group with a row of class 1, by the group's number."""
     order = np.argsort(groups_R, kind="stable")
     numbers, starts = np.unique(groups_R[order], return_index=True)
-    found = {}
+    scores = {}
     for number, places in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
         ones = labels_R[places] == 1
         if ones.any():
-            found[number] = 100 * GROUP_METRICS[name](margins_R[places], ones)
-    return found
+            scores[number] = 100 * GROUP_METRICS[name](margins_R[places], ones)
+    return scores
 
 
 def _precision(margins_R: np.ndarray, ones_R: np.ndarray) -> float:

@@ -228,7 +228,7 @@ def _by_split(
 
     Raises ValueError for a split or a row that the task does not have.
     """
-    found: dict[str, list[AnswerRow]] = {}
+    by_split: dict[str, list[AnswerRow]] = {}
     for line, cells in chunk:
         split, row, numbers, *texts = cells if form.by_row else (cells[0], None, *cells[1:])
         if split not in rows:
@@ -241,8 +241,8 @@ def _by_split(
                 f"{path}:{line}: row is {short_repr(row)}; allowed: 0 to {size - 1}, the "
                 f"rows of {split}"
             )
-        found.setdefault(split, []).append(AnswerRow(line, split, row, numbers, texts))
-    return found
+        by_split.setdefault(split, []).append(AnswerRow(line, split, row, numbers, texts))
+    return by_split
 
 
 def _rows_of(path: Path, form: FileColumns, answer: AnswerRow, rows: SplitRows) -> np.ndarray:
@@ -266,13 +266,13 @@ def _rows_of(path: Path, form: FileColumns, answer: AnswerRow, rows: SplitRows) 
     bounds = [0, 0]
     if digest is not None:
         bounds = [int(np.searchsorted(rows.sorted_R, digest, side)) for side in ("left", "right")]
-    found: np.ndarray = rows.order_R[bounds[0] : bounds[1]]
-    if not len(found):
+    numbers: np.ndarray = rows.order_R[bounds[0] : bounds[1]]
+    if not len(numbers):
         raise ValueError(
             f"{path}:{answer.line}: the text is {short_repr(answer.texts[0])}; allowed: that of a "
             f"row of {answer.split}, as its own files or data.transfer have it"
         )
-    return found
+    return numbers
 
 
 def _place(

@@ -87,8 +87,8 @@ class RefinedTeacher(TaskTeacher):
 
     def thresholds(self) -> np.ndarray | None:
         """See TaskTeacher.thresholds. They are those that were fitted when it was refined."""
-        found = thresholds_of(self.refined.model.config).get(self.data.name)
-        return super().thresholds() if found is None else found
+        thresholds = thresholds_of(self.refined.model.config).get(self.data.name)
+        return super().thresholds() if thresholds is None else thresholds
 
     def temperature(self) -> float:
         """See TaskTeacher.temperature. It is stored with the model."""

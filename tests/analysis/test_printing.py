@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from analysis.presentation.printing import json_alone, tell_result
+from analysis.presentation.printing import json_only, set_result
 
 
 def test_with_json_all_else_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     """Also what a child process prints."""
-    with json_alone(True):
+    with json_only(True):
         print("a table")
         subprocess.run([sys.executable, "-c", "print('a child')"], check=True)
-        tell_result({"run_id": "first"})
-        tell_result({"run_id": "last"})
+        set_result({"run_id": "first"})
+        set_result({"run_id": "last"})
     print("after")
     out, err = capfd.readouterr()
     line, after = out.splitlines()
@@ -24,14 +24,14 @@ def test_with_json_all_else_goes_to_stderr(capfd: pytest.CaptureFixture[str]) ->
 
 
 def test_without_json_no_result_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    with json_alone(False):
+    with json_only(False):
         print("a table")
-        tell_result({"run_id": "first"})
+        set_result({"run_id": "first"})
     assert capfd.readouterr() == ("a table\n", "")
 
 
 def test_a_command_that_fails_prints_no_json(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="a slip"), json_alone(True):
-        tell_result({"run_id": "first"})
+    with pytest.raises(ValueError, match="a slip"), json_only(True):
+        set_result({"run_id": "first"})
         raise ValueError("a slip")
     assert capfd.readouterr().out == ""

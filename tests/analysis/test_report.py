@@ -95,7 +95,7 @@ def done(folder: Path, *argv: str) -> Done:
         patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patched.delenv("MLFLOW_RUN_ID", raising=False)
         outcome: dict[str, Any] = {}
-        patched.setattr(report, "tell_result", outcome.update)
+        patched.setattr(report, "set_result", outcome.update)
         assert arguments.main(None, [*argv, "--to", str(to)]) == 0
     return Done(
         told.getvalue().splitlines(),
@@ -209,7 +209,7 @@ def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["--experiment", "mkt"], "error: experiment is 'mkt': there is none in "),
         (["--study", "smalk"], "allowed: 'small'"),
@@ -226,13 +226,13 @@ def test_a_mistake_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     argv: list[str],
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     assert arguments.main(None, argv) == 2
     shown = capsys.readouterr().err
     *before, last = shown.splitlines()  # a line of a bar, where the runs were read
-    assert told in last and last.startswith("error: ") and len(before) < 2
+    assert message in last and last.startswith("error: ") and len(before) < 2
 
 
 def test_each_machine_has_a_front_of_its_own() -> None:

@@ -23,14 +23,16 @@ ANSWER = BudgetAnswer(
 def test_the_best_under_a_budget_is_the_best_that_keeps_to_it() -> None:
     shown = models(FAST, GOOD, WORSE)
     keys = dict(zip(shown["label"], shown["id"], strict=True))
-    found = best_under(shown, {keys["bilstm-64"]: Difference(10.0, 8.0, 12.0)}, (0.05, 0.5, 5.0))
-    assert [(a.budget_ms, a.label, a.latency_ms, a.mean) for a in found] == [
+    answers = best_under(shown, {keys["bilstm-64"]: Difference(10.0, 8.0, 12.0)}, (0.05, 0.5, 5.0))
+    assert [(a.budget_ms, a.label, a.latency_ms, a.mean) for a in answers] == [
         (0.5, "bag-1x64", 0.1, 60.0),
         (5.0, "bilstm-64", 1.0, 70.0),
     ]
-    assert found[1].lost == Difference(10.0, 8.0, 12.0)
+    assert answers[1].lost == Difference(10.0, 8.0, 12.0)
     assert (
-        found[0].lost is not None and found[0].lost.points == 20.0 and math.isnan(found[0].lost.low)
+        answers[0].lost is not None
+        and answers[0].lost.points == 20.0
+        and math.isnan(answers[0].lost.low)
     ), "without an interval"
 
 
@@ -64,14 +66,14 @@ def test_without_a_teacher_nothing_is_lost() -> None:
 
 def test_the_answer_says_which_model_and_what_it_loses() -> None:
     assert sentence(ANSWER) == "Best on selection under 5 ms: bilstm-64, 70.0 points on dev in 1 ms"
-    told = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows and 3 seeds)"
-    assert loss_sentence(ANSWER) == f"{told}, which takes 10 ms"
+    message = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows and 3 seeds)"
+    assert loss_sentence(ANSWER) == f"{message}, which takes 10 ms"
 
 
 def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
     one = ANSWER._replace(lost=Difference(10.0, 8.0, 12.0, 1))
-    told = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows)"
-    assert loss_sentence(one).startswith(told) and "not of the method" in loss_sentence(one)
+    message = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows)"
+    assert loss_sentence(one).startswith(message) and "not of the method" in loss_sentence(one)
     none = loss_sentence(one._replace(lost=Difference(0.4, -0.6, 1.5, 1)))
     assert none.startswith("No difference")
     assert none.endswith("; one seed: of these two models, not of the method")
@@ -79,8 +81,8 @@ def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
 
 def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
     answer = ANSWER._replace(lost=Difference(0.4, -0.6, 1.5, 2))
-    told = "No difference to its teacher that holds (-0.4 points, 95 % interval -1.5 to +0.6 "
-    assert loss_sentence(answer).startswith(told)
+    message = "No difference to its teacher that holds (-0.4 points, 95 % interval -1.5 to +0.6 "
+    assert loss_sentence(answer).startswith(message)
     assert loss(answer.lost) == "0.4 (-0.6 to 1.5) no difference"
 
 
@@ -96,14 +98,14 @@ def test_where_all_models_take_less_than_1_ms_the_budgets_do_too() -> None:
     assert budgets_ms(0.68) == (0.1, 0.2, 0.5, 1.0)
     assert budgets_ms(0.1) == budgets_ms(0.03) == (0.01, 0.02, 0.05, 0.1)
     fast = models(FAST, GOOD | {"latency_ms": 0.6})
-    found = best_under(fast, {})
-    assert [(one.budget_ms, one.label) for one in found] == [
+    answers = best_under(fast, {})
+    assert [(one.budget_ms, one.label) for one in answers] == [
         (0.1, "bag-1x64"),
         (0.2, "bag-1x64"),
         (0.5, "bag-1x64"),
         (1.0, "bilstm-64"),
     ]
-    assert under(found) == found[2]
+    assert under(answers) == answers[2]
 
 
 def test_the_main_answer_is_that_of_5_ms_or_else_of_the_next_larger_budget() -> None:

@@ -63,8 +63,8 @@ def moved(rng: np.random.Generator, resamples: int, rows: int = 1000, draws: int
     for _ in range(draws):
         drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
         scores = [np.concatenate([[100 * one.mean()], 100 * drawn @ one / rows]) for one in right]
-        found = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
-        halves.append(found.high - found.points)
+        gap = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
+        halves.append(gap.high - gap.points)
     apart = np.abs(np.subtract.outer(halves, halves))[np.triu_indices(draws, 1)]
     return float(np.quantile(apart, 0.95) / np.mean(halves))
 

@@ -91,7 +91,7 @@ def _command() -> Callable[[], int]:
     """Returns the command. It does not wait minutes for a store that is full."""
 
     def run() -> int:
-        store.PATIENCE_SECONDS = 2
+        store.OUTAGE_SECONDS = 2
         return cli.entry(distill.distill, "", DistillSettings, ARGV)
 
     return run

@@ -242,11 +242,11 @@ def main() -> None:
         for name in NAMES[:: given.every]:
             above = Path(tempfile.mkdtemp())
             (above / "case").mkdir()
-            found = run(Case(place, name), above / "case")
+            result = run(Case(place, name), above / "case")
             shutil.rmtree(above, ignore_errors=True)
-            endings[place, found.kind] += 1
-            if not found.good:
-                print(json.dumps([place, name[:60], *found])[:600], flush=True)
+            endings[place, result.kind] += 1
+            if not result.good:
+                print(json.dumps([place, name[:60], *result])[:600], flush=True)
     kinds = sorted({kind for _, kind in endings})
     rows = [[place, *(str(endings[place, kind]) for kind in kinds)] for place in given.places]
     print("\n".join(markdown([["place", *kinds], *rows])))

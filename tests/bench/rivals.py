@@ -105,10 +105,10 @@ class Process:
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"a worker has ended; {self.log} says why")
-        found: dict[str, Any] = json.loads(line)
-        if "error" in found:
-            raise SystemExit(found["error"])
-        return found
+        content: dict[str, Any] = json.loads(line)
+        if "error" in content:
+            raise SystemExit(content["error"])
+        return content
 
     def close(self) -> None:
         self.process.kill()
@@ -226,9 +226,9 @@ def fitted(
         about = process.ask(folder=str(folder), choice=choice, **request)
         if "cannot" in about:
             return None
-        found = score(task.kind, np.load(folder / "logits.npy"), labels)
-        fit.metrics.append(found)
-        fit.scores.append(statistics.mean(found.values()))
+        scores = score(task.kind, np.load(folder / "logits.npy"), labels)
+        fit.metrics.append(scores)
+        fit.scores.append(statistics.mean(scores.values()))
         fit.choices.append(about["choice"])
         fit.seconds.append(about["seconds"])
     return fit
@@ -261,8 +261,8 @@ def measured(
             fit = fitted(process, task, labels, requests)
             if fit is not None:
                 fits[name], processes[name] = fit, process
-                told = f"{task.name}, {name}: {score_text(fit.scores)}, {fit.choices[0]}"
-                print(told, file=sys.stderr, flush=True)
+                message = f"{task.name}, {name}: {score_text(fit.scores)}, {fit.choices[0]}"
+                print(message, file=sys.stderr, flush=True)
 
         for rival in given.rivals:
             process = Process(python, given.out / "workers.log")

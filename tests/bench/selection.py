@@ -49,10 +49,10 @@ def nearest(kind: Kind, train: list[Row], asked: list[Row]) -> float:
         np.asarray((queries[start : start + BLOCK_ROWS] @ table.T).toarray().argmax(1))
         for start in range(0, queries.shape[0], BLOCK_ROWS)
     ]
-    found = np.array([train[place].label for place in np.concatenate(places)])
+    array = np.array([train[place].label for place in np.concatenate(places)])
     labels = np.array([row.label for row in asked])
     return 100 * float(
-        (found == labels).mean() if kind.labels else scipy.stats.spearmanr(found, labels)[0]
+        (array == labels).mean() if kind.labels else scipy.stats.spearmanr(array, labels)[0]
     )
 
 

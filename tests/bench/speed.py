@@ -65,8 +65,8 @@ def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]
     done = subprocess.run(
         argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    content: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return content
 
 
 def metrics_of(folder: Path, run: str) -> dict[str, float]:

@@ -41,12 +41,12 @@ def faults(chosen: Sequence[Case], root: Path, told: bool = True) -> Counter[tup
     for case in chosen:
         folder = Path(tempfile.mkdtemp(dir=root))
         try:
-            found = run(case, folder)
+            result = run(case, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        endings[case.command, found.kind.partition(":")[0]] += 1
-        if told and not found.good:
-            print(json.dumps([case.command, case.what[:80], *found])[:500], flush=True)
+        endings[case.command, result.kind.partition(":")[0]] += 1
+        if told and not result.good:
+            print(json.dumps([case.command, case.what[:80], *result])[:500], flush=True)
     return endings
 
 

@@ -12,9 +12,9 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 def code_cells(notebook: Path) -> list[dict[str, Any]]:
-    found = json.loads(notebook.read_text("utf-8"))
-    assert (found["nbformat"], found["metadata"]["kernelspec"]["name"]) == (4, "python3")
-    return [cell for cell in found["cells"] if cell["cell_type"] == "code"]
+    content = json.loads(notebook.read_text("utf-8"))
+    assert (content["nbformat"], content["metadata"]["kernelspec"]["name"]) == (4, "python3")
+    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
 
 
 def run_cell(source: str, place: str, known: dict[str, Any]) -> None:

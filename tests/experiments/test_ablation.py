@@ -90,7 +90,7 @@ def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("variants", "told"),
+    ("variants", "message"),
     [
         ({}, "ablation.variants names []; allowed: two variants or more"),
         ({"plain": {}}, "two variants or more"),
@@ -112,13 +112,15 @@ def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.Monk
          "ablation.variants.b: loss.task_weights names"),
     ],
 )  # fmt: skip
-def test_wrong_variants_are_refused_by_name(variants: dict[str, dict[str, Any]], told: str) -> None:
-    with pytest.raises(ValueError, match=told.replace("[", r"\[")):
+def test_wrong_variants_are_refused_by_name(
+    variants: dict[str, dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message.replace("[", r"\[")):
         plan(config_of(variants))
 
 
 @pytest.mark.parametrize(
-    ("variants", "seeds", "told"),
+    ("variants", "seeds", "message"),
     [
         ({"a=b": {}}, [0], "ablation.variants is 'a=b'"),
         ({"": {}}, [0], "ablation.variants is ''"),
@@ -128,8 +130,8 @@ def test_wrong_variants_are_refused_by_name(variants: dict[str, dict[str, Any]],
         ({"a": {}}, [-1], "ablation.seeds"),
     ],
 )
-def test_wrong_names_are_refused(variants: dict[str, Any], seeds: list[int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_names_are_refused(variants: dict[str, Any], seeds: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         AblationConfig(variants, seeds)
 
 
@@ -152,7 +154,7 @@ def test_a_mistake_is_one_line_and_makes_no_run(
 
 
 @pytest.mark.parametrize(
-    ("changed", "line", "told"),
+    ("changed", "line", "message"),
     [
         ("{loss.temperature: 2,\n        loss.kind: hinge}", 6, "loss.kind is 'hinge'"),
         ("{data.tasks: [x]}", 5, "data.tasks names 'x'"),
@@ -160,7 +162,7 @@ def test_a_mistake_is_one_line_and_makes_no_run(
     ],
 )
 def test_a_mistake_in_a_file_is_told_with_its_line(
-    changed: str, line: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    changed: str, line: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -168,7 +170,7 @@ def test_a_mistake_in_a_file_is_told_with_its_line(
     file.write_text(f"seed: 1\nablation:\n  variants:\n    plain: {{}}\n    b: {changed}\n")
     assert cli.entry(ablate, "", AblationSettings, [f"--config={file}"]) == 2
     printed = capsys.readouterr().err.strip()
-    assert printed.startswith(f"error: {file}:{line}: ablation.variants.b") and told in printed
+    assert printed.startswith(f"error: {file}:{line}: ablation.variants.b") and message in printed
     assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
 
 

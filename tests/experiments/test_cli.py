@@ -214,7 +214,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["--loss.temprature", "4"], "'loss.temprature'; did you mean loss.temperature?"),
         (["--sed=1"], "'sed'; did you mean seed?"),
@@ -224,13 +224,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     ],
 )
 def test_a_misspelt_setting_is_refused_with_the_one_that_is_most_similar(
-    argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refusal(capsys, *argv) == f"error: there is no setting {told}"
+    assert refusal(capsys, *argv) == f"error: there is no setting {message}"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("sed: 3", "'sed'; did you mean seed?"),
         ("loss: {temprature: 3}", "'loss.temprature'; did you mean loss.temperature?"),
@@ -241,15 +241,15 @@ def test_a_misspelt_setting_is_refused_with_the_one_that_is_most_similar(
     ],
 )
 def test_so_is_one_in_a_file(
-    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
     printed = refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
-    assert printed == f"error: {tmp_path / 'wrong.yaml'}:1: there is no setting {told}"
+    assert printed == f"error: {tmp_path / 'wrong.yaml'}:1: there is no setting {message}"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("seed: 1\ntrain:\n  steps: x", ":3: train.steps is 'x'; allowed: an integer"),
         ("seed: 1\ntrain:\n  steps: 0", ":3: train.steps is 0; allowed: above 0"),
@@ -261,13 +261,13 @@ def test_so_is_one_in_a_file(
     ],
 )
 def test_a_wrong_value_in_a_file_is_told_with_its_line(
-    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, later = tmp_path / "c.yaml", tmp_path / "later.yaml"
     file.write_text(text)
     later.write_text("threads: 1")
     shown = refusal(capsys, "--config", str(file), f"--config={later}")
-    assert shown.startswith(f"error: {file}{told}")
+    assert shown.startswith(f"error: {file}{message}")
 
 
 def test_a_value_of_the_command_line_is_told_without_a_file(
@@ -313,7 +313,7 @@ def test_a_wrong_column_is_refused_before_the_job_is_imported(
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("--train.step=3", "'train.step'; did you mean train.steps?"),
         (
@@ -324,9 +324,9 @@ def test_a_wrong_column_is_refused_before_the_job_is_imported(
     ],
 )
 def test_an_abbreviated_setting_is_refused(
-    word: str, told: str, capsys: pytest.CaptureFixture[str]
+    word: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refusal(capsys, word) == f"error: there is no setting {told}"
+    assert refusal(capsys, word) == f"error: there is no setting {message}"
 
 
 def test_a_config_goes_by_its_name() -> None:
@@ -338,8 +338,8 @@ def test_a_file_that_contradicts_what_a_search_fixes_is_refused(tmp_path: Path) 
     """Its students are chosen by their scores on the selection split, which `whole` trains on."""
     file = tmp_path / "whole.yaml"
     file.write_text("whole: true\nbaseline: true\n")
-    told = "whole.yaml:1: whole is True; allowed for experiments.search: False"
-    with pytest.raises(ValueError, match=told):
+    message = "whole.yaml:1: whole is True; allowed for experiments.search: False"
+    with pytest.raises(ValueError, match=message):
         cli.parse(["--config", str(file)], "", SearchSettings)
     file.write_text("whole: false\nbaseline: true\n")
     assert cli.parse(["--config", str(file)], "", SearchSettings) == SearchSettings()

@@ -25,8 +25,8 @@ def test_a_hostile_name_works_or_is_refused_in_one_line(
     place: str, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "case").mkdir()
-    found = run(Case(place, name), tmp_path / "case")
-    assert found.good, found
+    result = run(Case(place, name), tmp_path / "case")
+    assert result.good, result
 
 
 def test_there_are_over_200_hostile_names_and_the_sample_is_of_them() -> None:

@@ -46,7 +46,7 @@ def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["none.csv"], "none.csv: no such file"),
         (["films.csv", "--label", "verdict"], "no column 'verdict'"),
@@ -55,9 +55,9 @@ def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
-    folder: Path, argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(argv) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("error: ") and told in shown and shown.count("\n") == 1
+    assert shown.startswith("error: ") and message in shown and shown.count("\n") == 1
     assert not (folder / "films.yaml").exists()

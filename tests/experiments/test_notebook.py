@@ -46,8 +46,8 @@ def frame(rows: int) -> pd.DataFrame:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Distilled, Path]:
     """A bag student of a frame, and its cache."""
     cache = tmp_path_factory.mktemp("cache")
-    found = distil({"reviews": frame(80)}, settings=FEW | {"cache": str(cache)})
-    return found, cache
+    distilled = distil({"reviews": frame(80)}, settings=FEW | {"cache": str(cache)})
+    return distilled, cache
 
 
 def test_it_returns_scores_and_speed_as_frames(made: tuple[Distilled, Path]) -> None:
@@ -97,11 +97,11 @@ def test_a_call_that_is_tracked_is_a_run_of_mlflow(
     use_store(tmp_path, monkeypatch)
     _, cache = made
     settings = FEW | {"cache": str(cache), "baseline": False, "export.backends": []}
-    found = distil({"reviews": frame(80)}, settings=settings, track="films")
-    run = client(tmp_path).get_run(found.run_id)
+    distilled = distil({"reviews": frame(80)}, settings=settings, track="films")
+    run = client(tmp_path).get_run(distilled.run_id)
     assert client(tmp_path).get_experiment(run.info.experiment_id).name == "films"
-    assert run.data.metrics["quality/mean"] == found.scores["student"].iloc[0]
-    assert found.predict(["a good film"])[0].error is None
+    assert run.data.metrics["quality/mean"] == distilled.scores["student"].iloc[0]
+    assert distilled.predict(["a good film"])[0].error is None
     assert "MLFLOW_EXPERIMENT_NAME" not in os.environ
 
 
@@ -152,12 +152,12 @@ def test_a_student_that_is_near_its_budget_has_a_note(
     _, cache = made
     settings = {name: value for name, value in FEW.items() if not name.startswith("student.")}
     settings |= {"cache": str(cache), "baseline": False}
-    found = distil({"reviews": frame(80)}, settings=settings, budget_ms=1000)
-    assert found.settings.student.kind == "transformer"
-    assert not any("budget_ms" in note for note in found.notes)
-    after = found.result.metrics["speed/onnx/b1-text-t1/p50_ms"]
+    distilled = distil({"reviews": frame(80)}, settings=settings, budget_ms=1000)
+    assert distilled.settings.student.kind == "transformer"
+    assert not any("budget_ms" in note for note in distilled.notes)
+    after = distilled.result.metrics["speed/onnx/b1-text-t1/p50_ms"]
     for budget, before in ((after + 1, after + 2), (after / 2, after / 2)):
-        noted = notebook._with_budget_note(found, budget, before)
+        noted = notebook._with_budget_note(distilled, budget, before)
         assert noted.notes[0] == (
             f"budget_ms is {budget:g}: the student took {before:.3g} ms before its training and "
             f"{after:.3g} ms after it; timings differ by a tenth, or more on a busy machine"
@@ -178,16 +178,16 @@ def test_a_shipped_student_is_made_to_fit_its_teacher_and_what_is_given_wins() -
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"student": "lstm"}, "student is 'lstm'; allowed: bag, bilstm, transformer"),
         ({"student": "bag", "budget_ms": 1.0}, "budget_ms is 1; allowed with student='bag': None"),
         ({"settings": {"train.stepz": 1}}, "there is no setting 'train.stepz'"),
     ],
 )
-def test_slips_are_told(given: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_slips_are_told(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     settings = {"cache": str(tmp_path)} | given.pop("settings", {})
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         distil(frame(20), settings=settings, **given)
 
 

@@ -227,7 +227,7 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["--search.space", "{}"], "search.space is {}; allowed: at least one setting"),
         (["--search.space", '{"train.clipp": [1]}'],
@@ -246,11 +246,11 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
          "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line(tmp_path: Path, argv: list[str], told: str) -> None:
+def test_a_mistake_is_one_line(tmp_path: Path, argv: list[str], message: str) -> None:
     folder = tmp_path / "wrong"
     folder.mkdir()
     done = started(folder, entry_point, "search", *SEARCH, *argv).end()
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith("error: ") and told in last, last
+    assert done.returncode == 2 and last.startswith("error: ") and message in last, last
     assert "secret" not in done.stdout + done.stderr
     assert not (folder / "mlflow.db").exists() and not (folder / ".mkd" / "teachers").exists()

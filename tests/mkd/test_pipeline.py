@@ -46,7 +46,7 @@ from tests.support.runs import (
     QUALITY,
     SPEED,
     TASKS,
-    Told,
+    RecordedReports,
     changed,
     demo_config,
     finetuning,
@@ -71,12 +71,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reports() -> Told:
-    return Told()
+def reports() -> RecordedReports:
+    return RecordedReports()
 
 
 @pytest.fixture(scope="module")
-def result(shared: Path, reports: Told) -> Result:
+def result(shared: Path, reports: RecordedReports) -> Result:
     """After eight steps 8 bits may lose much."""
     config = demo_config(shared / "cache", export=ExportConfig(max_loss=100))
     return run(config, shared / "student", reports)
@@ -137,7 +137,7 @@ def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
     assert found["retention/mean"] == pytest.approx(retention)
 
 
-def test_the_kept_weights_score_best(result: Result, reports: Told) -> None:
+def test_the_kept_weights_score_best(result: Result, reports: RecordedReports) -> None:
     curve = [metrics for metrics in reports if "selection/mean" in metrics]
     best = max(curve, key=lambda metrics: metrics["selection/mean"])
     assert len(curve) == 2
@@ -174,7 +174,7 @@ def test_a_weak_student_and_unread_rows_are_told(result: Result) -> None:
 
 
 @pytest.mark.usefixtures("result")
-def test_all_trainings_are_reported(reports: Told) -> None:
+def test_all_trainings_are_reported(reports: RecordedReports) -> None:
     for prefix in ("", "teacher/", "baseline/"):
         assert {f"{prefix}selection/mean", f"{prefix}train/learning_rate"} <= set(reports.names)
     without_steps = tuple(f"progress/{start}" for start in PHASES_WITHOUT_STEPS)
@@ -205,7 +205,7 @@ def test_a_run_with_fresh_caches_gives_the_same_numbers(result: Result, tmp_path
 
 
 def test_full_caches_give_the_same_numbers(result: Result, shared: Path, tmp_path: Path) -> None:
-    told = Told()
+    told = RecordedReports()
     again = run(demo_config(shared / "cache"), tmp_path, told)
     assert reproducible(again) == reproducible(result)
     assert not any(name.startswith(("teacher/", "progress/logits")) for name in told.names)
@@ -213,7 +213,7 @@ def test_full_caches_give_the_same_numbers(result: Result, shared: Path, tmp_pat
 
 def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: Path) -> None:
     """The run is then the other run's baseline, by the same vocabulary."""
-    told, cache = Told(), tmp_path / "cache"
+    told, cache = RecordedReports(), tmp_path / "cache"
     hard = run(demo_config(cache, loss=HARD), tmp_path / "student", told)
     words = ("teacher", "logits", "baseline")
     assert not any(word in name for name in told.names for word in words)
@@ -244,7 +244,7 @@ def test_labels_alone_need_only_a_tokenizer(end: float | None, tmp_path: Path) -
 def test_labels_alone_need_the_teacher_whose_weights_the_student_takes(
     student: StudentConfig, result: Result, shared: Path, tmp_path: Path
 ) -> None:
-    told = Told()
+    told = RecordedReports()
     config = demo_config(shared / "cache", loss=HARD, student=student)
     hard = run(config, tmp_path / "hard", told)
     assert hard.teacher_key == result.teacher_key and "agreement/mean" in hard.metrics
@@ -273,7 +273,7 @@ def test_added_rows_need_no_other_teacher(result: Result, shared: Path, tmp_path
     transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
     more = {"data.transfer": transfer, "data.augment": AugmentConfig(multiple=2), "baseline": False}
     config = demo_config(shared / "cache", more)
-    told, before = Told(), stores("logits")
+    told, before = RecordedReports(), stores("logits")
     found = run(config, tmp_path / "student", told)
     assert found.teacher_key == result.teacher_key
     assert not any(name.startswith("teacher/") for name in told.names)
@@ -321,7 +321,7 @@ def test_a_teacher_can_be_made_alone(result: Result, shared: Path, tmp_path: Pat
 
 def test_weights_for_other_tasks_are_refused_before_the_teacher_is_trained(tmp_path: Path) -> None:
     weights = {"train.sampling": SamplingConfig(weights={"sentiment": 1.0})}
-    told = Told()
+    told = RecordedReports()
     with pytest.raises(ValueError, match=r"sampling.weights names \['sentiment'\]; allowed: "):
         run(demo_config(tmp_path / "cache", weights), tmp_path / "student", told)
     assert not any(name.startswith("teacher/") for name in told.names)
@@ -406,7 +406,7 @@ def test_a_student_of_minilm_learns_reviews(
 
 
 @pytest.mark.parametrize(
-    ("student", "told"),
+    ("student", "message"),
     [
         (replace(TRANSFORMER, hidden=24), "student.hidden is 24; allowed: 16"),
         (replace(TRANSFORMER, layers=3), "layers 0 to 1"),
@@ -418,9 +418,9 @@ def test_a_student_of_minilm_learns_reviews(
          "student.init is 'no-such-folder/at/all'"),
     ],
 )  # fmt: skip
-def test_a_misfit_student_is_refused(student: StudentConfig, told: str, tmp_path: Path) -> None:
-    reports = Told()
-    with pytest.raises(ValueError, match=told):
+def test_a_misfit_student_is_refused(student: StudentConfig, message: str, tmp_path: Path) -> None:
+    reports = RecordedReports()
+    with pytest.raises(ValueError, match=message):
         run(demo_config(tmp_path / "cache", student=student), tmp_path / "s", reports)
     assert not [name for name in reports.names if "train/" in name]
     assert not (tmp_path / "cache" / "teachers").exists()
@@ -428,7 +428,7 @@ def test_a_misfit_student_is_refused(student: StudentConfig, told: str, tmp_path
 
 def test_finetuning_scores_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
     """One task that it knows and one that is new to it; the one it does not go on with is gone."""
-    told, tasks = Told(), ["paraphrase", "entailment"]
+    told, tasks = RecordedReports(), ["paraphrase", "entailment"]
     found = tuned(finetuning(shared / "cache", result.folder, tasks, HARD), tmp_path, told)
     known = starting(result.metrics, "quality/paraphrase/")
     assert without("before/", found.metrics) == known
@@ -445,7 +445,7 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
     """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it
     had then."""
     config = finetuning(shared / "cache", result.folder, TASKS, HARD)
-    told = Told()
+    told = RecordedReports()
     found = tuned(config, tmp_path / "tuned", told)
     assert some(found.metrics, QUALITY, "anew/") == some(result.metrics, QUALITY, "baseline/")
     assert told.of("anew/train/hard/sentiment") and told.of("progress/anew/student")[-1] == 1
@@ -465,7 +465,7 @@ def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
 
 
 def test_finetuning_may_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:
-    told, loss = Told(), LossConfig(kind="mse", hard_weight=0.5)
+    told, loss = RecordedReports(), LossConfig(kind="mse", hard_weight=0.5)
     found = tuned(finetuning(shared / "cache", result.folder, TASKS, loss), tmp_path, told)
     assert found.teacher_key == result.teacher_key, "the teacher that was there"
     assert found.metrics["before/quality/mean"] == result.metrics["quality/mean"]
@@ -494,7 +494,7 @@ def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_p
 def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> None:
     loss = LossConfig(hard_weight_end=1.0, balance="uncertainty")
     sampling = {"train.sampling": SamplingConfig(alpha=1.0, alpha_end=0.0)}
-    told = Told()
+    told = RecordedReports()
     run(demo_config(shared / "cache", sampling, loss=loss), tmp_path, told)
     for prefix in ("", "baseline/"):
         assert told.of(f"{prefix}train/log_variance/similarity")

@@ -37,20 +37,21 @@ def precisions(config: Config) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "told"), [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")]
+    ("ratio", "message"),
+    [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")],
 )
 def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, message: str
 ) -> None:
     monkeypatch.setattr(precision, "measure_speedup", lambda device: ratio)
     for place, (_, config) in enumerate(SETTINGS):
         expected = ["float32"] * 2
-        expected[place] = told
+        expected[place] = message
         lines: list[object] = []
         own = replace(config, device="cpu", cache=str(tmp_path))
         assert precisions(resolve_precision(own, own, lines.append)) == expected
         assert len(lines) == 1
-        assert f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
+        assert f"{message}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
 
 
 def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

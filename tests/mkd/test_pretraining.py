@@ -18,7 +18,7 @@ from mkd.students import Student
 from mkd.tokenization.tokens import Inputs
 from mkd.training.batches import TaskRows
 from tests.support.checkpoints import bert, saved
-from tests.support.runs import Told, changed, demo_config, same_weights, starting
+from tests.support.runs import RecordedReports, changed, demo_config, same_weights, starting
 from tests.support.tiny import Datas, Tokenizer
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -48,24 +48,26 @@ def config(cache: Path, steps: int, kind: str = "bilstm", **sections: object) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_student_learns_what_the_encoder_says_of_texts(shared: Path, kind: str) -> None:
     """Its heads stay as they are, and so does what a bag adds to them."""
-    settings, told = config(shared, 150, kind), Told()
+    settings, reports = config(shared, 150, kind), RecordedReports()
     data = prepare(settings)
     assert data.untrained_teacher is not None
     torch.manual_seed(0)
     student = untrained_student(settings.student, 64, data.student_data, None)
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    pretrain(settings, student, data.student_data, data.teacher_data, data.untrained_teacher, told)
+    pretrain(
+        settings, student, data.student_data, data.teacher_data, data.untrained_teacher, reports
+    )
     same = {name for name, value in student.state_dict().items() if value.equal(before[name])}
     heads = {name for name in before if name.startswith(("heads.", "wide."))}
     assert heads and heads <= same < before.keys()
-    losses = told.of(STEPS)
+    losses = reports.of(STEPS)
     assert losses[-1] < 0.9 * losses[0]
-    assert len(told.of(EXPLAINED)) == 1
+    assert len(reports.of(EXPLAINED)) == 1
 
 
 def test_it_is_made_once_and_the_twin_has_no_part_in_it(shared: Path, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("first", "again", "without")]
-    first, again, without = Told(), Told(), Told()
+    first, again, without = RecordedReports(), RecordedReports(), RecordedReports()
     results = [
         run(config(shared, steps), folder, told)
         for steps, folder, told in zip((20, 20, 0), folders, (first, again, without), strict=True)
@@ -85,9 +87,9 @@ def test_it_is_made_anew_where_what_it_depends_on_differs(
     shared: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     for settings, anew in ((config(shared, 3), None), (changed(config(shared, 3), change), True)):
-        told = Told()
-        run(settings, tmp_path / str(anew), told)
-        assert anew is None or told.of(STEPS)
+        reports = RecordedReports()
+        run(settings, tmp_path / str(anew), reports)
+        assert anew is None or reports.of(STEPS)
 
 
 def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path) -> None:
@@ -96,9 +98,9 @@ def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path)
     stage = PretrainConfig(
         2, [TextFileConfig(str(file), text) for text in (["one"], ["one", "other"])]
     )
-    told = Told()
-    run(config(shared, 2, pretrain=stage), tmp_path / "run", told)
-    assert told.of(STEPS)
+    reports = RecordedReports()
+    run(config(shared, 2, pretrain=stage), tmp_path / "run", reports)
+    assert reports.of(STEPS)
     wrong = TextFileConfig(str(file), ["title"])
     with pytest.raises(ValueError, match=f"^pretrain.corpus: {file}:1: no column 'title'; there"):
         run(config(shared, 2, pretrain=PretrainConfig(2, [wrong])), tmp_path / "wrong")

@@ -17,7 +17,7 @@ from mkd.result import Report, phase_report, report_doing
 from tests.support.runs import demo_config
 from tests.support.terminal import Screen, bars
 
-Told = list[tuple[int, dict[str, float]]]
+RecordedReports = list[tuple[int, dict[str, float]]]
 
 
 def trained(report: Report, first: int = 1) -> None:
@@ -31,8 +31,8 @@ def trained(report: Report, first: int = 1) -> None:
 
 
 def test_shares_of_phases_and_numbers_to_keep_go_apart() -> None:
-    shares: Told = []
-    kept: Told = []
+    shares: RecordedReports = []
+    kept: RecordedReports = []
     report = progress.split_progress(
         lambda *told: shares.append(told), lambda *told: kept.append(told)
     )
@@ -49,7 +49,7 @@ def test_shares_of_phases_and_numbers_to_keep_go_apart() -> None:
 def test_a_bar_moves_from_the_first_step_and_shows_loss_score_rate_and_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    screen, kept = Screen(), Told()
+    screen, kept = Screen(), RecordedReports()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr("mkd.progress.TICK_SECONDS", 60.0)
     with progress.phase_bars(lambda *told: kept.append(told)) as report:
@@ -78,7 +78,7 @@ def test_the_clock_of_the_bar_goes_on_between_reports(monkeypatch: pytest.Monkey
 
 
 def test_losses_are_averaged_over_tasks_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen, kept = Screen(), Told()
+    screen, kept = Screen(), RecordedReports()
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.phase_bars(lambda *told: kept.append(told)) as report:
         trained(report)

@@ -13,7 +13,7 @@ from mkd.config import Config, StudentConfig, TeacherConfig, TrainConfig
 from mkd.pipeline import run
 from mkd.rates import with_finetuning_rate, with_learning_rates
 from tests.support.checkpoints import bert, saved
-from tests.support.runs import Told, demo_config
+from tests.support.runs import RecordedReports, demo_config
 from tests.support.tiny import Tokenizer
 
 SAID = TrainConfig(learning_rate=3e-5)
@@ -70,10 +70,10 @@ def test_trained_layers_learn_at_lower_rates(tmp_path: Path, tokenizer: Tokenize
     """Of two steps the first one is the warm-up; the second is at the peak, and told."""
     checkpoint = saved(BertModel(bert([], tokenizer)), tokenizer, tmp_path / "bert")
     student = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
-    told = Told()
+    reports = RecordedReports()
     how = TrainConfig(steps=2, batch_size=4, warmup=0.5)
     teacher = TeacherConfig(checkpoint=checkpoint, train=how)
     models = {"teacher": teacher, "student": student}
-    run(demo_config(tmp_path / "cache", models, train=how, baseline=False), tmp_path / "s", told)
-    assert told.of("teacher/train/learning_rate")[-1] == 1e-4
-    assert told.of("train/learning_rate")[-1] == 2e-4
+    run(demo_config(tmp_path / "cache", models, train=how, baseline=False), tmp_path / "s", reports)
+    assert reports.of("teacher/train/learning_rate")[-1] == 1e-4
+    assert reports.of("train/learning_rate")[-1] == 2e-4

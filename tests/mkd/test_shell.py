@@ -42,17 +42,17 @@ def test_its_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("distil", "there is no verb 'distil'; did you mean distill?"),
         ("xyz", f"there is no verb 'xyz'; allowed: {', '.join(VERBS)}"),
     ],
 )
 def test_an_unknown_verb_is_refused(
-    word: str, told: str, capsys: pytest.CaptureFixture[str]
+    word: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([word]) == 2
-    assert capsys.readouterr() == ("", f"error: {told}\n")
+    assert capsys.readouterr() == ("", f"error: {message}\n")
 
 
 @pytest.mark.parametrize("missing", ["experiments", "mlflow"])

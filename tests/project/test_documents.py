@@ -32,7 +32,7 @@ DOCUMENTS = [*TYPED, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "RE
 MOST_WORDS = 1500
 """Of README.md."""
 OURS = ("mkd", "experiments", "analysis", "tests")
-NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "signals", "slips")
+NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "signals", "empty_runs")
 """Files beside those of the commands."""
 BLOCKS = [block for document in TYPED for block in blocks_of(document)]
 
@@ -52,8 +52,10 @@ def text_alone(document: Path) -> str:
 def headings(document: Path) -> set[str]:
     """The anchors of its headings, as MkDocs and the pages of a forge make them of plain words."""
     lines = re.sub(r"(?ms)^ *```.*?^ *```$", "", document.read_text("utf-8"))
-    found = re.findall(r"(?m)^#+ +(.+)$", lines)
-    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in found}
+    matches = re.findall(r"(?m)^#+ +(.+)$", lines)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in matches
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -22,19 +22,19 @@ FORBIDDEN = {
 """What the modules of a package must not import."""
 
 SHARED = "analysis.presentation"
-"""The one room of analysis that experiments may import: tables, colours and figures."""
+"""The one package of analysis that experiments may import: tables, colours and figures."""
 
 MLFLOW = {
-    "experiments.slips",
+    "experiments.empty_runs",
     "experiments.tracking",
     "experiments.on_spark",
     "experiments.serve",
     "analysis.runs.runs",
     "analysis.report",
 }
-"""The only modules and rooms that may import mlflow: the writers of runs, the model that is logged
-as code, its use on Spark, the search's engine there, the reader of runs, and what leaves a report
-beside them."""
+"""The only modules and packages that may import mlflow: the writers of runs, the model that is
+logged as code, its use on Spark, the search's engine there, the reader of runs, and the writer of
+reports."""
 
 COMMANDS = sorted(verb.module for verb in VERBS.values() if verb.module.startswith("experiments."))
 """The commands of experiments: each imports what comes before all of them."""
@@ -46,7 +46,7 @@ ORDER = {
             "mkd.tokenization", "mkd.students", "mkd.evaluation", "mkd.training",
             "mkd.precision", "mkd.augmentation", "mkd.teachers", "mkd.pretraining", "mkd.export",
             "mkd.student_result", "mkd.pipeline", "mkd.runs"],
-    "experiments": ["experiments.slips", "experiments.signals", "experiments.settings",
+    "experiments": ["experiments.empty_runs", "experiments.signals", "experiments.settings",
                     "experiments.command_line", "experiments.cli",
                     "experiments.tracking", "experiments.studies", "experiments.on_spark",
                     "experiments.benchmark", *COMMANDS, "experiments.notebook"],
@@ -54,8 +54,8 @@ ORDER = {
                  "analysis.findings", "analysis.charts", "analysis.page", "analysis.tables",
                  "analysis.arguments", "analysis.report"],
 }  # fmt: skip
-"""The rooms (folders and files) of each package, in the order in which data flows through them: a
-room may import only those before it. Within a folder modules import each other as they like, but in
+"""The folders and files of each package, in the order in which data flows through them: each
+may import only those before it. Within a folder modules import each other as they like, but in
 no circle."""
 
 
@@ -221,5 +221,5 @@ def test_tests_import_no_other_tests() -> None:
     files = sorted((ROOT / "tests").rglob("*.py"))
     assert len(files) > 100
     for file in files:
-        found = re.findall(r"^(?:from|import) (tests\.\S+)", file.read_text(), re.MULTILINE)
-        assert all(name.startswith(("tests.support", "tests.bench")) for name in found), file
+        matches = re.findall(r"^(?:from|import) (tests\.\S+)", file.read_text(), re.MULTILINE)
+        assert all(name.startswith(("tests.support", "tests.bench")) for name in matches), file

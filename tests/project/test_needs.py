@@ -31,15 +31,15 @@ def put(path: Path, prints: str = "") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("chromium", "needs Chromium: no chromium and no chromedriver; apt-get install chromium "),
         ("postgresql", "needs PostgreSQL: no initdb and no pg_ctl; apt-get install postgresql"),
         ("java", "needs Java: no java; apt-get install openjdk-17-jre-headless"),
     ],
 )
-def test_what_is_missing_is_a_skip_that_tells_the_command(name: str, told: str) -> None:
-    assert lacking(name).startswith(told)
+def test_what_is_missing_is_a_skip_that_tells_the_command(name: str, message: str) -> None:
+    assert lacking(name).startswith(message)
     with pytest.raises(pytest.skip.Exception) as caught:
         need(name)
     assert str(caught.value) == lacking(name)
@@ -66,8 +66,8 @@ def test_nothing_is_skipped_where_all_is_there(tmp_path: Path) -> None:
 )
 def test_an_older_java_is_as_good_as_none(version: str, fits: bool, tmp_path: Path) -> None:
     put(tmp_path / "bin" / "java", f'openjdk version "{version}" 2023-10-17')
-    told = f"needs Java: version {version.split('.')[0]}, 17 or newer is allowed; "
-    assert lacking("java") == "" if fits else lacking("java").startswith(told)
+    message = f"needs Java: version {version.split('.')[0]}, 17 or newer is allowed; "
+    assert lacking("java") == "" if fits else lacking("java").startswith(message)
 
 
 def test_java_home_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +84,8 @@ def test_what_is_there_can_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyP
     expected = "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless"
     assert lacking("java") == expected
     monkeypatch.setenv("MKD_HIDE", "browser")
-    told = "^MKD_HIDE names 'browser'; allowed: chromium, postgresql, java$"
-    with pytest.raises(ValueError, match=told):
+    message = "^MKD_HIDE names 'browser'; allowed: chromium, postgresql, java$"
+    with pytest.raises(ValueError, match=message):
         lacking("java")
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from selenium.webdriver import Chrome
 
 from analysis.page.page import (
-    Apart,
     Baseline,
     LeftOut,
     Link,
     PageInfo,
     PageModel,
     Picture,
+    RowDeviations,
     Run,
     Teacher,
     page,
@@ -32,15 +32,17 @@ SVG = (
 )
 
 
-NONE = Apart([], {}, {})
+NONE = RowDeviations([], {}, {})
 """Of models whose answers are not known."""
 
 
-def apart(ids: list[str], tasks: list[str], own: int, pair: int) -> Apart:
+def deviations(ids: list[str], tasks: list[str], own: int, pair: int) -> RowDeviations:
     """All scores with one deviation over rows, and all differences of two with another, in
     thousandths of a point."""
     alike = [[pair] * place for place in range(len(ids))]
-    return Apart(ids, {task: [own] * len(ids) for task in tasks}, {task: alike for task in tasks})
+    return RowDeviations(
+        ids, {task: [own] * len(ids) for task in tasks}, {task: alike for task in tasks}
+    )
 
 
 def by_task(mean: float) -> dict[str, float]:
@@ -102,7 +104,7 @@ def info(models: list[PageModel], **other: Any) -> PageInfo:
         teachers=[Teacher(TEACHER, MACHINE, 73.8, by_task(73.8), 17.7, 56.0, 4.3e7, 1.1e7)],
         baselines=[twin(one) for one in models],
         models=models,
-        apart=NONE,
+        deviations=NONE,
         pictures=[
             Picture("front", "Front", "Quality against latency.", SVG),
             Picture("curves", "Curves", "Over steps.", SVG),
@@ -114,8 +116,8 @@ def info(models: list[PageModel], **other: Any) -> PageInfo:
 
 
 def few() -> PageInfo:
-    """Six students. wide is the best under 5 ms, and small not told apart from it; poor and deep
-    are dominated."""
+    """Six students. wide is the best under 5 ms, and small does not differ from it; poor and
+    deep are dominated."""
     given = {
         "bag": (0.5, 66.0, "bag"),
         "small": (1.0, 70.9, "bilstm"),
@@ -128,7 +130,7 @@ def few() -> PageInfo:
         model(name, ms, mean, kind, lost={"": (73.8 - mean, 72.8 - mean, 74.8 - mean)})
         for name, (ms, mean, kind) in given.items()
     ]
-    return info(models, apart=apart(list(given), [""], 600, 400))
+    return info(models, deviations=deviations(list(given), [""], 600, 400))
 
 
 @cache
@@ -157,7 +159,9 @@ def many(count: int) -> PageInfo:
         )  # fmt: skip
         best = max(best, mean)
     ids = [one.id for one in models if count <= 500 or one.front]
-    made = info(models, apart=apart(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567))
+    made = info(
+        models, deviations=deviations(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567)
+    )
     (teacher,) = made.teachers
     other = teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)
     return made._replace(teachers=[teacher, other])

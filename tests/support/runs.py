@@ -98,15 +98,15 @@ def tuned(config: FinetuneSettings, folder: Path, report: Report = no_report) ->
     return run_finetune(config.core(), config.finetune, folder, report)
 
 
-class Told(list[dict[str, float]]):
-    """A report that keeps all that it is told."""
+class RecordedReports(list[dict[str, float]]):
+    """A Report that records all metrics."""
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         self.append(metrics)
 
     @property
     def names(self) -> list[str]:
-        """Every name, as often as it was told."""
+        """Every name, as often as it was reported."""
         return [name for metrics in self for name in metrics]
 
     def of(self, name: str) -> list[float]:

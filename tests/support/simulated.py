@@ -158,14 +158,14 @@ def best_of_many(
         other_TMSR = right_TMSR if by_dev else answered(rng, truth_TMS, False, ROWS)
         chosen = 1 + int(other_TMSR[0, 1:].mean((1, 2)).argmax())
         drawn = Drawn(truth_TMS[:, [0, chosen]], scored(right_TMSR[:, [0, chosen]], counts_RB))
-        told = difference(drawn.measured(0, 0), drawn.measured(0, 1))
+        gap = difference(drawn.measured(0, 0), drawn.measured(0, 1))
         truly = 85.0 - float(truth_TMS[0, chosen].mean())
         found.append(
             (
-                told.points,
+                gap.points,
                 truly,
-                100 * (told.low <= truly <= told.high),
-                100 * (told.low <= lost <= told.high),
+                100 * (gap.low <= truly <= gap.high),
+                100 * (gap.low <= lost <= gap.high),
             )
         )
     return Best(*np.mean(found, axis=0).tolist())

@@ -36,5 +36,5 @@ def inputs_of(student: Student, data: TaskData, tokenizer: Tokenizer, rows: list
 
 def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = student(inputs, task)
-    return found
+        model: torch.Tensor = student(inputs, task)
+    return model

@@ -12,12 +12,12 @@ const baselines = records(data.baselines);
 const modelById = new Map(models.map((model) => [model.id, model]));
 const baselineOf = new Map(baselines.map((baseline) => [baseline.model, baseline]));
 
-const rowPlace = new Map(data.apart.ids.map((id, index) => [id, index]));
+const rowPlace = new Map(data.deviations.ids.map((id, index) => [id, index]));
 
 /** The deviation of a score, or of the difference of two, over resampled dev rows, in points; null where it is not known. */
 function rowsOf(task, one, other = null) {
   const places = [one, ...(other ? [other] : [])].map(({ id }) => rowPlace.get(id));
-  const known = other ? data.apart.pairs[task] : data.apart.own[task];
+  const known = other ? data.deviations.pairs[task] : data.deviations.own[task];
   if (!known || places.includes(undefined)) return null;
   if (!other) return known[places[0]] / 1000;
   const [low, high] = places.sort((a, b) => a - b);

@@ -28,30 +28,30 @@ from tests.support.models import FAST, GOOD, WORSE, frame, front_numbers, models
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
-    found = front_numbers(models(FAST, GOOD, WORSE), title="a title", small="small")
+    plot = front_numbers(models(FAST, GOOD, WORSE), title="a title", small="small")
     point = ModelPoint("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
-    assert found.points[0]._replace(low=0.0, high=0.0) == point
-    assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
+    assert plot.points[0]._replace(low=0.0, high=0.0) == point
+    assert [(p.label, p.front, p.named, p.area) for p in plot.points] == [
         ("bag-1x64", True, True, 87.5),
         ("bilstm-64", True, True, 260.0),
         ("transformer-1x32", False, True, 145.0),
     ]
-    assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
-    assert found.teachers == [Mark("T", 10.0, 80.0)]
+    assert plot.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
+    assert plot.teachers == [Mark("T", 10.0, 80.0)]
     twins = [Mark("bag-1x64", 0.1, 58.0), Mark("bilstm-64", 1.0, 67.0)]
-    assert found.twins == twins
-    assert found.bottom == pytest.approx(58 - 0.08 * 12 - 0.04, abs=0.05) and found.below == 0
-    assert (found.title, found.small) == ("a title", "small")
-    assert found.cost == "median latency of one row, ms"
+    assert plot.twins == twins
+    assert plot.bottom == pytest.approx(58 - 0.08 * 12 - 0.04, abs=0.05) and plot.below == 0
+    assert (plot.title, plot.small) == ("a title", "small")
+    assert plot.cost == "median latency of one row, ms"
 
 
 def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
     """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
-    found = front_numbers(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
+    plot = front_numbers(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
     front = [("bag-1x64", True), ("transformer-1x32", True), ("bilstm-64", False)]
-    assert [(p.label, p.front) for p in found.points] == front
-    assert found.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
-    assert found.top > 80, "the teacher is in the picture"
+    assert [(p.label, p.front) for p in plot.points] == front
+    assert plot.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
+    assert plot.top > 80, "the teacher is in the picture"
 
 
 def test_a_teacher_below_its_students_is_in_the_picture_or_told_on_its_edge() -> None:
@@ -68,12 +68,10 @@ def test_a_teacher_below_its_students_is_in_the_picture_or_told_on_its_edge() ->
 
 def test_models_without_a_score_on_selection_are_drawn_and_none_is_chosen() -> None:
     old = {"selection": None, "selection/a": None}
-    found = front_numbers(models(FAST | old, GOOD | old))
-    assert (
-        [p.front for p in found.points] == [False, False] and found.line == [] and found.twins == []
-    )
-    assert found.bottom < 60 < 70 < found.top
-    (axes,) = draw_front(found).axes
+    plot = front_numbers(models(FAST | old, GOOD | old))
+    assert [p.front for p in plot.points] == [False, False] and plot.line == [] and plot.twins == []
+    assert plot.bottom < 60 < 70 < plot.top
+    (axes,) = draw_front(plot).axes
     assert [line.get_xdata().tolist() for line in axes.lines] == [[]]  # type: ignore[union-attr]
 
 
@@ -85,17 +83,17 @@ def test_seeds_make_error_bars() -> None:
 
 def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() -> None:
     shown = models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0})
-    found = front_numbers(shown, "throughput")
-    front = [(p.cost, p.quality) for p in found.points if p.front]
+    plot = front_numbers(shown, "throughput")
+    front = [(p.cost, p.quality) for p in plot.points if p.front]
     assert front == [(1000.0, 70.0), (9000.0, 60.0)]
     # Best quality at each throughput or more.
-    assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)]
-    assert found.teachers == [Mark("T", 100.0, 80.0)]
+    assert plot.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)]
+    assert plot.teachers == [Mark("T", 100.0, 80.0)]
 
 
 def test_size_is_in_megabytes_and_no_teacher_is_known_by_it() -> None:
-    found = front_numbers(models(FAST, GOOD), "size")
-    assert [p.cost for p in found.points] == pytest.approx([0.1, 0.4]) and found.teachers == []
+    plot = front_numbers(models(FAST, GOOD), "size")
+    assert [p.cost for p in plot.points] == pytest.approx([0.1, 0.4]) and plot.teachers == []
 
 
 def test_there_is_no_plane_of_what_no_model_tells() -> None:
@@ -104,15 +102,15 @@ def test_there_is_no_plane_of_what_no_model_tells() -> None:
 
 
 def test_a_tasks_front_is_by_the_tasks_score() -> None:
-    found = front_numbers(models(FAST, GOOD, WORSE), task="a")
-    assert [(p.label, p.quality) for p in found.points if p.front] == [("bag-1x64", 66.0)]
-    assert found.quality == "a on dev, points" and found.twins == []
+    plot = front_numbers(models(FAST, GOOD, WORSE), task="a")
+    assert [(p.label, p.quality) for p in plot.points if p.front] == [("bag-1x64", 66.0)]
+    assert plot.quality == "a on dev, points" and plot.twins == []
 
 
 def test_far_lower_models_are_cut_off_and_counted() -> None:
     low = [WORSE | {"student": f"x-{index}", "mean": 10.0 + index} for index in range(8)]
-    found = front_numbers(models(FAST, GOOD, *low))
-    assert found.bottom == pytest.approx(58 - 1) and found.below == 8
+    plot = front_numbers(models(FAST, GOOD, *low))
+    assert plot.bottom == pytest.approx(58 - 1) and plot.below == 8
 
 
 def test_of_a_long_front_twelve_are_named_evenly() -> None:
@@ -123,16 +121,16 @@ def test_of_a_long_front_twelve_are_named_evenly() -> None:
 
 
 def test_each_task_has_a_plane() -> None:
-    found = tasks.info(models(FAST, GOOD), ["a", "b"], "small")
-    assert found is not None and list(found.planes) == ["a", "b"]
-    assert found.planes["b"].quality == "b on dev, points"
+    shown = tasks.info(models(FAST, GOOD), ["a", "b"], "small")
+    assert shown is not None and list(shown.plots) == ["a", "b"]
+    assert shown.plots["b"].quality == "b on dev, points"
     assert tasks.info(models(GOOD), ["c"]) is None
 
 
 def test_what_is_kept_is_shaded_over_the_range_of_all_cells() -> None:
     kept = {"retention/a": 50.0, "retention/b": 100.0, "retention": 75.0}
-    found = retention.info(models(GOOD | kept), ["a", "b", "unknown"], "small")
-    assert found == retention.Info(
+    shown = retention.info(models(GOOD | kept), ["a", "b", "unknown"], "small")
+    assert shown == retention.Info(
         ["bilstm-64   1 ms"], ["a", "b", "mean"], [[50.0, 100.0, 75.0]], [[0.0, 1.0, 0.5]],
         [[True, False, False]], "small",
     )  # fmt: skip
@@ -165,12 +163,12 @@ def test_the_hypervolume_grows_where_the_front_moves() -> None:
         "trials": [trial(1, 60.0, 1.0), trial(0, None, None, "failed"), trial(2, 50.0, 5.0),
                    trial(3, 70.0, 0.1), trial(4, 99.0, 0.1, "pruned")],
     }  # fmt: skip
-    found = volume.info(study, "small")
+    shown = volume.info(study, "small")
     # 60 points over the decade from 1 to 10 ms; then 70 over the two from 0.1.
-    assert found is not None and found.hypervolume == pytest.approx([0.0, 60.0, 60.0, 140.0, 140.0])
-    assert ([trial for trial, _ in found.gains], found.nearly) == ([1, 3], 3)
-    assert found.trials == [0, 1, 2, 3, 4]
-    assert found.corner == "above 0.0 points, below 10 ms", "so an earlier version has measured"
+    assert shown is not None and shown.hypervolume == pytest.approx([0.0, 60.0, 60.0, 140.0, 140.0])
+    assert ([trial for trial, _ in shown.gains], shown.nearly) == ([1, 3], 3)
+    assert shown.trials == [0, 1, 2, 3, 4]
+    assert shown.corner == "above 0.0 points, below 10 ms", "so an earlier version has measured"
     words = {"words": "always the most frequent class"}
     reference = {"quality": 52.34, "latency_ms": 10.0} | words
     named = volume.info(study | {"reference": reference})
@@ -192,9 +190,9 @@ def test_the_hypervolume_that_is_kept_up_to_date_is_that_of_all_trials_so_far(se
 
 
 def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_up() -> None:
-    found = importance.info({"quality": {"x": 0.2, "y": 0.5}, "latency": {"x": 0.9}}, "small")
+    shown = importance.info({"quality": {"x": 0.2, "y": 0.5}, "latency": {"x": 0.9}}, "small")
     shares = {"quality": [20.0, 50.0], "latency": [90.0, 0.0]}
-    assert found == importance.Info(["x", "y"], shares, "small")
+    assert shown == importance.Info(["x", "y"], shares, "small")
     many = importance.info({"quality": {f"s{i}": 1 / 32 for i in range(20)}})
     assert many is not None
     assert many.settings[-1] == "4 others"
@@ -208,10 +206,10 @@ def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_fir
          "mean": 60.0 + t, "train.steps": str(100 * t)}
         for t in (1, 2, 4, 8)
     ]  # fmt: skip
-    found = marginals.info(models(*runs), None, "small")
-    assert found is not None
-    assert [panel.words for panel in found.panels] == ["temperature", "train.steps"]
-    panel = found.panels[0]
+    shown = marginals.info(models(*runs), None, "small")
+    assert shown is not None
+    assert [panel.words for panel in shown.panels] == ["temperature", "train.steps"]
+    panel = shown.panels[0]
     assert (panel.log, panel.whole, panel.dense) == (True, True, False)
     assert (panel.values, panel.scores) == ([8.0, 4.0, 2.0, 1.0], [68.0, 64.0, 62.0, 61.0])
     assert panel.middles == {"bilstm": []}, "too few"
@@ -220,9 +218,9 @@ def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_fir
 
 def test_the_most_important_settings_come_before_others() -> None:
     runs = [{"train.steps": str(i), "train.batch_size": str(i), "mean": 60.0 + i} for i in range(4)]
-    found = marginals.info(models(*runs), {"train.batch_size": 0.9, "train.steps": 0.1})
-    assert found is not None
-    assert [panel.words for panel in found.panels] == ["train.batch_size", "train.steps"]
+    shown = marginals.info(models(*runs), {"train.batch_size": 0.9, "train.steps": 0.1})
+    assert shown is not None
+    assert [panel.words for panel in shown.panels] == ["train.batch_size", "train.steps"]
 
 
 def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together() -> None:
@@ -236,14 +234,14 @@ def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together
 def test_weights_are_shares_of_their_sum_and_the_best_come_last() -> None:
     texts = ["{'a': 1, 'b': 3}", "{'a': 1, 'b': 1}", "{'a': 0, 'b': 2}"]
     runs = [{"train.sampling.weights": t, "mean": 60.0 + i} for i, t in enumerate(texts)]
-    found = weights.info(models(*runs), ["a", "b"], "small")
-    assert found is not None and found.words == "how often each task is drawn"
-    assert [(line.shares, line.score, line.best) for line in found.lines] == [
+    shown = weights.info(models(*runs), ["a", "b"], "small")
+    assert shown is not None and shown.words == "how often each task is drawn"
+    assert [(line.shares, line.score, line.best) for line in shown.lines] == [
         ([25.0, 75.0], 60.0, True),
         ([50.0, 50.0], 61.0, True),
         ([0.0, 100.0], 62.0, True),
     ]
-    assert (found.even, found.low, found.high) == (50.0, 60.0, 62.0)
+    assert (shown.even, shown.low, shown.high) == (50.0, 60.0, 62.0)
     assert weights.info(models({"train.sampling.weights": "{}"}), ["a", "b"]) is None
 
 
@@ -268,26 +266,26 @@ def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None
         run(("a", "b", "c"), 70.0, 68.0),
         run(("a", "b"), 10.0, 10.0, **{"loss.temperature": "4.0"}),
     )
-    found = joint.info(runs, "small")
-    assert found is not None
-    assert (found.tasks, found.beside) == (["a", "b"], ["a", "b", "all 3 tasks"])
-    assert found.gains[0][1:] == [66.0 - 61.0, 70.0 - 61.0] and math.isnan(found.gains[0][0])
-    assert found.gains[1][::2] == [70.0 - 70.0, 68.0 - 70.0] and math.isnan(found.gains[1][1])
-    assert (found.runs, found.most) == ([[0, 4, 3], [3, 0, 2]], 9.0)
+    shown = joint.info(runs, "small")
+    assert shown is not None
+    assert (shown.tasks, shown.beside) == (["a", "b"], ["a", "b", "all 3 tasks"])
+    assert shown.gains[0][1:] == [66.0 - 61.0, 70.0 - 61.0] and math.isnan(shown.gains[0][0])
+    assert shown.gains[1][::2] == [70.0 - 70.0, 68.0 - 70.0] and math.isnan(shown.gains[1][1])
+    assert (shown.runs, shown.most) == ([[0, 4, 3], [3, 0, 2]], 9.0)
     assert joint.info(frame({}, {})) is None
 
 
 def test_published_figures_are_beside_models_whose_teacher_is_as_large_as_bert_base() -> None:
     large = {"teacher": "bert-12x768", "teacher_latency_ms": 275.0, "teacher_mean": 80.0}
-    found = published.info(models(GOOD | large, FAST), ["a", "b"], "small")
-    assert found is not None and found.models == [("bilstm-64", "bilstm", 275.0, -10.0)]
-    assert found.references[0] == ("MKD, LSTM (BERT-large teacher)", 8.6, -3.03)
+    shown = published.info(models(GOOD | large, FAST), ["a", "b"], "small")
+    assert shown is not None and shown.models == [("bilstm-64", "bilstm", 275.0, -10.0)]
+    assert shown.references[0] == ("MKD, LSTM (BERT-large teacher)", 8.6, -3.03)
     assert published.missing(models(GOOD | large)) == ""
-    assert found.small == "small"
+    assert shown.small == "small"
     busy = published.info(models(GOOD | large | {"busy_share": 0.06}), ["a", "b"], "small")
     assert busy is not None
-    told = "Some of ours were timed on a busy machine: their ratios are not precise."
-    assert busy.small == f"small. {told}"
+    message = "Some of ours were timed on a busy machine: their ratios are not precise."
+    assert busy.small == f"small. {message}"
 
 
 def test_without_such_a_teacher_the_picture_says_why_it_is_missing() -> None:

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from analysis.page.page import packed, page
 from mkd.evaluation.speed import ratio_text
 from tests.support.browser import asked, choose, text, texts
-from tests.support.pages import OTHER, apart, few, info, many, model, opened
+from tests.support.pages import OTHER, deviations, few, info, many, model, opened
 
 
 def facts(chrome: Chrome) -> dict[str, str]:
@@ -86,10 +86,10 @@ def test_it_names_the_best_student_under_5_ms_and_its_loss(chrome: Chrome, tmp_p
     opened(chrome, tmp_path, shown)
     assert text(chrome, "#claim") == "Under ms a call, the best student is wide."
     assert chrome.find_element(By.ID, "budget").get_property("value") == "5"
-    told = (
+    message = (
         "2.7 points to its teacher, 1.7 to 3.7 with 95 %: a difference that rows and seeds bear out"
     )
-    assert facts(chrome)["loses"] == told
+    assert facts(chrome)["loses"] == message
     # t(0.975, 2) = 4.303 times the sd 0.4 over the root of 3.
     expected = "71.1 points mean of 5 tasks, 3 seeds, 70.1 to 72.1 with 95 % over seeds"
     assert facts(chrome)["scores"] == expected
@@ -163,11 +163,11 @@ def test_without_a_selection_score_none_is_chosen(chrome: Chrome, tmp_path: Path
 
 def test_of_one_seed_it_says_nothing_of_the_method(chrome: Chrome, tmp_path: Path) -> None:
     one = model("one", 1.0, 70.0, seeds=1, lost={"": (3.8, 2.1, 5.5)})
-    opened(chrome, tmp_path, info([one], apart=apart(["one"], [""], 600, 0)))
-    told = (
+    opened(chrome, tmp_path, info([one], deviations=deviations(["one"], [""], 600, 0)))
+    message = (
         "3.8 points to its teacher, 2.1 to 5.5 with 95 %: a difference of these two trained models"
     )
-    assert facts(chrome)["loses"].startswith(told)
+    assert facts(chrome)["loses"].startswith(message)
     # 1.96 times 0.6.
     assert facts(chrome)["scores"].endswith("1 seed, 68.8 to 71.2 with 95 % over dev rows")
 

@@ -16,7 +16,7 @@ from tests.support.browser import (
     text,
     texts,
 )
-from tests.support.pages import TASKS, apart, few, info, many, model, opened
+from tests.support.pages import TASKS, deviations, few, info, many, model, opened
 
 
 def drawn(chrome: Chrome, selector: str = "[data-mark]") -> set[str]:
@@ -214,14 +214,14 @@ def test_a_pair_has_its_interval_and_differing_settings(chrome: Chrome, tmp_path
     assert text(chrome, "#pair") == "Tick a second student to see it beside wide. Clear"
     click(chrome, "[data-pair=small]")
     # 0.2 and 1.96 times the 0.4 of the rows; seed by seed all differences are alike.
-    told = "+0.2 (−0.6 to 1.0) no difference that rows and seeds bear out"
+    message = "+0.2 (−0.6 to 1.0) no difference that rows and seeds bear out"
     scores, speed, settings = texts(chrome, "#pair tbody")
-    assert scores.startswith(f"mean 71.1 70.9 {told} sentiment 91.7 91.5 +0.2")
+    assert scores.startswith(f"mean 71.1 70.9 {message} sentiment 91.7 91.5 +0.2")
     assert "milliseconds a call 2.50 1.00 2.50 ×" in speed
     assert settings == "student.hidden 250 100"
     click(chrome, "[data-pair=bag]")
-    told = "mean 70.9 66.0 +4.9 (4.1 to 5.7) a difference that rows and seeds bear out sentiment"
-    assert told in text(chrome, "#pair tbody")
+    message = "mean 70.9 66.0 +4.9 (4.1 to 5.7) a difference that rows and seeds bear out sentiment"
+    assert message in text(chrome, "#pair tbody")
     click(chrome, "#clear")
     assert texts(chrome, "#pair") == [""]
 
@@ -235,7 +235,7 @@ def test_other_seeds_are_not_paired_by_seed(chrome: Chrome, tmp_path: Path) -> N
     opened(
         chrome,
         tmp_path,
-        info(models, apart=apart([one.id for one in models], ["", *TASKS], 600, 400)),
+        info(models, deviations=deviations([one.id for one in models], ["", *TASKS], 600, 400)),
     )
     click(chrome, "[data-pair=two]")
     click(chrome, "[data-pair=three]")
@@ -245,5 +245,5 @@ def test_other_seeds_are_not_paired_by_seed(chrome: Chrome, tmp_path: Path) -> N
         chrome, "#pair tbody"
     )
     click(chrome, "[data-pair=one]")
-    told = "mean 70.0 60.0 +10.0 (9.2 to 10.8) a difference of these two trained models"
-    assert told in text(chrome, "#pair tbody")
+    message = "mean 70.0 60.0 +10.0 (9.2 to 10.8) a difference of these two trained models"
+    assert message in text(chrome, "#pair tbody")

@@ -60,9 +60,9 @@ def test_the_same_settings_in_a_study_and_outside_are_one_model() -> None:
 
 
 def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
-    found = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
-    assert found["mean"].tolist() == [75.0, 70.0]
-    assert found["low"].isna().all() and found["high"].isna().all()
+    table = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
+    assert table["mean"].tolist() == [75.0, 70.0]
+    assert table["low"].isna().all() and table["high"].isna().all()
 
 
 def test_a_models_id_is_the_same_whichever_runs_are_beside_it() -> None:
@@ -82,9 +82,9 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
         {"name": "short", "setting": "b1-l64-t1"},
         {"name": "before", "drawn_by": "row by row"},
     )
-    found = comparable(runs)
-    assert len(found.frame) == 4 and found.tasks == ["a", "b"]
-    assert found.left_out == {
+    selected = comparable(runs)
+    assert len(selected.frame) == 4 and selected.tasks == ["a", "b"]
+    assert selected.left_out == {
         "other tasks: glue: a": ["other"],
         "scored on the selection split": ["trial"],
         "timed in b1-l64-t1": ["short"],
@@ -98,26 +98,32 @@ def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> No
     runs = frame(
         {"name": "a"} | ninth, {"name": "b", "seed": 1} | ninth, {"seed": 2, "protocol": "10"}
     )
-    found = comparable(runs)
-    assert found.left_out == {"its speed was measured in an earlier way (protocol 9)": ["a", "b"]}
-    assert found.frame["seed"].tolist() == [2]
+    selected = comparable(runs)
+    assert selected.left_out == {
+        "its speed was measured in an earlier way (protocol 9)": ["a", "b"]
+    }
+    assert selected.frame["seed"].tolist() == [2]
 
 
 def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:
     day = pd.Timestamp("2026-01-02")
     new = {"name": "new", "started": day, "mean": 72.0}
     runs = frame({"name": "old"}, new, {"seed": 1}, {"whole": "True"})
-    found = comparable(runs)
-    assert found.left_out == {"an earlier run of the same model and seed": ["old"]}
-    assert len(found.frame) == 3
-    first, _ = averaged(found.frame).to_dict("records")
+    selected = comparable(runs)
+    assert selected.left_out == {"an earlier run of the same model and seed": ["old"]}
+    assert len(selected.frame) == 3
+    first, _ = averaged(selected.frame).to_dict("records")
     assert (first["seeds"], first["means"]) == ([0, 1], [72.0, 70.0])
 
 
 def test_the_machine_of_most_runs_is_drawn_and_the_others_are_counted() -> None:
     runs = frame({}, {"seed": 1}, {"machine": "N, 4 cores"})
-    found = comparable(runs)
-    assert (found.machine, found.others, len(found.frame)) == ("M, 2 cores", {"N, 4 cores": 1}, 3)
+    selected = comparable(runs)
+    assert (selected.machine, selected.others, len(selected.frame)) == (
+        "M, 2 cores",
+        {"N, 4 cores": 1},
+        3,
+    )
     assert comparable(runs, "N, 4 cores").machine == "N, 4 cores"
     with pytest.raises(ValueError, match="machine is 'L'; allowed: 'M, 2 cores', 'N, 4 cores'"):
         comparable(runs, "L")
@@ -130,10 +136,10 @@ def test_of_equally_frequent_values_the_first_by_name_is_taken() -> None:
 def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> None:
     warm = {"loss.temperature": "2.0", "mean": 75.0}
     bag = {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0}
-    found = averaged(frame({}, warm, bag))
+    table = averaged(frame({}, warm, bag))
     labels = ["bilstm-64 temperature=2.0", "bilstm-64 temperature=1.0", "bag-1x64"]
-    assert found["label"].tolist() == labels
-    assert differing(found) == ["student.hidden", "loss.temperature"]
+    assert table["label"].tolist() == labels
+    assert differing(table) == ["student.hidden", "loss.temperature"]
 
 
 def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:

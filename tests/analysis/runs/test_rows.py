@@ -50,10 +50,10 @@ RECORD = RunRecord(
 
 
 def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
-    found = row(RECORD)
-    assert (found["backend"], found["setting"], found["latency_ms"]) == ("int8", "b1-text-t1", 1.0)
-    assert (found["batch"], found["rows_per_s"], found["num_bytes"]) == ("b32-text-t1", 2000.0, 1e6)
-    assert (found["teacher_latency_ms"], found["teacher_rows_per_s"]) == (40.0, 30.0)
+    cells = row(RECORD)
+    assert (cells["backend"], cells["setting"], cells["latency_ms"]) == ("int8", "b1-text-t1", 1.0)
+    assert (cells["batch"], cells["rows_per_s"], cells["num_bytes"]) == ("b32-text-t1", 2000.0, 1e6)
+    assert (cells["teacher_latency_ms"], cells["teacher_rows_per_s"]) == (40.0, 30.0)
 
 
 def test_a_run_that_does_not_say_how_it_was_selected_is_of_the_time_when_rows_were_drawn() -> None:
@@ -102,20 +102,20 @@ def test_a_study_has_its_own_backend_and_setting() -> None:
 
 
 def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
-    found = row(RECORD)
-    assert (found["mean"], found["teacher_mean"], found["baseline_mean"], found["split"]) == (
+    cells = row(RECORD)
+    assert (cells["mean"], cells["teacher_mean"], cells["baseline_mean"], cells["split"]) == (
         80.5,
         86.0,
         78.0,
         "dev",
     )
     assert (
-        found["score/sst2"],
-        found["score/mnli"],
-        found["teacher/mnli"],
-        found["baseline/sst2"],
+        cells["score/sst2"],
+        cells["score/mnli"],
+        cells["teacher/mnli"],
+        cells["baseline/sst2"],
     ) == (90.0, 71.0, 80.0, 88.0)
-    assert "baseline/mnli" not in found and found["retention/sst2"] == 97.8
+    assert "baseline/mnli" not in cells and cells["retention/sst2"] == 97.8
 
 
 def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tells_it() -> None:
@@ -125,8 +125,8 @@ def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tel
         "selected/mnli": 70.0,
         "search/quality": 78.0,
     }
-    found = row(RECORD._replace(metrics=told))
-    assert (found["selection"], found["selection/sst2"], found["selection/mnli"]) == (
+    cells = row(RECORD._replace(metrics=told))
+    assert (cells["selection"], cells["selection/sst2"], cells["selection/mnli"]) == (
         79.0,
         88.0,
         70.0,
@@ -139,10 +139,10 @@ def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tel
 
 
 def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> None:
-    found = row(RECORD)
-    assert (found["seed"], found["loss.temperature"]) == (3, "2.0")
-    assert "cache" not in found
-    assert found["student_kind"] == "bilstm"
+    cells = row(RECORD)
+    assert (cells["seed"], cells["loss.temperature"]) == (3, "2.0")
+    assert "cache" not in cells
+    assert cells["student_kind"] == "bilstm"
 
 
 def test_a_finetuned_students_kind_is_that_of_the_student() -> None:
@@ -158,14 +158,14 @@ def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_
         "selection/mean": 77.0,
         "teacher/quality/mean": 86.0,
     }
-    found = row(RECORD._replace(metrics=metrics))
-    assert (found["mean"], found["split"], found["tasks"], found["score/sst2"]) == (
+    cells = row(RECORD._replace(metrics=metrics))
+    assert (cells["mean"], cells["split"], cells["tasks"], cells["score/sst2"]) == (
         77.0,
         "selection",
         ("sst2",),
         85.0,
     )
-    assert found["teacher_mean"] is None, "on other rows"
+    assert cells["teacher_mean"] is None, "on other rows"
 
 
 @pytest.mark.parametrize(

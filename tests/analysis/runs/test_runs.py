@@ -73,14 +73,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_an_experiments_runs_are_a_table_or_left_out_with_a_reason(store: Store) -> None:
-    found = read_runs("mkd", store=store.uri)
-    assert len(found.frame) == 5
-    assert found.left_out == {
+    runs = read_runs("mkd", store=store.uri)
+    assert len(runs.frame) == 5
+    assert runs.left_out == {
         "no speed (one text on one thread)": ["no speed"],
         "not finished": ["running"],
         "not a student's (teacher)": ["teacher"],
     }
-    assert found.study is None and found.experiment == "mkd"
+    assert runs.study is None and runs.experiment == "mkd"
 
 
 def test_every_column_is_documented_and_every_documented_column_is_there(store: Store) -> None:
@@ -102,12 +102,12 @@ def test_a_run_is_linked_to_the_mlflow_ui(store: Store) -> None:
 
 
 def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(store: Store) -> None:
-    found = read_runs(study="small", store=store.uri)
-    assert found.experiment == "searches"
-    assert found.study is not None
-    assert found.study.run_id == store.parent
-    assert set(found.frame["run_id"]) == set(store.trials)
-    assert set(found.frame["backend"]) == {"torch"}, "though int8 is faster"
+    runs = read_runs(study="small", store=store.uri)
+    assert runs.experiment == "searches"
+    assert runs.study is not None
+    assert runs.study.run_id == store.parent
+    assert set(runs.frame["run_id"]) == set(store.trials)
+    assert set(runs.frame["backend"]) == {"torch"}, "though int8 is faster"
 
 
 def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("experiment", "study", "told"),
+    ("experiment", "study", "message"),
     [
         ("mdk", "", "experiment is 'mdk': there is none in .*; allowed: 'mkd'"),
         ("", "", "experiment is ''; allowed: 'Default', 'mkd', 'searches'"),
@@ -130,38 +130,38 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
         ("Default", "", "experiment is 'Default': it has no finished run with quality and speed"),
     ],
 )
-def test_close_names_are_suggested(store: Store, experiment: str, study: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_close_names_are_suggested(store: Store, experiment: str, study: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read_runs(experiment, study, store.uri)
 
 
 def test_a_database_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
     file = tmp_path / "none.db"
-    told = r"MLFLOW_TRACKING_URI is 'sqlite:///.*none.db': there is no such file"
-    with pytest.raises(ValueError, match=told):
+    message = r"MLFLOW_TRACKING_URI is 'sqlite:///.*none.db': there is no such file"
+    with pytest.raises(ValueError, match=message):
         read_runs("mkd", store=f"sqlite:///{file}")
     assert not file.exists()
 
 
 def test_curves_are_steps_and_scores_in_order(store: Store) -> None:
-    found = read_runs(study="small", store=store.uri)
-    points = metric_curves(found, store.trials)
+    runs = read_runs(study="small", store=store.uri)
+    points = metric_curves(runs, store.trials)
     assert list(points) == store.trials
     assert [step for step, _ in points[store.trials[0]]] == list(range(250, 2001, 250))
-    assert metric_curves(found, store.trials, "no such metric") == {}
+    assert metric_curves(runs, store.trials, "no such metric") == {}
 
 
 def test_answers_are_read_of_the_runs_that_have_logged_them(store: Store) -> None:
-    found = read_runs("mkd", store=store.uri)
-    answers = logged_predictions(found, found.frame["run_id"].tolist())
+    runs = read_runs("mkd", store=store.uri)
+    answers = logged_predictions(runs, runs.frame["run_id"].tolist())
     assert len(answers) == 4
     assert {len(frame) for frame in answers.values()} == {5 * stored.ROWS, stored.ROWS}
 
 
 def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) -> None:
-    found = read_runs("mkd", store=store.uri)
-    models = averaged(comparable(found.frame).frame)
-    resampled = bootstrap(found, models)
+    runs = read_runs("mkd", store=store.uri)
+    models = averaged(comparable(runs.frame).frame)
+    resampled = bootstrap(runs, models)
     lstm = models[models["student_kind"] == "bilstm"].iloc[0]
     assert len(lstm["runs"]) == 2
     assert resampled.models[lstm["id"]].mean.rows[0] == pytest.approx(lstm["mean"])
@@ -179,10 +179,10 @@ def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) ->
 
 
 def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: Store) -> None:
-    found = read_runs("mkd", store=store.uri)
-    models = averaged(comparable(found.frame).frame)
+    runs = read_runs("mkd", store=store.uri)
+    models = averaged(comparable(runs.frame).frame)
     models = models.assign(means=[[mean + 1 for mean in means] for means in models["means"]])
-    resampled = bootstrap(found, models)
+    resampled = bootstrap(runs, models)
     assert resampled.models == {}
     assert "scores from predictions.parquet differ from the run's" in resampled.without
 

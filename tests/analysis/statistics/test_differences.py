@@ -13,9 +13,9 @@ from analysis.statistics.differences import (
     Resampled,
     counts,
     difference,
+    difference_deviations,
     over_seeds,
     resampled,
-    rows_apart,
     split_answers,
     split_metric_name,
 )
@@ -50,17 +50,17 @@ METRICS = {"nli": ["accuracy", "f1", "accuracy_other", "f1_other"], "sim": ["pea
 
 
 def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_core_does() -> None:
-    found = predictions(3)
-    own = resampled(split_answers(found), METRICS)
+    answers = predictions(3)
+    own = resampled(split_answers(answers), METRICS)
     expected = []
     for split in ("", "_other"):
-        part = found[(found.task == "nli") & (found.split == split)]
+        part = answers[(answers.task == "nli") & (answers.split == split)]
         logits = np.eye(2)[part.prediction.astype(int)]
         expected += [
             metrics.accuracy(logits, part.label.to_numpy()),
             metrics.f1(logits, part.label.to_numpy()),
         ]
-    sim = found[found.task == "sim"]
+    sim = answers[answers.task == "sim"]
     both = [
         kind(sim.prediction.to_numpy()[:, None], sim.label.to_numpy())
         for kind in (metrics.pearson, metrics.spearman)
@@ -72,17 +72,17 @@ def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_co
 
 
 def test_the_order_of_the_rows_in_the_file_does_not_matter() -> None:
-    found = predictions(3)
-    shuffled = found.sample(frac=1, random_state=0)
-    expected = resampled(split_answers(found), METRICS).mean.tolist()
+    answers = predictions(3)
+    shuffled = answers.sample(frac=1, random_state=0)
+    expected = resampled(split_answers(answers), METRICS).mean.tolist()
     assert resampled(split_answers(shuffled), METRICS).mean.tolist() == expected
 
 
 def test_a_teacher_is_scored_on_the_same_resamples() -> None:
-    found = predictions(3)
+    answers = predictions(3)
     teacher, student = (
-        resampled(split_answers(found), METRICS, "teacher"),
-        resampled(split_answers(found), METRICS),
+        resampled(split_answers(answers), METRICS, "teacher"),
+        resampled(split_answers(answers), METRICS),
     )
     # Its answers are the labels.
     assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0))
@@ -129,20 +129,20 @@ def test_a_paired_difference_has_a_narrower_interval_than_the_rows_would_give_un
 
 
 def test_with_one_seed_a_side_the_interval_is_of_the_rows_alone_and_says_so() -> None:
-    found = difference(spread(75.0, 2.0), spread(70.0, 0.0))
-    assert found == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1))
-    assert found.is_one
-    assert not found.is_of_methods
+    gap = difference(spread(75.0, 2.0), spread(70.0, 0.0))
+    assert gap == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1))
+    assert gap.is_one
+    assert not gap.is_of_methods
     beside_many = difference(spread(75.0, 2.0), spread(70.0, 0.0, 60.0, 80.0))
-    assert beside_many == found, "the one seed's spread is not known"
+    assert beside_many == gap, "the one seed's spread is not known"
 
 
 def test_squared_half_widths_of_rows_and_seeds_are_added() -> None:
     """Differences by seed 1 and 3: sd sqrt(2), t(0.975, 1) = 12.7062 over the root of 2. Rows: 1.96
     times 2."""
-    found = difference(spread(72.0, 2.0, 71.0, 73.0), spread(70.0, 0.0, 70.0, 70.0))
-    assert found.high - found.points == pytest.approx(math.hypot(12.7062, 1.959964 * 2), rel=1e-5)
-    assert (found.seeds, found.is_of_methods, found.is_one) == (2, True, False)
+    gap = difference(spread(72.0, 2.0, 71.0, 73.0), spread(70.0, 0.0, 70.0, 70.0))
+    assert gap.high - gap.points == pytest.approx(math.hypot(12.7062, 1.959964 * 2), rel=1e-5)
+    assert (gap.seeds, gap.is_of_methods, gap.is_one) == (2, True, False)
 
 
 def test_models_with_the_same_seeds_are_paired_by_seed_and_others_are_not() -> None:
@@ -162,7 +162,7 @@ def test_a_teacher_that_is_the_same_for_all_seeds_has_no_spread_of_its_own() -> 
 
 def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> None:
     scores = [once(resampled(split_answers(predictions(seed)), METRICS)).rows for seed in (3, 4, 5)]
-    found = rows_apart(scores)
+    found = difference_deviations(scores)
     expected = [[(one - other)[1:].std(ddof=1) for other in scores] for one in scores]
     assert found == pytest.approx(np.array(expected), abs=1e-6)
 
@@ -176,8 +176,8 @@ def test_another_draw_moves_an_end_by_under_a_tenth_of_the_half_width() -> None:
     for _ in range(draws):
         drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
         scores = [np.concatenate([[100 * one.mean()], 100 * drawn @ one / rows]) for one in right]
-        found = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
-        halves.append(found.high - found.points)
+        gap = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
+        halves.append(gap.high - gap.points)
     moved = np.abs(np.subtract.outer(halves, halves))[np.triu_indices(draws, 1)] / np.mean(halves)
     assert np.quantile(moved, 0.95) < 0.1
     assert np.quantile(moved, 0.95) > 0.05, "no more of them are drawn than it takes"
@@ -193,12 +193,12 @@ def test_a_difference_excludes_0_from_its_interval(low: float, high: float, is_o
 
 def test_seeds_are_averaged_on_the_same_resamples() -> None:
     runs = {seed: resampled(split_answers(predictions(seed)), METRICS) for seed in (3, 4)}
-    found = over_seeds(runs)
-    assert found.mean.rows == pytest.approx((runs[3].mean + runs[4].mean) / 2)
+    scores = over_seeds(runs)
+    assert scores.mean.rows == pytest.approx((runs[3].mean + runs[4].mean) / 2)
     expected = pytest.approx((runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2)
-    assert found.tasks["sim"].rows == expected
-    assert found.mean.seeds == {3: runs[3].mean[0], 4: runs[4].mean[0]}
-    assert found.tasks["nli"].seeds == {3: runs[3].tasks["nli"][0], 4: runs[4].tasks["nli"][0]}
+    assert scores.tasks["sim"].rows == expected
+    assert scores.mean.seeds == {3: runs[3].mean[0], 4: runs[4].mean[0]}
+    assert scores.tasks["nli"].seeds == {3: runs[3].tasks["nli"][0], 4: runs[4].tasks["nli"][0]}
 
 
 def test_a_metrics_name_is_parted_from_its_splits() -> None:

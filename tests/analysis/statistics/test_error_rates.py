@@ -18,44 +18,44 @@ SDS = pytest.mark.parametrize("sd", [0.0, 1.0, 2.0])
 @SDS
 @pytest.mark.parametrize(("seeds", "paired"), [(2, True), (3, True), (5, True), (2, False)])
 def test_runs_of_one_model_seldom_differ(seeds: int, sd: float, paired: bool) -> None:
-    found = claims(
+    counts = claims(
         runs(np.random.default_rng(seeds), REPETITIONS, [85.0, 85.0], seeds, sd, alike=True,
              rows=500, resampled=200),
         paired,
     )  # fmt: skip
-    assert found.methods <= 6.0
-    assert found.held == pytest.approx(100 - found.methods)
+    assert counts.methods <= 6.0
+    assert counts.held == pytest.approx(100 - counts.methods)
 
 
 @SDS
 def test_one_seed_a_side_never_says_anything_of_the_method(sd: float) -> None:
-    found = claims(
+    counts = claims(
         runs(np.random.default_rng(1), REPETITIONS, [85.0, 85.0], 1, sd, alike=True, resampled=200),
         paired=True,
     )
-    assert found.methods == 0
-    assert found.held >= 92.5, "of the two trained models it holds the truth"
+    assert counts.methods == 0
+    assert counts.held >= 92.5, "of the two trained models it holds the truth"
     if sd == 2:
-        assert found.trained > 30, "so often two runs of one model do differ"
+        assert counts.trained > 30, "so often two runs of one model do differ"
 
 
 @SDS
 def test_equally_good_models_seldom_differ(sd: float) -> None:
-    found = claims(
+    counts = claims(
         runs(
             np.random.default_rng(2), REPETITIONS, [85.0, 85.0], 3, sd, alike=False, resampled=200
         ),
         paired=True,
     )
-    assert found.methods <= 6.0
+    assert counts.methods <= 6.0
 
 
 def test_a_difference_of_five_points_is_told_with_three_seeds() -> None:
-    found = claims(
+    counts = claims(
         runs(np.random.default_rng(3), 200, [85.0, 80.0], 3, 0.5, alike=False, resampled=200),
         paired=True,
     )
-    assert found.methods > 60
+    assert counts.methods > 60
 
 
 def test_the_best_of_30_loses_as_much_as_all_where_selection_chooses() -> None:

@@ -37,9 +37,9 @@ def _tensors(change: Callable[[dict[str, torch.Tensor], str], object]) -> Callab
 
     def changed(folder: Path) -> None:
         file = folder / "model.safetensors"
-        found = load_file(file)
-        change(found, max(found, key=lambda name: found[name].numel()))
-        save_file({name: tensor.contiguous() for name, tensor in found.items()}, file)
+        weights = load_file(file)
+        change(weights, max(weights, key=lambda name: weights[name].numel()))
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)
 
     return changed
 

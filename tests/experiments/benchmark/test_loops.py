@@ -42,8 +42,8 @@ def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> 
 
 
 def test_pairs_are_refused(tmp_path: Path) -> None:
-    told = "data.tasks: the first is similarity; allowed: a task of single texts"
-    with pytest.raises(ValueError, match=told):
+    message = "data.tasks: the first is similarity; allowed: a task of single texts"
+    with pytest.raises(ValueError, match=message):
         measured(config_of(tmp_path, "similarity"))
 
 
@@ -80,11 +80,11 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
     assert found == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
-    told = json.loads(last)
-    ratios = {(t["student"], t["loop"]): t["ratio"] for t in told["timings"]}
-    assert told["ratio_to_plain_float32"] == {"bilstm": ratios["bilstm", "mkd, float32"]}
+    content = json.loads(last)
+    ratios = {(t["student"], t["loop"]): t["ratio"] for t in content["timings"]}
+    assert content["ratio_to_plain_float32"] == {"bilstm": ratios["bilstm", "mkd, float32"]}
     assert (
-        told["ratio_to_plain_bfloat16"]
+        content["ratio_to_plain_bfloat16"]
         == {"bilstm": ratios["bilstm", "mkd, bfloat16"]}
-        == told["ratio_to_plain"]
+        == content["ratio_to_plain"]
     )

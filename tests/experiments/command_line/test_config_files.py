@@ -27,7 +27,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(given: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("seed: 1\nthreads: [1\n", ":3: not valid YAML"),
         ("seed: 1\nseed: 2\n", ":2: the key 'seed' occurs twice"),
@@ -37,12 +37,12 @@ def test_an_unknown_name_is_refused_with_those_there_are(given: str) -> None:
         ("a: b\x00secret", ": not valid YAML"),
     ],
 )
-def test_a_wrong_file_is_named_and_not_shown(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_named_and_not_shown(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
     with pytest.raises(ValueError) as caught:
         read_config(file)
-    assert str(caught.value).startswith(f"{file}{told}") and "secret" not in str(caught.value)
+    assert str(caught.value).startswith(f"{file}{message}") and "secret" not in str(caught.value)
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:

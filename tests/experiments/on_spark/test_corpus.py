@@ -227,7 +227,7 @@ def test_its_logits_teach_alike(
 
 
 @pytest.mark.parametrize(
-    ("frame", "more", "told"),
+    ("frame", "more", "message"),
     [
         ({"body": ["a"]}, {}, "no column 'text'; there are: 'body'"),
         ({"text": ["a"]}, {"task": "similarity"}, "no column 'text_pair'; there are: 'text'"),
@@ -251,7 +251,7 @@ def test_its_logits_teach_alike(
 def test_what_is_wrong_is_told_in_one_line(
     frame: dict[str, list[Any]],
     more: dict[str, Any],
-    told: str,
+    message: str,
     distilled: Distilled,
     tmp_path: Path,
 ) -> None:
@@ -260,14 +260,14 @@ def test_what_is_wrong_is_told_in_one_line(
     )
     with pytest.raises(ValueError) as caught:
         corpus.check_labelling(config, distilled.student())
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_no_text_has_no_logits(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
     config = config_of(tmp_path, frame, "sentiment", logits=True)
-    told = "label.corpus: 2 rows have no text; allowed for label.logits: none"
-    with pytest.raises(ValueError, match=told):
+    message = "label.corpus: 2 rows have no text; allowed for label.logits: none"
+    with pytest.raises(ValueError, match=message):
         corpus.write_predictions(
             spark, config, distilled.path, ["text"], tmp_path / "aside", tmp_path
         )
@@ -322,8 +322,8 @@ def test_a_missing_java_is_told_of(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    told = "^Spark needs Java, which was not found; allowed: version 17 or 21, by PATH or JAVA_"
-    with pytest.raises(ValueError, match=told):
+    message = "^Spark needs Java, which was not found; allowed: version 17 or 21, by PATH or JAVA_"
+    with pytest.raises(ValueError, match=message):
         corpus.check_labelling(
             config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), distilled.student()
         )
@@ -365,6 +365,6 @@ def test_the_entry_point_leaves_a_run_with_its_speed(distilled: Distilled, tmp_p
 
 
 def test_logits_go_to_a_file_that_a_teachers_sources_would_read() -> None:
-    told = r"label.output is 'logits'; allowed: a file that ends in .parquet"
-    with pytest.raises(ValueError, match=told):
+    message = r"label.output is 'logits'; allowed: a file that ends in .parquet"
+    with pytest.raises(ValueError, match=message):
         LabelConfig(output="logits", logits=True)

@@ -84,15 +84,15 @@ def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself(
 
 def test_the_picture_shows_every_variant_but_the_first() -> None:
     rows = compared(SCORES | {"mse": [69.0, 72.0, 75.0]})
-    found = comparison.info(rows)
-    assert found == comparison.Info(
+    shown = comparison.info(rows)
+    assert shown == comparison.Info(
         first="plain",
         variants=["clipped", "mse"],
         means=[1.0, 0.0],
         halves=pytest.approx([4.30265 / math.sqrt(3)] * 2, rel=1e-5),  # type: ignore[arg-type]
         differences=[[1.0, 2.0, 0.0], [-1.0, 0.0, 1.0]],
     )
-    (axes,) = comparison.draw(found).axes
+    (axes,) = comparison.draw(shown).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["clipped", "mse"]
     assert "plain" in axes.get_xlabel()
 

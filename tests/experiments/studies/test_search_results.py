@@ -23,8 +23,8 @@ from experiments.studies.search_results import (
     SearchResults,
     TrialPoint,
     busy_warnings,
+    conclusion,
     lines,
-    meaning,
     search_results,
 )
 from experiments.studies.trial_results import TrialResult
@@ -123,22 +123,22 @@ def test_finished_trials_are_found_in_the_order_they_ended(
     """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then
     20 points over a decade. Times outside of measuring and training are 2, 1 and 16 seconds; those
     of the trial that was taken over are not this study's, as its state is not."""
-    found = search_results(study, ready, TEACHER_SPEED, SETTING)
-    assert found.points == POINTS
-    assert found.states == STATES
-    assert found.hypervolume == pytest.approx([0, 0, 20, 20])
-    assert found.reference == Reference(60, 100)
-    assert found.other_seconds == pytest.approx((2 + 1 + 16) / 3)
-    assert found.teacher == (100, 90)
+    results = search_results(study, ready, TEACHER_SPEED, SETTING)
+    assert results.points == POINTS
+    assert results.states == STATES
+    assert results.hypervolume == pytest.approx([0, 0, 20, 20])
+    assert results.reference == Reference(60, 100)
+    assert results.other_seconds == pytest.approx((2 + 1 + 16) / 3)
+    assert results.teacher == (100, 90)
 
 
 def test_without_a_teacher_the_slowest_is_the_reference(
     study: optuna.Study, ready: DataAndTeacher
 ) -> None:
-    found = search_results(study, ready, {}, SETTING)
-    assert (found.reference, found.teacher) == (Reference(60, 20), None)
-    assert found.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
-    assert search_results(study, ready._replace(teacher=None), {}, SETTING) == found
+    results = search_results(study, ready, {}, SETTING)
+    assert (results.reference, results.teacher) == (Reference(60, 20), None)
+    assert results.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
+    assert search_results(study, ready._replace(teacher=None), {}, SETTING) == results
 
 
 def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
@@ -157,26 +157,26 @@ def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Stud
 
 
 def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
-    found = SearchResults(POINTS, STATES, [20.0, 40.04], Reference(50, 100), 3.0, (100.0, 90.0))
+    results = SearchResults(POINTS, STATES, [20.0, 40.04], Reference(50, 100), 3.0, (100.0, 90.0))
     rows = [
         ["on the front", "selection", "dev", "ms", "times faster", "MB"],
         ["t000 bag-1x16 T=2", "60.0", "61.0", "1", "100.0", "1.00"],
         ["t002 bilstm-48 mse", "80.0", "81.0", "10", "10.0", "10.00"],
         ["teacher (torch)", "", "90.0", "100", "1.0", ""],
     ]
-    told = (
+    message = (
         "trials: 3 complete, 1 failed, 1 infeasible, 1 pruned; hypervolume 40.0 points x decades, "
         "above 50.0 points (always the most frequent class) and below 100 ms"
     )
-    assert lines(found) == [*markdown(rows), "", UNITS_NOTE, told]
-    assert lines(found, busy=True)[2].split("|")[5].strip() == "about 100", "it is not precise"
+    assert lines(results) == [*markdown(rows), "", UNITS_NOTE, message]
+    assert lines(results, busy=True)[2].split("|")[5].strip() == "about 100", "it is not precise"
     without = [row[:4] + ["", row[5]] for row in rows[1:3]]
-    assert lines(found._replace(teacher=None))[:-3] == markdown([rows[0], *without])
+    assert lines(results._replace(teacher=None))[:-3] == markdown([rows[0], *without])
 
 
 def test_the_front_is_told_in_a_sentence_without_repeating_its_only_student() -> None:
     def told(points: list[TrialPoint]) -> str:
-        return meaning(SearchResults(points, STATES, [], Reference(0, 9.0), 3.0, None))
+        return conclusion(SearchResults(points, STATES, [], Reference(0, 9.0), 3.0, None))
 
     front = [point for point in POINTS if point.on_front]
     assert len(front) > 1 and ", and the fastest " in told(POINTS)
@@ -185,10 +185,10 @@ def test_the_front_is_told_in_a_sentence_without_repeating_its_only_student() ->
 
 
 def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
-    found = SearchResults(
+    results = SearchResults(
         POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0)
     )
-    plot = info(found, "onnx, b1-text-t1")
+    plot = info(results, "onnx, b1-text-t1")
     assert [(p.label, p.kind, p.cost, p.quality, p.front, p.named) for p in plot.points] == [
         ("t000", "bag", 1, 60, True, True),
         ("t002", "bilstm", 10, 80, True, True),
@@ -202,20 +202,20 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
 def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_path: Path) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
-    found = search_results(study, ready, TEACHER_SPEED, SETTING)
-    assert (found.points, found.states, found.hypervolume) == ([], {"failed": 1}, [])
-    assert math.isnan(found.other_seconds)
-    assert lines(found)[-1].startswith(
+    results = search_results(study, ready, TEACHER_SPEED, SETTING)
+    assert (results.points, results.states, results.hypervolume) == ([], {"failed": 1}, [])
+    assert math.isnan(results.other_seconds)
+    assert lines(results)[-1].startswith(
         "trials: 1 failed; hypervolume 0 points x decades, above 60.0 points ("
     )
     assert search_results(study, ready, {}, SETTING).reference == Reference(60, 1)
-    draw(info(found, "torch")).savefig(tmp_path / "front.png", dpi=40)
+    draw(info(results, "torch")).savefig(tmp_path / "front.png", dpi=40)
     assert (tmp_path / "front.png").stat().st_size > 0
 
 
 def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
-    found = SearchResults(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
-    figure = draw(info(found, "onnx, b1-text-t1"))
+    results = SearchResults(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
+    figure = draw(info(results, "onnx, b1-text-t1"))
     (axes,) = figure.axes
     dots = [
         tuple(dot)

@@ -128,7 +128,7 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "spec", "told"),
+    ("setting", "spec", "message"),
     [
         ("seed", [0, 1],
          "search.space.seed: allowed are settings of data, teacher, student, pretrain, loss and "
@@ -188,8 +188,8 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
         ("train.clip", {"choices": {"kl": {"train.clip": []}}}, r"search.space.train.clip is \[\]"),
     ],
 )  # fmt: skip
-def test_a_wrong_space_is_refused_with_the_allowed(setting: str, spec: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_wrong_space_is_refused_with_the_allowed(setting: str, spec: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_space({setting: spec}, TASKS)
 
 
@@ -205,16 +205,16 @@ def test_a_trial_has_the_settings_of_the_choices_that_it_made_and_no_others() ->
         "student.ngrams": 2,
     }
     bilstm = {kind: "bilstm", "student.hidden:bilstm": 96, "student.attention:bilstm": False}
-    found = suggest(FixedTrial(always | bilstm), space)
-    assert found == always | {kind: "bilstm", "student.hidden": 96, "student.attention": False}
+    settings = suggest(FixedTrial(always | bilstm), space)
+    assert settings == always | {kind: "bilstm", "student.hidden": 96, "student.attention": False}
     deep = {
         kind: "transformer",
         "student.init:transformer": "teacher",
         "student.layers:transformer/teacher": 2,
     }
     other = {"loss.kind": "kl", "loss.temperature:kl": 4.0}
-    found = suggest(FixedTrial(always | deep | other), space)
-    assert found == {
+    settings = suggest(FixedTrial(always | deep | other), space)
+    assert settings == {
         kind: "transformer", "student.init": "teacher", "student.layers": 2,
         "loss.kind": "kl", "loss.temperature": 4.0, "train.learning_rate": 1e-3,
     }  # fmt: skip
@@ -247,8 +247,10 @@ def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None
 
 def test_a_trial_s_weights_are_its_draws_logarithms_in_shares_of_their_sum() -> None:
     space = parse_space({WEIGHTS: "simplex"}, ["a", "b"])
-    found = suggest(FixedTrial({f"{WEIGHTS}.a": math.exp(-1), f"{WEIGHTS}.b": math.exp(-3)}), space)
-    assert found[WEIGHTS] == pytest.approx({"a": 0.25, "b": 0.75})
+    settings = suggest(
+        FixedTrial({f"{WEIGHTS}.a": math.exp(-1), f"{WEIGHTS}.b": math.exp(-3)}), space
+    )
+    assert settings[WEIGHTS] == pytest.approx({"a": 0.25, "b": 0.75})
 
 
 @pytest.mark.parametrize("num", [2, 5])
@@ -318,7 +320,7 @@ def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"student.kind": "gru"},
          r"student.kind is 'gru'; allowed in search.space: one of \['bag', 'bilstm',"),
@@ -345,8 +347,8 @@ def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
         ({"train.clip": 1}, "train.clip is 1; allowed: settings of search.space that go with"),
     ],
 )  # fmt: skip
-def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         params_of(parse_space(NESTED, TASKS), settings)
 
 
@@ -372,8 +374,8 @@ def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], tol
     ids=str,
 )
 def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -> None:
-    told = f"{WEIGHTS} is .*; allowed: equal, or a weight for each of a, b, not all of them 0"
-    with pytest.raises(ValueError, match=told):
+    message = f"{WEIGHTS} is .*; allowed: equal, or a weight for each of a, b, not all of them 0"
+    with pytest.raises(ValueError, match=message):
         params_of(parse_space({WEIGHTS: "simplex"}, ["a", "b"]), {WEIGHTS: weights})
 
 
@@ -409,10 +411,10 @@ def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
         lowest_values(space)
         == {"student.kind": "bag", "student.hidden": 32, "student.ngrams": 1} | rest
     )
-    found = lowest_values(
+    settings = lowest_values(
         space, {"student.kind": "transformer", "student.init": "teacher", "loss.kind": "kl"}
     )
-    assert found == rest | {
+    assert settings == rest | {
         "student.kind": "transformer",
         "student.init": "teacher",
         "student.layers": 1,
@@ -439,8 +441,8 @@ def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> N
     expected = [
         student | outer | {"student.embedding": width} for student in students for width in (0, 16)
     ]
-    found = cheapest_settings(parse_space(given, TASKS))
-    assert len(found) == len(expected) and all(corner in expected for corner in found)
+    settings = cheapest_settings(parse_space(given, TASKS))
+    assert len(settings) == len(expected) and all(corner in expected for corner in settings)
 
 
 def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
@@ -511,8 +513,8 @@ def test_what_the_config_refuses_a_space_refuses(space: dict[str, Any], told: st
 def test_a_space_is_checked_against_the_settings_that_it_leaves_alone() -> None:
     space = parse_space({"student.hidden": [40]}, TASKS)
     check_space(space, DistillSettings())
-    told = "student.hidden is 40; allowed: a multiple of student.heads=3"
-    with pytest.raises(ValueError, match=told):
+    message = "student.hidden is 40; allowed: a multiple of student.heads=3"
+    with pytest.raises(ValueError, match=message):
         check_space(
             space, cli.with_settings(DistillSettings(), {"student.heads": 3, "student.hidden": 48})
         )

@@ -124,7 +124,7 @@ def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTri
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("postgresql://mkd:secret@127.0.0.1:1/x",
          r"'postgresql://mkd:\*\*\*@127.0.0.1:1/x': connection failed: .*refused"),
@@ -136,9 +136,9 @@ def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTri
         ("sqlite:///{folder}/file", "'sqlite:///.*/file': file is not a database"),
     ],
 )  # fmt: skip
-def test_an_unreachable_storage_is_one_line(address: str, told: str, tmp_path: Path) -> None:
+def test_an_unreachable_storage_is_one_line(address: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database " * 100)
-    with pytest.raises(ConnectionError, match=f"^search.storage is {told}[^\n]*$") as caught:
+    with pytest.raises(ConnectionError, match=f"^search.storage is {message}[^\n]*$") as caught:
         open_storage(SearchConfig(storage=address.format(folder=tmp_path)))
     assert "secret" not in str(caught.value)
 
@@ -170,8 +170,8 @@ def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        told = "^search.storage is 'postgresql://.*': connection timeout expired$"
-        with pytest.raises(ConnectionError, match=told):
+        message = "^search.storage is 'postgresql://.*': connection timeout expired$"
+        with pytest.raises(ConnectionError, match=message):
             open_storage(SearchConfig(storage=f"postgresql://127.0.0.1:{mute.getsockname()[1]}/x"))
 
 
@@ -247,9 +247,9 @@ def test_a_study_keeps_what_must_not_change(tmp_path: Path, store: RDBStorage) -
 
 def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> None:
     config = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
-    told = fixed_settings(config, SETTINGS)
-    check_same_search(config.search, store, told)
-    open_study(config, store, told)
+    fixed = fixed_settings(config, SETTINGS)
+    check_same_search(config.search, store, fixed)
+    open_study(config, store, fixed)
     again = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
     check_same_search(config.search, store, fixed_settings(again, SETTINGS))
     other = config_of(tmp_path, seed=3, space={"student.hidden": [8, 32]}, sampler="random")
@@ -526,9 +526,9 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
     selection: str | None, tmp_path: Path, store: RDBStorage
 ) -> None:
     source, config = source_of(tmp_path, store), config_of(tmp_path, "source")
-    told = fixed_settings(config, SETTINGS)
-    check_same_search(config.search, store, told)
-    before = {name: value for name, value in told.items() if name != "selection"}
+    fixed = fixed_settings(config, SETTINGS)
+    check_same_search(config.search, store, fixed)
+    before = {name: value for name, value in fixed.items() if name != "selection"}
     source.set_user_attr(
         FIXED_SETTINGS, before if selection is None else before | {"selection": selection}
     )
@@ -538,7 +538,7 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
         copy_trials(made(tmp_path, store), "source", KINDS)
     message = f"search.study is 'source', a study of another search: {difference}; allowed"
     with pytest.raises(ValueError, match=message):
-        check_same_search(config.search, store, told)
+        check_same_search(config.search, store, fixed)
 
 
 def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RDBStorage) -> None:
@@ -555,11 +555,11 @@ def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage
         study.add_trial(
             ended(TrialState.COMPLETE, [100 * rate, 2.0], kind="bag", layers_bag=layers, rate=rate)
         )
-    found = setting_importances(study, ["quality", "latency"])
-    assert found.keys() == {"quality"}
-    assert found["quality"].keys() == {"layers:bag", "rate", "kind"}
-    assert max(found["quality"], key=found["quality"].__getitem__) == "rate"
-    assert sum(found["quality"].values()) == pytest.approx(1)
+    importances = setting_importances(study, ["quality", "latency"])
+    assert importances.keys() == {"quality"}
+    assert importances["quality"].keys() == {"layers:bag", "rate", "kind"}
+    assert max(importances["quality"], key=importances["quality"].__getitem__) == "rate"
+    assert sum(importances["quality"].values()) == pytest.approx(1)
 
 
 def test_a_setting_of_training_has_no_share_in_cost(tmp_path: Path, store: RDBStorage) -> None:
@@ -574,9 +574,11 @@ def test_a_setting_of_training_has_no_share_in_cost(tmp_path: Path, store: RDBSt
         study.add_trial(
             create_trial(values=[50.0 + hidden, 1.0 * hidden], params=params, distributions=kinds)
         )
-    found = setting_importances(study, ["quality", "latency"])
-    assert found["quality"].keys() == kinds.keys() and min(found["quality"].values()) > 0.1
-    assert found["latency"] == {"student.hidden": 1.0}
+    importances = setting_importances(study, ["quality", "latency"])
+    assert (
+        importances["quality"].keys() == kinds.keys() and min(importances["quality"].values()) > 0.1
+    )
+    assert importances["latency"] == {"student.hidden": 1.0}
 
 
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 8])
@@ -590,9 +592,9 @@ def test_importances_sum_to_one(num: int, tmp_path: Path, store: RDBStorage) -> 
             ended(TrialState.COMPLETE, [float(i % 3), float(i)], rate=0.1 + i / 10, **own)
         )
         study.add_trial(ended(TrialState.FAIL, rate=0.5))
-    found = setting_importances(study, ["quality", "latency"])
-    assert found.keys() == ({"quality", "latency"} if num > 1 else set())
-    for shares in found.values():
+    importances = setting_importances(study, ["quality", "latency"])
+    assert importances.keys() == ({"quality", "latency"} if num > 1 else set())
+    for shares in importances.values():
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= 0
 
 

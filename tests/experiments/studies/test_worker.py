@@ -22,11 +22,11 @@ from sqlalchemy.exc import ProgrammingError
 from experiments.search import search
 from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies.attributes import PROGRESS, REPLACED, RESULT
-from experiments.studies.crew import check_forks, progress_text
 from experiments.studies.objective import TrialReport
 from experiments.studies.pruning import Progress
 from experiments.studies.retry import WORKER_DIED
 from experiments.studies.storage import open_storage
+from experiments.studies.worker_processes import check_forks, progress_text
 from tests.support.database import put_database
 from tests.support.entry import (
     client,
@@ -327,8 +327,8 @@ def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> 
 
 def test_the_progress_of_a_search_in_words() -> None:
     assert progress_text(0, 30, [], None) == "0 of 30 trials ended"
-    told = "3 of 30 trials ended, 2 running (40 %, 5 %), best selection score 81.2"
-    assert progress_text(3, 30, [0.4, 0.05], 81.24) == told
+    message = "3 of 30 trials ended, 2 running (40 %, 5 %), best selection score 81.2"
+    assert progress_text(3, 30, [0.4, 0.05], 81.24) == message
 
 
 def test_a_system_that_cannot_fork_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

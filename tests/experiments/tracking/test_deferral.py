@@ -25,17 +25,17 @@ def test_the_table_has_a_row_a_task_and_what_each_budget_gives() -> None:
 
 
 def test_the_picture_has_a_line_a_task_and_says_what_is_lost() -> None:
-    found = deferral.info(COLUMNS, deferral_metrics(CURVES))
-    assert [(line.label, line.chosen) for line in found.lines] == [("mood", 1), ("topic", 0)]
-    assert found.title == (
+    shown = deferral.info(COLUMNS, deferral_metrics(CURVES))
+    assert [(line.label, line.chosen) for line in shown.lines] == [("mood", 1), ("topic", 0)]
+    assert shown.title == (
         "The student answers 22 % of the texts, and the teacher the rest: 0.2 points lost on dev"
     )
-    assert faults(deferral.draw(found)) == []
+    assert faults(deferral.draw(shown)) == []
 
 
 def test_of_many_tasks_some_are_drawn() -> None:
     many = {f"task_{place}": CURVES["mood"] for place in range(30)}
-    found = deferral.info(deferral_columns(many), deferral_metrics(many))
-    assert len(found.lines) == deferral.MOST and "8 of 30 tasks are drawn" in found.small
-    assert np.all(np.diff(sorted(found.names_at)) > 0)
-    assert faults(deferral.draw(found)) == []
+    shown = deferral.info(deferral_columns(many), deferral_metrics(many))
+    assert len(shown.lines) == deferral.MOST and "8 of 30 tasks are drawn" in shown.small
+    assert np.all(np.diff(sorted(shown.names_at)) > 0)
+    assert faults(deferral.draw(shown)) == []

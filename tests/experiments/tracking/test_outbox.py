@@ -12,7 +12,7 @@ import pytest
 from experiments.tracking import outbox as outboxes
 from experiments.tracking import store
 from experiments.tracking.outbox import UNSENT, Outbox
-from experiments.tracking.store import configure, patiently
+from experiments.tracking.store import configure, with_retries
 from tests.support.database import use_store
 
 
@@ -120,10 +120,10 @@ def test_a_call_waits_for_the_store_but_not_for_ever(
         return "sent"
 
     take_away()
-    assert patiently(call) == "sent" and calls == 3
+    assert with_retries(call) == "sent" and calls == 3
     assert "is back" in capsys.readouterr().err
     take_away()
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(store, "OUTAGE_SECONDS", 0)
     with pytest.raises(mlflow.MlflowException, match="sqlite3.OperationalError"):
-        patiently(lambda: mlflow.set_tag("calls", 4))
+        with_retries(lambda: mlflow.set_tag("calls", 4))
     bring_back()

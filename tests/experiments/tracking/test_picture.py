@@ -110,8 +110,8 @@ def test_it_is_told_what_the_scores_are_made_of() -> None:
     alone = {"quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.1}
     assert table.score_caption(RESULT._replace(metrics=alone)) == "score: accuracy"
     several = alone | {"quality/sst2/macro_f1": 80.0, "quality/sst2/f1": 70.0}
-    told = table.score_caption(RESULT._replace(metrics=several))
-    assert told == "score: the mean of accuracy, macro_f1 and f1"
+    caption = table.score_caption(RESULT._replace(metrics=several))
+    assert caption == "score: the mean of accuracy, macro_f1 and f1"
     other = Dataset("stsb", "made up", "0", 9, 0, 1, 9)
     two = RESULT._replace(
         metrics=several | {"quality/stsb/pearson": 1.0}, datasets=[*RESULT.datasets, other]
@@ -125,8 +125,8 @@ def test_it_is_told_what_the_scores_are_made_of() -> None:
 
 def test_a_share_of_a_weak_teachers_score_has_a_note() -> None:
     changes = {"retention/sst2": 1191.0, "teacher/quality/sst2/score": 2.1}
-    told = table.result_table(RESULT._replace(metrics=METRICS | changes))
-    assert told[-1] == "note: sst2: kept 1,191 % says little: the teacher scores only 2.1"
+    lines = table.result_table(RESULT._replace(metrics=METRICS | changes))
+    assert lines[-1] == "note: sst2: kept 1,191 % says little: the teacher scores only 2.1"
 
 
 def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
@@ -177,11 +177,11 @@ def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_wa
 
 
 def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
-    found = picture.info(RESULT._replace(metrics=PARTLY))
-    assert found.scores["teacher"][0] == 90.0
-    assert all(math.isnan(score) for score in found.scores["teacher"][1:])
-    assert found.latency_ms == {"student": 0.5, "hard labels": 0.5}
-    _, axes = picture.draw(found).axes
+    shown = picture.info(RESULT._replace(metrics=PARTLY))
+    assert shown.scores["teacher"][0] == 90.0
+    assert all(math.isnan(score) for score in shown.scores["teacher"][1:])
+    assert shown.latency_ms == {"student": 0.5, "hard labels": 0.5}
+    _, axes = picture.draw(shown).axes
     assert [text.get_text() for text in axes.texts] == ["student 70.0", "hard labels 68.0"]
 
 
@@ -204,13 +204,13 @@ def test_the_picture_is_drawn_with_a_log_axis_of_latency() -> None:
 def test_no_text_of_the_picture_is_covered_or_cut(number: int) -> None:
     tasks = [f"task_{place}{'_with_a_long_name' * (place % 4 == 1)}" for place in range(number)]
     scores = {"teacher": 80.0, "student": 79.7, "hard labels": 79.6}
-    found = picture.Info(
+    shown = picture.Info(
         [*tasks, "mean"],
         {role: [score] * (number + 1) for role, score in scores.items()},
         {"teacher": 0.73, "student": 0.7, "hard labels": 0.7},
         "int8/b1-text-t1",
         "bilstm",
     )
-    figure = picture.draw(found)
+    figure = picture.draw(shown)
     assert faults(figure) == []
     assert len(figure.axes[1].texts) == len(scores), "all are named"

@@ -98,7 +98,7 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
         report(3, {"train/loss": 0.5})
         return store / "file.txt"
 
-    finished = record(opening(config, kind), core, outputs, told=["told before"])
+    finished = record(opening(config, kind), core, outputs, printed=["told before"])
     assert finished.made == store / "file.txt"
     run = client(store).get_run(finished.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "a name")

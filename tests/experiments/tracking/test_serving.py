@@ -194,7 +194,7 @@ ROW = {"dataframe_records": [{"text": "a"}]}
 
 
 @pytest.mark.parametrize(
-    ("body", "params", "told"),
+    ("body", "params", "message"),
     [
         (ROW, {"task": "other"}, "task is 'other'; allowed: paraphrase, sentiment, similarity"),
         (ROW, {"task": 3}, "'task': string"),
@@ -222,11 +222,11 @@ ROW = {"dataframe_records": [{"text": "a"}]}
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_a_400_that_tells_what_is_wrong_in_one_line(
-    server: Served, body: object, params: dict[str, Any], told: str
+    server: Served, body: object, params: dict[str, Any], message: str
 ) -> None:
     answer = ask(server, body, **params)
     assert answer.status == 400
-    assert_one_line(answer, told)
+    assert_one_line(answer, message)
     assert ask(server, ROW).status == 200
 
 
@@ -244,7 +244,7 @@ def test_a_text_of_another_type_has_its_error(server: Served, text: object) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "status", "told"),
+    ("kind", "data", "status", "message"),
     [
         ("text/csv", b'text\nthe film\n"quo', 400, "EOF inside string"),
         ("text/csv", b"text\n\xff\n", 400, "invalid start byte"),
@@ -253,11 +253,11 @@ def test_a_text_of_another_type_has_its_error(server: Served, text: object) -> N
     ],
 )
 def test_so_is_a_wrong_one_of_another_type(
-    server: Served, kind: str, data: bytes, status: int, told: str
+    server: Served, kind: str, data: bytes, status: int, message: str
 ) -> None:
     answer = send(server, data, kind)
     assert answer.status == status
-    assert_one_line(answer, told)
+    assert_one_line(answer, message)
 
 
 def test_rows_come_as_csv_too(server: Served) -> None:
@@ -399,7 +399,7 @@ def test_a_worker_ends_with_its_command(slow: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["MODEL", "--port", "70000"], "--port: '70000'; allowed: a whole number from 1 to 65535"),
         (["MODEL", "--max-rows", "0"], "--max-rows: '0'; allowed: a whole number from 1"),
@@ -408,18 +408,18 @@ def test_a_worker_ends_with_its_command(slow: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_option_is_one_line(
-    capsys: pytest.CaptureFixture[str], argv: list[str], told: str
+    capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ) -> None:
     try:
         code = serve.main(argv)
     except SystemExit as error:
         code = error.code  # type: ignore[assignment]
     (line,) = capsys.readouterr().err.splitlines()
-    assert code == 2 and line.startswith("error: ") and told in line
+    assert code == 2 and line.startswith("error: ") and message in line
 
 
 @pytest.mark.parametrize(
-    ("model", "code", "told"),
+    ("model", "code", "message"),
     [
         ("nowhere", "", "the model is 'nowhere': not found in "),
         ("raises", "1 / 0", "raises cannot be loaded; a line above tells why"),
@@ -430,7 +430,7 @@ def test_a_wrong_option_is_one_line(
     ],
 )  # fmt: skip
 def test_a_model_that_cannot_be_loaded_is_one_line(
-    tmp_path: Path, slow: Path, model: str, code: str, told: str
+    tmp_path: Path, slow: Path, model: str, code: str, message: str
 ) -> None:
     put_database(tmp_path)
     if code:
@@ -440,7 +440,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(
     env = environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}")
     done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith(f"error: {told}"), done.stderr
+    assert done.returncode == 2 and last.startswith(f"error: {message}"), done.stderr
     assert "Traceback" not in done.stderr
 
 

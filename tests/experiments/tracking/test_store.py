@@ -21,9 +21,9 @@ from experiments.tracking.store import (
     NOTE_SECONDS,
     configure,
     connected,
-    despite_races,
     is_outage,
     link_to,
+    retry_on_race,
     with_store,
 )
 from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
@@ -81,7 +81,7 @@ def test_a_row_that_another_process_adds_first_is_used(
     with connected(), mlflow.start_run(experiment_id="0") as run:
         event.listen(Engine, "before_cursor_execute", other)
         try:
-            despite_races(lambda: mlflow.log_input(data, "training"))
+            retry_on_race(lambda: mlflow.log_input(data, "training"))
         finally:
             event.remove(Engine, "before_cursor_execute", other)
     inputs = client(tmp_path).get_run(run.info.run_id).inputs
@@ -98,7 +98,7 @@ def test_an_error_that_is_no_race_is_raised_at_once() -> None:
         raise MlflowException("no such run")
 
     with pytest.raises(MlflowException, match="no such run"):
-        despite_races(fails)
+        retry_on_race(fails)
     assert len(calls) == 1
 
 
@@ -138,12 +138,12 @@ def test_a_store_that_cannot_be_written_to_is_told_before_the_work(
 ) -> None:
     put_database(tmp_path)
     use(f"sqlite:///file:{tmp_path}/mlflow.db?mode=ro&uri=true", monkeypatch)
-    told = r"^MLFLOW_TRACKING_URI is .*: attempt to write a readonly database; .*lost.*$"
-    with pytest.raises(ConnectionError, match=told), with_store():
+    message = r"^MLFLOW_TRACKING_URI is .*: attempt to write a readonly database; .*lost.*$"
+    with pytest.raises(ConnectionError, match=message), with_store():
         raise AssertionError("the work has begun")
     use(f"{tmp_path}/mlflow.db/runs", monkeypatch)  # a folder as a store, below a file
-    told = r"^MLFLOW_TRACKING_URI is .*mlflow.db is a file; allowed: a folder; .*lost.*$"
-    with pytest.raises(ConnectionError, match=told), with_store():
+    message = r"^MLFLOW_TRACKING_URI is .*mlflow.db is a file; allowed: a folder; .*lost.*$"
+    with pytest.raises(ConnectionError, match=message), with_store():
         raise AssertionError("the work has begun")
 
 
@@ -158,8 +158,8 @@ def test_a_store_that_is_not_there_yet_is_made_by_the_run(
 
 def test_a_database_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     use("postgresql://mkd:secret@127.0.0.1:9/x", monkeypatch)
-    told = r"^MLFLOW_TRACKING_URI is postgresql://mkd:\*\*\*@127.0.0.1:9/x: .*refused.*lost.*$"
-    with pytest.raises(ConnectionError, match=told), connected():
+    message = r"^MLFLOW_TRACKING_URI is postgresql://mkd:\*\*\*@127.0.0.1:9/x: .*refused.*lost.*$"
+    with pytest.raises(ConnectionError, match=message), connected():
         raise AssertionError("it is away")
 
 

@@ -51,8 +51,8 @@ def test_answers_stand_in_the_order_of_the_rows_whatever_their_index(model: Stud
 
 
 def test_several_labels_are_a_list_that_other_tasks_lack(model: StudentModel) -> None:
-    found = model.predict(None, FRAME, {"task": "several"})
-    assert found["labels"].tolist() == [["up"]] * 4 and found["label"].tolist() == ["up"] * 4
+    answers = model.predict(None, FRAME, {"task": "several"})
+    assert answers["labels"].tolist() == [["up"]] * 4 and answers["label"].tolist() == ["up"] * 4
     wrong = model.predict(None, pd.DataFrame({"text": ["7", None]}), {"task": "several"})
     assert wrong["labels"].tolist() == [["up"], None] and wrong["error"][1].startswith("missing")
     other = model.predict(None, FRAME, {"task": "single"})
@@ -62,10 +62,10 @@ def test_several_labels_are_a_list_that_other_tasks_lack(model: StudentModel) ->
 def test_a_row_below_the_confidence_has_no_label(model: StudentModel) -> None:
     """Probabilities 1 and 1 / (1 + exp(-2 * 0)): an empty text has the logits 0 and 0."""
     frame = pd.DataFrame({"text": ["7", "", None]})
-    found = model.predict(None, frame, {"task": "single", "min_confidence": 0.9})
-    assert found["label"].tolist() == ["bad", None, ""]
-    assert found["answered"].tolist() == [True, False, False]
-    assert found["score"].tolist() == [pytest.approx(1, abs=1e-5), 0.5, None]
+    answers = model.predict(None, frame, {"task": "single", "min_confidence": 0.9})
+    assert answers["label"].tolist() == ["bad", None, ""]
+    assert answers["answered"].tolist() == [True, False, False]
+    assert answers["score"].tolist() == [pytest.approx(1, abs=1e-5), 0.5, None]
     with pytest.raises(MlflowException, match="min_confidence is 2.0; allowed: from 0 to 1"):
         model.predict(None, frame, {"task": "single", "min_confidence": 2.0})
 
@@ -80,6 +80,6 @@ def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentMod
 
 
 def test_a_text_without_logits_is_an_error(model: StudentModel) -> None:
-    told = "1 texts have no logits, the first is row 0: the second text is missing"
-    with pytest.raises(MlflowException, match=told):
+    message = "1 texts have no logits, the first is row 0: the second text is missing"
+    with pytest.raises(MlflowException, match=message):
         model.predict(None, pd.DataFrame({"text": ["7"]}), {"task": "time", "logits": True})

@@ -16,10 +16,10 @@ from tests.support.database import use_store
 def state_of(experiment: mlflow.entities.Experiment, key: str) -> dict[str, Any]:
     """The state of a view, as the UI unpacks it."""
     packed = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])["state"]
-    found: dict[str, Any] = json.loads(
+    content: dict[str, Any] = json.loads(
         zlib.decompress(base64.b64decode(packed.removeprefix("deflate;")))
     )
-    return found
+    return content
 
 
 def test_an_experiment_opens_for_training_with_columns(

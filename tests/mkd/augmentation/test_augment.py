@@ -211,11 +211,11 @@ def test_no_multiple_changes_nothing_and_makes_nothing(tmp_path: Path) -> None:
 def test_augmented_rows_come_after_a_tasks_own_and_after_its_files(tmp_path: Path) -> None:
     tasks = make_tasks()
     more = [replace(tasks[0], added=(tasks[0].dev[""],)), *tasks[1:]]
-    found = augment_tasks(stores_of(tmp_path), more)
-    assert [len(task.added) for task in found] == [2, 1, 1]
-    assert found[0].added[1].source == "single, augmented"
-    data = tokenise_task(tmp_path, found[0], make_tokenizer(tmp_path, tasks), DataConfig(), 0)
-    assert len(data.train.labels) == 40 + 20 + len(list(found[0].added[1].read()))
+    augmented = augment_tasks(stores_of(tmp_path), more)
+    assert [len(task.added) for task in augmented] == [2, 1, 1]
+    assert augmented[0].added[1].source == "single, augmented"
+    data = tokenise_task(tmp_path, augmented[0], make_tokenizer(tmp_path, tasks), DataConfig(), 0)
+    assert len(data.train.labels) == 40 + 20 + len(list(augmented[0].added[1].read()))
 
 
 def test_copies_that_all_equal_their_rows_are_refused(tmp_path: Path) -> None:
@@ -264,6 +264,6 @@ def test_a_tokenizer_that_cannot_mask_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     )
-    told = "has neither a mask token nor an unknown one; allowed then: data.augment.mask=0"
-    with pytest.raises(ValueError, match=told):
+    message = "has neither a mask token nor an unknown one; allowed then: data.augment.mask=0"
+    with pytest.raises(ValueError, match=message):
         mask_text(tokenizer)

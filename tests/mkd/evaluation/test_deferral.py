@@ -73,8 +73,8 @@ def test_a_budget_takes_the_largest_share_that_keeps_it_on_the_selection_split()
 def test_metrics_and_columns_of_two_tasks() -> None:
     good = [Point(0, NEVER, 0, 0, 0), Point(50, 0.8, 0.5, 40, 0.25), Point(100, 0, 3, 100, 4)]
     bad = [Point(0, NEVER, 0, 0, 0), Point(50, 0.9, 2, 50, 3), Point(100, 0, 9, 100, 9)]
-    found = deferral_metrics({"good": good, "bad": bad})
-    assert found == {
+    metrics = deferral_metrics({"good": good, "bad": bad})
+    assert metrics == {
         names.deferral(task, budget, what): value
         for task, budget, what, value in [
             ("good", "lossless", "answered", 0), ("good", "lossless", "lost", 0),
@@ -100,7 +100,7 @@ def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> No
     thresholds = {"task": np.array([0.5, 0.2])}
     student = Answers({}, thresholds, {"task": 2.0})
     labels = np.array([[1, 1], [0, 0], [1, 0]])
-    found = answered(kind, "task", (logits, student), (logits, Answers({})), labels)
+    answers = answered(kind, "task", (logits, student), (logits, Answers({})), labels)
     stated = {
         "labels": ["a", "b"], "pair": False, "mean": 0.0, "std": 1.0, "multilabel": True,
         "thresholds": [0.5, 0.2], "temperature": 2.0,
@@ -108,12 +108,12 @@ def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> No
     head: Head = runtime.head_of(stated)
     predicted = predictions(logits, head)
     assert [each.labels for each in predicted] == [["a", "b"], [], ["a", "b"]]
-    assert (found.student_RC >= 0).tolist() == [[True, True], [False, False], [True, True]]
-    assert found.confidence_R == pytest.approx(
+    assert (answers.student_RC >= 0).tolist() == [[True, True], [False, False], [True, True]]
+    assert answers.confidence_R == pytest.approx(
         [runtime.confidence(each, head) for each in predicted]
     )
     first = 1 / (1 + np.exp(-1.5)) * 1 / (1 + np.exp(0.5))
-    assert found.confidence_R[0] == pytest.approx(first)
+    assert answers.confidence_R[0] == pytest.approx(first)
 
 
 def test_of_two_classes_with_thresholds_the_answer_may_be_the_less_probable_one() -> None:
@@ -122,7 +122,7 @@ def test_of_two_classes_with_thresholds_the_answer_may_be_the_less_probable_one(
     kind = Kind(("no", "yes"), False, ("f1",))
     logits = np.array([[0.0, -1.0], [1.0, -1.0], [0.0, 3.0]])
     student = Answers({}, {"task": np.array([0.8, 0.2])}, {"task": 2.0})
-    found = answered(kind, "task", (logits, student), (logits, Answers({})), np.array([1, 0, 1]))
+    answers = answered(kind, "task", (logits, student), (logits, Answers({})), np.array([1, 0, 1]))
     stated = {
         "labels": ["no", "yes"], "pair": False, "mean": 0.0, "std": 1.0, "thresholds": [0.8, 0.2],
         "temperature": 2.0,
@@ -132,9 +132,9 @@ def test_of_two_classes_with_thresholds_the_answer_may_be_the_less_probable_one(
     predicted = predictions(logits, head)
     assert [each.label for each in predicted] == ["yes", "no", "yes"]
     assert [runtime.prediction(row, head) for row in logits.tolist()] == predicted
-    assert found.student_RC.argmax(1).tolist() == [1, 0, 1]
-    assert found.teacher_RC.argmax(1).tolist() == [0, 0, 1]
+    assert answers.student_RC.argmax(1).tolist() == [1, 0, 1]
+    assert answers.teacher_RC.argmax(1).tolist() == [0, 0, 1]
     confidences = [runtime.confidence(each, head) for each in predicted]
-    assert found.confidence_R == pytest.approx(confidences)
+    assert answers.confidence_R == pytest.approx(confidences)
     assert confidences[0] == pytest.approx(1 / (1 + np.exp(0.5)))
     assert runtime.if_sure(predicted[0], head, 0.5).label is None

@@ -32,8 +32,8 @@ def test_the_front_holds_what_no_other_model_beats(
 
 def test_the_hypervolume_is_the_area_under_the_front_s_steps() -> None:
     # 60 points from 1 to 10 ms, 80 from 10 to 100: one decade of each.
-    found = hypervolume(np.array([60, 80, 50]), np.array([1, 10, 20]), Reference(0, 100))
-    assert found == pytest.approx(140)
+    volume = hypervolume(np.array([60, 80, 50]), np.array([1, 10, 20]), Reference(0, 100))
+    assert volume == pytest.approx(140)
     expected = pytest.approx(10 + 30)
     assert hypervolume(np.array([60, 80]), np.array([1, 10]), Reference(50, 100)) == expected
 
@@ -45,8 +45,8 @@ def test_what_is_worse_than_the_reference_adds_nothing() -> None:
 
 
 def test_the_hypervolume_over_trials_never_falls() -> None:
-    found = hypervolumes(np.array([60, 50, 80]), np.array([1, 5, 10]), Reference(0, 100))
-    assert found == pytest.approx([120, 120, 140])
+    volumes = hypervolumes(np.array([60, 50, 80]), np.array([1, 5, 10]), Reference(0, 100))
+    assert volumes == pytest.approx([120, 120, 140])
 
 
 def test_front_and_hypervolume_equal_a_brute_force_computation_on_random_cases() -> None:

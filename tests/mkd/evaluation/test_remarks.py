@@ -40,12 +40,12 @@ def test_the_floor_by_hand() -> None:
     assert constant_baseline(SINGLE, np.array([1.0, 0, 1, 1])) == ConstantBaseline(
         "good", {"accuracy": 75.0}
     )
-    found = constant_baseline(PAIR, np.array([1.0, 0, 1, 1]))
-    assert found.label == "same"
-    assert found.scores == pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75})
-    found = constant_baseline(PAIR, np.array([0.0, 0, 0, 1, 1]))
-    assert found.label == "same", "F1 is of class 1"
-    assert found.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
+    baseline = constant_baseline(PAIR, np.array([1.0, 0, 1, 1]))
+    assert baseline.label == "same"
+    assert baseline.scores == pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75})
+    baseline = constant_baseline(PAIR, np.array([0.0, 0, 0, 1, 1]))
+    assert baseline.label == "same", "F1 is of class 1"
+    assert baseline.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
     assert constant_baseline(GLUE["cola"], np.array([1.0, 0, 1])) == ConstantBaseline(
         "acceptable", {"matthews": 0.0}
     )
@@ -67,9 +67,9 @@ def test_the_floor_of_several_labels_is_the_best_of_all_constants() -> None:
             logits[:, order[:count]] = 1
             known.append(score(kind, logits, labels))
         best = max(range(5), key=lambda place: sum(known[place].values()))
-        found = constant_baseline(kind, labels)
-        assert found.scores == pytest.approx(known[best])
-        assert found.label == ",".join("abcde"[place] for place in order[: best + 1])
+        baseline = constant_baseline(kind, labels)
+        assert baseline.scores == pytest.approx(known[best])
+        assert baseline.label == ",".join("abcde"[place] for place in order[: best + 1])
     assert constant_baseline(kind, np.ones((3, 5), dtype=np.uint8)).label == "every label"
 
 
@@ -81,8 +81,8 @@ def test_the_floor_of_a_metric_without_a_formula(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setitem(METRICS, "exact", exact)
     labels = np.array([[0, 1], [0, 1], [1, 1], [0, 0]], dtype=np.uint8)
-    found = constant_baseline(Kind(("a", "b"), False, ("exact",), None, True), labels)
-    assert found == ConstantBaseline("b", {"exact": 50.0})
+    baseline = constant_baseline(Kind(("a", "b"), False, ("exact",), None, True), labels)
+    assert baseline == ConstantBaseline("b", {"exact": 50.0})
 
 
 def test_the_margin_is_two_standard_errors() -> None:
@@ -112,7 +112,7 @@ def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
 def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_frequent_label() -> None:
     """Of 100 rows 60 are good: the margin is 2 * sqrt(60 * 40 / 100) = 9.8 points."""
     labels = [1.0] * 60 + [0.0] * 40
-    told = (
+    message = (
         "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; "
         "with 100 rows, a difference below 9.8 points can be chance"
     )
@@ -121,7 +121,7 @@ def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_freque
             int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)
         ]
         notes = weak_student_notes([of(SINGLE, labels)], answers(choices))
-        assert notes == ([told.format(f"{right:.1f}")] if expected else [])
+        assert notes == ([message.format(f"{right:.1f}")] if expected else [])
 
 
 def test_a_student_of_scores_has_to_correlate() -> None:
@@ -169,13 +169,13 @@ def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> N
         data("few", few),
         data("unknown", short + ["\u4f60 film", "\u4f60 \u4f60 \u4f60"]),
     ]
-    found = input_coverage(datas, tokenizer, BERT)
-    assert found.metrics == pytest.approx(
+    coverage = input_coverage(datas, tokenizer, BERT)
+    assert coverage.metrics == pytest.approx(
         {"data/many/cut": 1.0, "data/many/unknown": 0.0, "data/few/cut": 0.5,
          "data/few/unknown": 0.0, "data/unknown/cut": 0.0,
          "data/unknown/unknown": 100 * 4 / (2 * 198 + 5)},
     )  # fmt: skip
-    assert found.notes == [
+    assert coverage.notes == [
         "many: 1 % of the training rows are truncated at data.max_length=12 tokens"
     ]
     more = input_coverage(

@@ -60,15 +60,15 @@ def test_sorted_batches_give_what_one_row_at_a_time_gives(
     student, data = student_of(config, datas, tokenizer), datas[place]
     layout = layout_of(tokenizer, student.joined, 32)
     rows = np.random.default_rng(0).permutation(40)[:30]
-    found = predict_logits(torch_infer(student), data.train, rows, data.name, layout)
+    logits = predict_logits(torch_infer(student), data.train, rows, data.name, layout)
     student.train(False)
     with torch.inference_mode():
         alone = [
             student(gather_inputs(data.train, rows[i : i + 1], layout), data.name)[0].numpy()
             for i in range(30)
         ]
-    np.testing.assert_allclose(found, np.stack(alone), atol=1e-5, rtol=1e-4)
-    assert found.dtype == np.float32
+    np.testing.assert_allclose(logits, np.stack(alone), atol=1e-5, rtol=1e-4)
+    assert logits.dtype == np.float32
 
 
 def test_prediction_switches_dropout_off(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -85,13 +85,15 @@ def test_prediction_switches_dropout_off(datas: Datas, tokenizer: Tokenizer) -> 
 def test_selection_scores_are_of_the_selection_rows(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(BILSTM, datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
-    found = selection_scores(student, datas, layout)
-    assert list(found) == ["single", "pair", "score", "mean"]
+    scores = selection_scores(student, datas, layout)
+    assert list(scores) == ["single", "pair", "score", "mean"]
     data = datas[0]
     logits = predict_logits(torch_infer(student), data.train, data.selection_rows, "single", layout)
     expected = 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
-    assert found["single"] == expected
-    assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
+    assert scores["single"] == expected
+    assert scores["mean"] == pytest.approx(
+        (scores["single"] + scores["pair"] + scores["score"]) / 3
+    )
 
 
 def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> None:
@@ -102,15 +104,17 @@ def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> 
         selection_rows=np.array([0, 1, 3])
     )  # of classes 0, 1, 1
     pair = dev_of(pair, [1, 0, 1])._replace(selection_rows=np.array([0, 2]))  # both of class 0
-    found = majority_metrics([single, pair, score])
-    assert found["majority/quality/single/score"] == pytest.approx(60)
-    assert found["majority/quality/pair/score"] == pytest.approx((200 / 3 + 80) / 2)
-    assert found["majority/quality/score/score"] == 0, "what is constant correlates with nothing"
-    assert found["majority/quality/mean"] == pytest.approx((60 + (200 / 3 + 80) / 2) / 3)
-    assert found["majority/selection/single"] == pytest.approx(200 / 3)
-    assert found["majority/selection/pair"] == pytest.approx((100 + 0) / 2), "F1 is that of class 1"
-    assert found["majority/selection/mean"] == pytest.approx((200 / 3 + 50) / 3)
-    assert len(found) == 8
+    metrics = majority_metrics([single, pair, score])
+    assert metrics["majority/quality/single/score"] == pytest.approx(60)
+    assert metrics["majority/quality/pair/score"] == pytest.approx((200 / 3 + 80) / 2)
+    assert metrics["majority/quality/score/score"] == 0, "what is constant correlates with nothing"
+    assert metrics["majority/quality/mean"] == pytest.approx((60 + (200 / 3 + 80) / 2) / 3)
+    assert metrics["majority/selection/single"] == pytest.approx(200 / 3)
+    assert metrics["majority/selection/pair"] == pytest.approx((100 + 0) / 2), (
+        "F1 is that of class 1"
+    )
+    assert metrics["majority/selection/mean"] == pytest.approx((200 / 3 + 50) / 3)
+    assert len(metrics) == 8
 
 
 def test_of_two_splits_the_constant_answer_is_to_each(datas: Datas) -> None:
@@ -169,8 +173,8 @@ def test_likeness_by_hand(datas: Datas) -> None:
         ("single", ""): 9 * one_hot([0, 1, 0, 0], 2),
         ("score", ""): np.array([[1.0], [0.0], [2.0]]),
     }
-    found = agreement_metrics([datas[0], datas[2]], Answers(student), Answers(teacher))
-    assert found == pytest.approx(
+    metrics = agreement_metrics([datas[0], datas[2]], Answers(student), Answers(teacher))
+    assert metrics == pytest.approx(
         {"agreement/single": 75, "agreement/score": 50, "agreement/mean": 62.5}
     )
 
@@ -180,8 +184,8 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
     halved = pair._replace(dev=pair.dev | {"_other": pair.dev[""]})
     logits = {(name, ""): one_hot([0] * 20, 2) for name in ("single", "pair")}
     whole = quality_metrics([single], logits)
-    found = quality_metrics([single, halved], logits)
-    assert found == ({name: value for name, value in whole.items() if name != "quality/mean"})
+    metrics = quality_metrics([single, halved], logits)
+    assert metrics == ({name: value for name, value in whole.items() if name != "quality/mean"})
     assert quality_metrics([pair], {}) == {}
     expected = {"agreement/single": 100}
     assert (
@@ -262,10 +266,10 @@ def test_several_labels_are_scored_with_the_models_thresholds() -> None:
     data = several()
     logits = {KEY: np.array([[2.0, -3], [-2, -1], [1, -1], [0.5, -4]], dtype=np.float32)}
     thresholds = {"several": np.array([0.5, 0.2])}
-    found = quality_metrics([data], logits)
-    assert found["quality/several/micro_f1"] == pytest.approx(200 * 2 / (3 + 4))
-    found = quality_metrics([data], logits, thresholds)
-    assert found["quality/several/micro_f1"] == pytest.approx(200 * 4 / (5 + 4))
+    metrics = quality_metrics([data], logits)
+    assert metrics["quality/several/micro_f1"] == pytest.approx(200 * 2 / (3 + 4))
+    metrics = quality_metrics([data], logits, thresholds)
+    assert metrics["quality/several/micro_f1"] == pytest.approx(200 * 4 / (5 + 4))
     # Rows 1 and 4 have the same labels with either.
     agreement = agreement_metrics([data], Answers(logits, thresholds), Answers(logits))
     assert agreement["agreement/several"] == 50

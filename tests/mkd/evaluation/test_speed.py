@@ -63,7 +63,7 @@ def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tok
         "other": timed(TRANSFORMER, datas, tokenizer),
     }
     asked = speed_settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
-    found = speed_metrics(models, WORK, asked, 1e-9, "teacher/")
+    metrics = speed_metrics(models, WORK, asked, 1e-9, "teacher/")
     kinds = {"b1-text-t1": 20, "b1-l8-t1": 20, "b3-text-t1": 2, "b3-text-t2": 2}
     statistics = {
         name: {"calls", "rows_per_s"} | ({"p50_ms"} if calls >= 20 else set())
@@ -75,13 +75,13 @@ def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tok
         for kind in kinds
         for key in statistics[kind]
     }
-    assert found.keys() == names | {"teacher/speed/busy_share", "teacher/speed/protocol"}
-    assert found["teacher/speed/protocol"] == SPEED_PROTOCOL
-    assert 0 <= found["teacher/speed/busy_share"] <= 1
+    assert metrics.keys() == names | {"teacher/speed/busy_share", "teacher/speed/protocol"}
+    assert metrics["teacher/speed/protocol"] == SPEED_PROTOCOL
+    assert 0 <= metrics["teacher/speed/busy_share"] <= 1
     for model in models:
         for kind, calls in kinds.items():
-            assert found[f"teacher/speed/{model}/{kind}/calls"] == calls
-            assert found[f"teacher/speed/{model}/{kind}/rows_per_s"] > 0
+            assert metrics[f"teacher/speed/{model}/{kind}/calls"] == calls
+            assert metrics[f"teacher/speed/{model}/{kind}/rows_per_s"] > 0
     assert speed_metrics(models, WORK, asked, 0) == {}, "0 seconds: nothing is measured"
 
 
@@ -174,11 +174,11 @@ def test_a_model_has_no_more_than_its_share(datas: Datas, tokenizer: Tokenizer) 
         "fast": turned.model(2**-10, datas, tokenizer),
         "slow": turned.model(1.0, datas, tokenizer),
     }
-    found = time_models(
+    blocks = time_models(
         models, WORK, [HEADLINE_SETTING, SpeedSetting(1, 8, 1)], 3.0, clock=turned.clock
     )
     for setting in (HEADLINE_SETTING, SpeedSetting(1, 8, 1)):
-        fast, slow = found["fast", setting], found["slow", setting]
+        fast, slow = blocks["fast", setting], blocks["slow", setting]
         assert len(fast) == SPEED_ROUNDS and all(len(block.seconds) % 20 == 0 for block in fast)
         assert len({len(block.seconds) for block in fast}) <= 2, "the rounds are alike"
         made = sum(len(block.seconds) + 20 for block in fast) * 2**-10
@@ -243,7 +243,7 @@ def test_the_threads_are_as_before_after_an_exception(datas: Datas, tokenizer: T
 
 
 @pytest.mark.parametrize(
-    ("ratio", "busy", "told"),
+    ("ratio", "busy", "message"),
     [
         (7.08, False, "7.1"),
         (7.08, True, "about 7"),
@@ -252,9 +252,9 @@ def test_the_threads_are_as_before_after_an_exception(datas: Datas, tokenizer: T
     ],
 )
 def test_a_ratio_of_a_busy_machine_says_that_it_is_not_precise(
-    ratio: float, busy: bool, told: str
+    ratio: float, busy: bool, message: str
 ) -> None:
-    assert ratio_text(ratio, busy) == told
+    assert ratio_text(ratio, busy) == message
 
 
 def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
@@ -323,18 +323,18 @@ def test_sizes_by_hand(datas: Datas, tmp_path: Path) -> None:
         BiLstmConfig(vocab_size=50, embedding=6, hidden=5, tasks=head_configs(datas[:1]))
     )
     model.save_pretrained(tmp_path)
-    found = size_metrics(model, tmp_path, 10)
+    metrics = size_metrics(model, tmp_path, 10)
     both = 10
     lstms = 2 * (4 * 5 * (6 + 5) + 2 * 4 * 5) + 2 * (4 * 5 * (3 * both + 5) + 2 * 4 * 5)
     maxouts = (8 * both + 1) * 2 * both + (both + 1) * 2 * both
     rest = 6 * 6 + 6 + lstms + (both + 1) + maxouts + (both + 1) * 2
-    assert found == {
+    assert metrics == {
         "size/parameters": 50 * 6 + rest,
         "size/parameters_without_embeddings": rest,
         "size/bytes": (tmp_path / "model.safetensors").stat().st_size,
         "size/flops": flops(model, 10),
     }
-    assert found["size/bytes"] > 4 * (50 * 6 + rest)
+    assert metrics["size/bytes"] > 4 * (50 * 6 + rest)
 
 
 def test_the_hardware_is_told_in_words() -> None:

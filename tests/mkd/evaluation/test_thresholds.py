@@ -59,8 +59,8 @@ def test_the_threshold_of_two_classes_by_hand() -> None:
     cut = -3.5 * 2 / (2 + SHARED_ROWS)
     chance = 1 / (1 + np.exp(-cut))
     for metrics in (("f1",), ("accuracy", "f1"), ("f1", "auc")):
-        found = fit_thresholds(of_two(*metrics), two(margins), labels)
-        assert found == pytest.approx([1 - chance, chance])
+        thresholds = fit_thresholds(of_two(*metrics), two(margins), labels)
+        assert thresholds == pytest.approx([1 - chance, chance])
     assert score(of_two("f1"), two(margins), labels)["f1"] == 0
     exact = np.array([1 - 1 / (1 + np.exp(3.5)), 1 / (1 + np.exp(3.5))])
     assert score(of_two("f1"), two(margins), labels, thresholds=exact)["f1"] == pytest.approx(80)
@@ -85,9 +85,9 @@ def test_a_model_that_always_answers_the_frequent_class_gets_a_matthews_correlat
 
 def test_of_equally_good_cuts_the_nearest_to_half_is_taken() -> None:
     labels = np.array([1.0, 0, 0, 0, 0])
-    found = fit_thresholds(of_two("f1"), two([3.0, -5, -6, -7, -8]), labels)
-    assert found is not None
-    assert np.log(found[1] / found[0]) == pytest.approx(-1 * 1 / (1 + SHARED_ROWS))
+    thresholds = fit_thresholds(of_two("f1"), two([3.0, -5, -6, -7, -8]), labels)
+    assert thresholds is not None
+    assert np.log(thresholds[1] / thresholds[0]) == pytest.approx(-1 * 1 / (1 + SHARED_ROWS))
 
 
 def test_only_a_rare_class_of_two_that_a_metric_counts_has_a_threshold() -> None:
@@ -109,7 +109,7 @@ def test_the_formulas_are_those_of_the_metrics(name: str, monkeypatch: pytest.Mo
     labels = (rng.random(200) < 0.2).astype(np.float64)
     margins = (rng.normal(size=200) + labels).round(1).tolist()
     kind = of_two(name, "f1")
-    found = fit_thresholds(kind, two(margins), labels)
+    thresholds = fit_thresholds(kind, two(margins), labels)
     monkeypatch.delitem(FORMULAS, name)
-    assert fit_thresholds(kind, two(margins), labels) == pytest.approx(found)
+    assert fit_thresholds(kind, two(margins), labels) == pytest.approx(thresholds)
     assert name in METRICS

@@ -49,15 +49,15 @@ def test_a_block_is_a_warm_up_and_then_whole_passes_until_its_time_is_over() -> 
     """Of 10 ms of a pass 3 are the warm-up, as it takes no longer: 96 ms hold nine passes more, and
     the tenth is begun."""
     turned = Turned()
-    found = time_block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
+    block = time_block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
     assert turned.made == ["a", "b"] * 10
-    assert found == TimedBlock([4 * MS, 6 * MS] * 9, 2, 90 * MS, 90 * MS)
+    assert block == TimedBlock([4 * MS, 6 * MS] * 9, 2, 90 * MS, 90 * MS)
 
 
 def test_what_takes_longer_than_its_time_is_warmed_up_by_one_call_and_has_one_pass() -> None:
     turned = Turned()
-    found = time_block([turned.call("a", 1.0), turned.call("b", 2.0)], 0.5, turned.clock)
-    assert turned.made == ["a", "a", "b"] and found.seconds == [1.0, 2.0]
+    block = time_block([turned.call("a", 1.0), turned.call("b", 2.0)], 0.5, turned.clock)
+    assert turned.made == ["a", "a", "b"] and block.seconds == [1.0, 2.0]
 
 
 def test_a_warm_up_ends_before_its_pass_where_that_is_long() -> None:
@@ -89,16 +89,16 @@ def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
         [0.001 * place for place in range(1, 101)],
         [0.002 * place for place in range(1, 101)],
     )
-    found = block_statistics(blocks(first, second, [3 * time for time in second]), 1)
-    assert found["p50_ms"] == pytest.approx(1000 * float(np.percentile(second, 50)))
-    assert found["p95_ms"] == pytest.approx(1000 * float(np.percentile(second, 95)))
-    assert "p99_ms" not in found
+    statistics = block_statistics(blocks(first, second, [3 * time for time in second]), 1)
+    assert statistics["p50_ms"] == pytest.approx(1000 * float(np.percentile(second, 50)))
+    assert statistics["p95_ms"] == pytest.approx(1000 * float(np.percentile(second, 95)))
+    assert "p99_ms" not in statistics
 
 
 def test_rows_a_second_are_those_of_the_median_pass() -> None:
     """Passes of 20 calls of 8 rows take 2, 3 and 40 s: 160 rows in 3 s."""
-    found = block_statistics(blocks([0.1] * 20, [0.15] * 20 + [2.0] * 20), 8)
-    assert found["rows_per_s"] == pytest.approx(160 / 3)
+    statistics = block_statistics(blocks([0.1] * 20, [0.15] * 20 + [2.0] * 20), 8)
+    assert statistics["rows_per_s"] == pytest.approx(160 / 3)
 
 
 def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
@@ -154,8 +154,8 @@ def test_a_core_that_another_process_works_on_is_found_busy() -> None:
             pass
 
     with busy_core():
-        found = time_block([work], 0.5)
-    assert busy_share([found], 0.0, 64) > 4 * MOST_BUSY
+        block = time_block([work], 0.5)
+    assert busy_share([block], 0.0, 64) > 4 * MOST_BUSY
 
 
 def test_garbage_is_searched_for_again_afterwards_also_after_an_error() -> None:

@@ -175,16 +175,18 @@ def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tok
                 answers[place] = 1 - answers[place]
         return sure(answers)
 
-    found = compare_backend(
+    metrics = compare_backend(
         ModelData(tokenizer, [data], CPU), {("single", ""): sure(classes)}, infer, layout
     )
     assert asked.count(1) == 20 and sum(asked) == 40, "each row in both ways"
     losses = (0.0, lost) if wrong_alone else (lost, 0.0)
-    assert (found["loss_batches"], found["loss_single_rows"]) == pytest.approx(losses)
+    assert (metrics["loss_batches"], metrics["loss_single_rows"]) == pytest.approx(losses)
     assert (
-        found["loss"] == pytest.approx(lost) and found["max_difference"] == 1.0 and 25 <= lost < 100
+        metrics["loss"] == pytest.approx(lost)
+        and metrics["max_difference"] == 1.0
+        and 25 <= lost < 100
     )
-    assert found["quality/mean"] == pytest.approx(100 - losses[0]), "of all rows, in batches"
+    assert metrics["quality/mean"] == pytest.approx(100 - losses[0]), "of all rows, in batches"
 
 
 def test_of_many_rows_some_evenly_spread_are_asked_alone(
@@ -198,13 +200,13 @@ def test_of_many_rows_some_evenly_spread_are_asked_alone(
         alone.extend([batch.ids.tobytes()] if len(batch.ids) == 1 else [])
         return np.zeros((len(batch.ids), 2), np.float32)
 
-    found = compare_backend(
+    metrics = compare_backend(
         ModelData(tokenizer, [data], CPU),
         {("single", ""): np.zeros((20, 2), np.float32)},
         infer,
         layout,
     )
-    assert found["loss_single_rows"] == found["max_difference"] == 0
+    assert metrics["loss_single_rows"] == metrics["max_difference"] == 0
     assert alone == [
         padded(data.dev[""], np.array([row]), layout).ids.tobytes() for row in (0, 4, 8, 12, 16)
     ]
@@ -215,13 +217,13 @@ def test_a_row_that_is_not_finite_fails_a_backend(datas: Datas, tokenizer: Token
         return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
 
     layout = layout_of(tokenizer, False, 32)
-    found = compare_backend(
+    metrics = compare_backend(
         ModelData(tokenizer, datas[:1], CPU),
         {("single", ""): np.zeros((20, 2), np.float32)},
         infer,
         layout,
     )
-    assert found == {}
+    assert metrics == {}
 
 
 def small(datas: Datas, tokenizer: Tokenizer) -> Student:

@@ -499,8 +499,8 @@ def test_a_model_too_large_for_one_file_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
-    told = r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
-    with pytest.raises(ValueError, match=told):
+    message = r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
+    with pytest.raises(ValueError, match=message):
         export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 
@@ -660,8 +660,8 @@ def test_nothing_is_delivered_where_no_backend_passes(
     saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
-    told = r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"
-    with pytest.raises(ValueError, match=told):
+    message = r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"
+    with pytest.raises(ValueError, match=message):
         exported(config_of(saved, tmp_path / "home"), saved[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -685,5 +685,5 @@ def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path)
     assert run.data.metrics["export/program/bytes"] == expected
     again = command(tmp_path / "work", "export", *given)
     assert again.returncode == 2
-    told = "error: export.to is 'home'; allowed: a folder that does not exist yet\n"
-    assert again.stderr.endswith(told)
+    message = "error: export.to is 'home'; allowed: a folder that does not exist yet\n"
+    assert again.stderr.endswith(message)

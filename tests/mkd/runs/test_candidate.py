@@ -91,9 +91,9 @@ def test_a_cost_is_measured_once(config: Config, ready: DataAndTeacher, known: S
     others = {"student.hidden": 16, "student.min_count": 3, "speed.length": 8, "speed.seconds": 0.2}
     for number, (name, value) in enumerate(others.items(), 1):
         other = changed(config, {name: value})
-        found = measure_cost(ready.data, other, "torch")
+        cost = measure_cost(ready.data, other, "torch")
         assert len(stored_costs(config) - before) == number
-        assert measure_cost(ready.data, other, "torch") == found and found.metrics != known.metrics
+        assert measure_cost(ready.data, other, "torch") == cost and cost.metrics != known.metrics
         assert len(stored_costs(config) - before) == number
 
 
@@ -103,12 +103,12 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(
     config = replace(config, student=BAG)
     known = measure_cost(ready.data, config, "torch")
     before = stored_costs(config)
-    found = measure_cost(ready.data, config, "onnx")
+    cost = measure_cost(ready.data, config, "onnx")
     expected = {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
-    assert steady(found.metrics) == expected
-    assert some(found.metrics, SIZES) == some(known.metrics, SIZES)
-    assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
-    assert measure_cost(ready.data, config, "onnx") == found
+    assert steady(cost.metrics) == expected
+    assert some(cost.metrics, SIZES) == some(known.metrics, SIZES)
+    assert cost.latency_ms == cost.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
+    assert measure_cost(ready.data, config, "onnx") == cost
     assert len(stored_costs(config) - before) == 1
 
 
@@ -208,11 +208,13 @@ def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
 def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was_measured(
     config: Config, ready: DataAndTeacher, known: StudentCost, tmp_path: Path
 ) -> None:
-    found = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
-    assert not starting(found.metrics, "baseline/", "export/")
-    assert some(found.metrics, known.metrics) == known.metrics
+    result = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
+    assert not starting(result.metrics, "baseline/", "export/")
+    assert some(result.metrics, known.metrics) == known.metrics
     at = "speed/torch/b1-text-t1"
-    assert found.metrics[f"{at}/ratio"] == found.metrics[f"teacher/{at}/p50_ms"] / known.latency_ms
+    assert (
+        result.metrics[f"{at}/ratio"] == result.metrics[f"teacher/{at}/p50_ms"] / known.latency_ms
+    )
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 
 
@@ -221,12 +223,12 @@ def test_labels_alone_need_no_teacher(config: Config, known: StudentCost, tmp_pa
     ready = load_data_and_teacher(alone)
     assert ready.teacher is None and not ready.data.teacher_data.datas
     assert teacher_speed(ready, alone.stores.root, alone.speed) == {}
-    found = run_candidate(ready, alone, known, tmp_path / "run")
-    assert (found.teacher, found.teacher_key) == ("", "")
-    assert np.isnan(found.predictions["teacher"]).all()
-    assert set(QUALITY) <= set(found.metrics)
-    assert not starting(found.metrics, "teacher/", "agreement/", "retention/")
-    assert not [name for name in found.metrics if name.endswith("/ratio")]
+    result = run_candidate(ready, alone, known, tmp_path / "run")
+    assert (result.teacher, result.teacher_key) == ("", "")
+    assert np.isnan(result.predictions["teacher"]).all()
+    assert set(QUALITY) <= set(result.metrics)
+    assert not starting(result.metrics, "teacher/", "agreement/", "retention/")
+    assert not [name for name in result.metrics if name.endswith("/ratio")]
     assert not (tmp_path / "cache" / "teachers").exists()
 
 

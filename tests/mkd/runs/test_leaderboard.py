@@ -45,7 +45,7 @@ def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         ("CoLA.tsv", "0\t1\n1\t1\n", "CoLA.tsv begins with '0\\t1'"),
         ("CoLA.tsv", f"{HEADER}0\t1\n1\t1", "CoLA.tsv begins with .* ends with '1\\t1'"),
@@ -60,8 +60,8 @@ def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> Non
         ("STS-B.tsv", f"{HEADER}0\tnan\n1\t1.000\n", "STS-B.tsv: row 0 is answered with 'nan'"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_does_not_pass(file: str, text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=told.replace("\\t", r"\\t")):
+def test_a_wrong_file_does_not_pass(file: str, text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=message.replace("\\t", r"\\t")):
         check_zip(zipped(tmp_path / "a.zip", good() | {file: text}), ROWS)
 
 

@@ -127,11 +127,11 @@ def submission(
 
 
 def test_the_zip_answers_every_row(submission: Submission, glue: Path, student: Path) -> None:
-    found = files_of(submission.zip)
-    assert list(found) == list(OFFICIAL)
+    files = files_of(submission.zip)
+    assert list(files) == list(OFFICIAL)
     varied = 0
     for name, official in OFFICIAL.items():
-        (header, *body), answers = found[name], expected(glue, student, official)
+        (header, *body), answers = files[name], expected(glue, student, official)
         assert header == ["index", "prediction"]
         assert [index for index, _ in body] == [str(i) for i in range(NUM)]
         assert [answer for _, answer in body] == answers, name
@@ -145,9 +145,9 @@ def test_scores_stay_within_their_range(submission: Submission) -> None:
 
 
 def test_shares_are_those_of_the_files(submission: Submission) -> None:
-    found = files_of(submission.zip)
+    files = files_of(submission.zip)
     for asked, filled, shares in submission.files:
-        answers = [answer for _, answer in found[asked.file][1:]]
+        answers = [answer for _, answer in files[asked.file][1:]]
         if asked.task == "stsb":
             answers = [str(round(float(answer))) for answer in answers]
         assert shares == pytest.approx({answer: answers.count(answer) / NUM for answer in answers})
@@ -189,12 +189,12 @@ def test_any_kind_answers_quotes_and_empty_texts(kind: str, glue: Path, tmp_path
     (folder / "AX").mkdir()
     (folder / "diagnostic/diagnostic.tsv").rename(folder / "AX/AX.tsv")
     student = made_student(tmp_path / "student", {}, kind)
-    found = files_of(submitted(config_of(tmp_path / "cache", folder, student), tmp_path).zip)
-    assert [answer for _, answer in found["QQP.tsv"][1:]] == expected(
+    files = files_of(submitted(config_of(tmp_path / "cache", folder, student), tmp_path).zip)
+    assert [answer for _, answer in files["QQP.tsv"][1:]] == expected(
         folder, student, OFFICIAL["QQP.tsv"]
     )
     ax = expected(folder, student, OFFICIAL["AX.tsv"], folder / "AX/AX.tsv")
-    assert [answer for _, answer in found["AX.tsv"][1:]] == ax
+    assert [answer for _, answer in files["AX.tsv"][1:]] == ax
 
 
 def test_all_that_is_missing_is_named_at_once(glue: Path, tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_all_that_is_missing_is_named_at_once(glue: Path, tmp_path: Path) -> Non
         f"and submit.student is {str(student)!r}: it has no head for qqp, mnli; "
         "allowed: one for each task, or submit.fill=true"
     )
-    told = r"^data.path is '.*': there is no RTE/test.tsv, [^;]*; allowed: all of them$"
-    with pytest.raises(ValueError, match=told):
+    message = r"^data.path is '.*': there is no RTE/test.tsv, [^;]*; allowed: all of them$"
+    with pytest.raises(ValueError, match=message):
         submitted(config_of(tmp_path, folder, student, fill=True), tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
 ) -> None:
     student = made_student(tmp_path / "student", {"cola": None, "stsb": None, "mnli": None})
     made = submitted(config_of(stores, glue, student, fill=True), tmp_path)
-    found = files_of(made.zip)
+    files = files_of(made.zip)
     train = {
         name: lines_of(glue / name / "train.tsv", 1 + 3 * NUM) for name in ("CoLA", "STS-B", "MNLI")
     }
@@ -231,7 +231,7 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
     constants = {"CoLA": "1" if acceptable > 36 else "0", "STS-B": f"{mean:.3f}"}
     constants |= dict.fromkeys(("MNLI-m", "MNLI-mm", "AX"), most)
     for name, answer in constants.items():
-        assert [cells[1] for cells in found[f"{name}.tsv"][1:]] == [answer] * NUM
+        assert [cells[1] for cells in files[f"{name}.tsv"][1:]] == [answer] * NUM
     assert {asked.file for asked, filled, _ in made.files if filled} == {
         f"{name}.tsv" for name in constants
     }
@@ -245,7 +245,7 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         ((("yes", "no"), True),
          "its head for rte takes 2 texts and has the labels 'yes', 'no'; allowed: 2, and "),
@@ -256,15 +256,17 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
     ],
 )  # fmt: skip
 def test_a_head_that_is_not_of_glues_task_is_refused(
-    head: tuple[Any, bool], told: str, glue: Path, stores: Path, tmp_path: Path
+    head: tuple[Any, bool], message: str, glue: Path, stores: Path, tmp_path: Path
 ) -> None:
     student = made_student(tmp_path / "student", {"rte": head})
-    with pytest.raises(ValueError, match=re.escape(f"submit.student is {str(student)!r}: {told}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"submit.student is {str(student)!r}: {message}")
+    ):
         submitted(config_of(stores, glue, student), tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         (
             "MRPC/test.tsv",
@@ -280,11 +282,11 @@ def test_a_head_that_is_not_of_glues_task_is_refused(
     ],
 )
 def test_a_wrong_test_file_is_refused_by_its_line(
-    name: str, text: str, told: str, student: Path, stores: Path, tmp_path: Path
+    name: str, text: str, message: str, student: Path, stores: Path, tmp_path: Path
 ) -> None:
     folder = make_folder(tmp_path / "glue")
     (folder / name).write_text(text)
-    with pytest.raises(ValueError, match=re.escape(f"{folder / name}{told}")):
+    with pytest.raises(ValueError, match=re.escape(f"{folder / name}{message}")):
         submitted(config_of(stores, folder, student), tmp_path)
     assert not (tmp_path / "submission.zip").exists()
 
@@ -308,8 +310,8 @@ def test_answers_that_are_not_finite_are_refused(glue: Path, student: Path, tmp_
     for parameter in model.heads.linears[model.heads.names.index("sst2")].parameters():
         parameter.data.fill_(torch.nan)
     save_model(model, tokenizer, tmp_path / "student")
-    told = r"submit.student is '.*': its logits for .*SST-2/test.tsv are not all finite numbers"
-    with pytest.raises(ValueError, match=told):
+    message = r"submit.student is '.*': its logits for .*SST-2/test.tsv are not all finite numbers"
+    with pytest.raises(ValueError, match=message):
         submitted(config_of(tmp_path, glue, tmp_path / "student"), tmp_path)
 
 
@@ -332,5 +334,5 @@ def test_the_command_leaves_zip_and_table_in_a_run(
     )
     assert zipped.read_bytes() == submission.zip.read_bytes()
     assert lines.read_text().splitlines() == submission_table(submission)
-    told = json.loads(info.read_text())
-    assert told == submission_info(submission) == {key: found[key] for key in told}
+    content = json.loads(info.read_text())
+    assert content == submission_info(submission) == {key: found[key] for key in content}

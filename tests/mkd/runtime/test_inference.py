@@ -141,8 +141,8 @@ def test_below_the_confidence_there_is_no_answer() -> None:
 
 
 def test_a_confidence_is_a_probability_and_a_regression_has_none() -> None:
-    told = "min_confidence is 1.5; allowed: from 0 to 1"
-    with pytest.raises(ValueError, match=told):
+    message = "min_confidence is 1.5; allowed: from 0 to 1"
+    with pytest.raises(ValueError, match=message):
         made().predict(["5"], "single", 1.5)
     with pytest.raises(ValueError, match="as a regression has no confidence"):
         made().predict(["5"], "score", 0.5)
@@ -250,8 +250,8 @@ def test_numbers_that_are_not_finite_are_an_error_of_their_text_alone() -> None:
 
     for task in ("single", "score"):
         found = made(infer=infer).predict(["7", "8", "9"], task)
-        told = "the model's numbers for it are not finite"
-        assert [prediction.error for prediction in found] == [None, told, told]
+        message = "the model's numbers for it are not finite"
+        assert [prediction.error for prediction in found] == [None, message, message]
         assert found[0] == made().predict(["7"], task)[0]
 
 
@@ -319,8 +319,8 @@ def test_what_has_no_order_or_gives_no_texts_is_refused(texts: Any, kind: str) -
 
 
 def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
-    told = "^texts is an array without a dimension; allowed: a list, of one text or more$"
-    with pytest.raises(ValueError, match=told):
+    message = "^texts is an array without a dimension; allowed: a list, of one text or more$"
+    with pytest.raises(ValueError, match=message):
         made().predict(np.array("7 8"), "single")
     with pytest.raises(ValueError, match="^texts is missing; allowed: a list"):
         made().predict(None, "single")  # type: ignore[arg-type]
@@ -556,8 +556,8 @@ def test_it_runs_without_torch_and_answers_standard_input_in_utf8(exported: Path
     argv = [str(exported), "--task", "single"]
     code, out, err = process(*argv, given=given, PYTHONIOENCODING="ascii")
     found = [line.split("\t") for line in out.decode().splitlines()]
-    told = "1 text is empty: its answer means nothing\n1 line has no answer\n"
-    assert (code, err, len(found)) == (0, told, 5)
+    message = "1 text is empty: its answer means nothing\n1 line has no answer\n"
+    assert (code, err, len(found)) == (0, message, 5)
     assert found[3] == ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"]
     texts = ["a good film", "", "bad \x00 你好", "last"]
     expected = [
@@ -582,8 +582,8 @@ def test_mistakes_are_told_in_one_line_and_the_code_2(
 
 
 def test_a_mistake_is_told_by_the_process_too(exported: Path) -> None:
-    told = "error: task is 'sst2'; allowed: pair, score, single\n"
-    assert process(str(exported), "--task", "sst2") == (2, b"", told)
+    message = "error: task is 'sst2'; allowed: pair, score, single\n"
+    assert process(str(exported), "--task", "sst2") == (2, b"", message)
 
 
 def test_a_files_ending_tells_its_form(
@@ -685,11 +685,11 @@ def test_objects_with_other_keys_are_repeated_with_their_answers(
     assert found[3] == {"prediction": "", "score": None}
     assert found[4].pop("error") == "missing; allowed: a string"
     assert found[4] == {"id": "\ud800", "prediction": "", "score": None}
-    told = "1 text is empty: its answer means nothing\n2 lines have no answer\n"
-    assert err == f"text of {path}: 'what they say'\n{told}"
+    message = "1 text is empty: its answer means nothing\n2 lines have no answer\n"
+    assert err == f"text of {path}: 'what they say'\n{message}"
     stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
     assert main(stated) == 0
-    assert capsys.readouterr() == (out, told)
+    assert capsys.readouterr() == (out, message)
 
 
 def test_texts_of_objects_that_are_not_clear_are_refused(
@@ -698,8 +698,8 @@ def test_texts_of_objects_that_are_not_clear_are_refused(
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"a": "a film of rain", "b": "a film of the sea"}\n')
     assert main([str(exported), "--task", "single", "--input", str(path)]) == 2
-    told = f"error: {path}: the text may be 'a' or 'b'; state --text; columns: 'a', 'b'\n"
-    assert capsys.readouterr() == ("", told)
+    message = f"error: {path}: the text may be 'a' or 'b'; state --text; columns: 'a', 'b'\n"
+    assert capsys.readouterr() == ("", message)
 
 
 def test_texts_of_a_table_that_are_not_clear_are_refused(

@@ -119,9 +119,9 @@ def test_groups_are_those_of_all_pairs(
         for i, j in product(range(150), repeat=2)
         if i < j and overlap_by_definition(words[i], words[j])
     }
-    found = groups_of(tmp_path, rows_of(texts))
-    assert len(found) > 5
-    assert found == closed(150, edges)
+    groups = groups_of(tmp_path, rows_of(texts))
+    assert len(groups) > 5
+    assert groups == closed(150, edges)
 
 
 def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
 def test_nearly_equal_texts_are_together(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     others = [base.replace(*words) for words in (("five", "x"), ("five ", ""), ("five", "x y"))]
-    found = groups_of(tmp_path, rows_of([base, *others, base + " ten"]))
-    assert found in ([[0, 1, 2, 4]], [[0, 1, 2, 3, 4]])
+    groups = groups_of(tmp_path, rows_of([base, *others, base + " ten"]))
+    assert groups in ([[0, 1, 2, 4]], [[0, 1, 2, 3, 4]])
 
 
 @pytest.mark.parametrize(
@@ -222,29 +222,29 @@ def of(
 @pytest.mark.parametrize("most", [300, 600])
 def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
     strata = np.array([0] * 950 + [1] * 50)
-    found = draw_groups(of(np.arange(1000), strata), 300, most, 0)
-    assert found.enough
-    assert np.bincount(strata[found.selected]).tolist() == [285, 15]
-    assert found.apart.tolist() == found.selected.tolist()
+    drawn = draw_groups(of(np.arange(1000), strata), 300, most, 0)
+    assert drawn.enough
+    assert np.bincount(strata[drawn.selected]).tolist() == [285, 15]
+    assert drawn.apart.tolist() == drawn.selected.tolist()
 
 
 def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_groups() -> None:
     groups, lengths = np.repeat(np.arange(100), 3), np.tile([5, 9, 7], 100)
     for num, most, places in (20, 60, [0, 20, 0]), (20, 30, [0, 10, 10]), (21, 21, [7, 7, 7]):
-        found = draw_groups(of(groups, lengths=lengths), num, most, 0)
-        assert len(found.apart) == most
-        assert np.bincount(found.selected % 3, minlength=3).tolist() == places
-        assert np.isin(groups, groups[found.apart]).sum() == len(found.apart), "whole groups"
+        drawn = draw_groups(of(groups, lengths=lengths), num, most, 0)
+        assert len(drawn.apart) == most
+        assert np.bincount(drawn.selected % 3, minlength=3).tolist() == places
+        assert np.isin(groups, groups[drawn.apart]).sum() == len(drawn.apart), "whole groups"
 
 
 def test_groups_of_several_classes_are_balanced() -> None:
     groups, strata = np.repeat(np.arange(300), 2), np.tile([0, 1], 300)
-    found = draw_groups(of(groups, strata), 100, 100, 0)
-    assert np.bincount(strata[found.selected]).tolist() == [50, 50]
+    drawn = draw_groups(of(groups, strata), 100, 100, 0)
+    assert np.bincount(strata[drawn.selected]).tolist() == [50, 50]
     mixed = np.concatenate([np.repeat(np.arange(50), 2), np.arange(50, 250)])
     strata = np.concatenate([np.tile([0, 1], 50), np.zeros(150, dtype=int), np.ones(50, dtype=int)])
-    found = draw_groups(of(mixed, strata), 30, 30, 1)
-    assert np.bincount(strata[found.selected]).tolist() == [20, 10]
+    drawn = draw_groups(of(mixed, strata), 30, 30, 1)
+    assert np.bincount(strata[drawn.selected]).tolist() == [20, 10]
 
 
 def test_scores_are_stratified_by_quantiles() -> None:
@@ -267,8 +267,8 @@ def test_rows_of_several_labels_are_stratified_by_their_rarest() -> None:
 def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
     groups = np.array([0] * 50 + list(range(1, 51)))
     for seed in range(5):
-        found = draw_groups(of(groups), 10, 10, seed)
-        assert found.enough and len(found.selected) == 10 and found.selected.min() >= 50
+        drawn = draw_groups(of(groups), 10, 10, seed)
+        assert drawn.enough and len(drawn.selected) == 10 and drawn.selected.min() >= 50
     # Under half can be drawn.
     assert not draw_groups(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough
 
@@ -301,8 +301,8 @@ def test_too_large_groups_are_split_and_that_is_told(tmp_path: Path) -> None:
         100.0,
     )
     assert found.statistics.together == "rows that are or hold one another"
-    told = split_note(found.statistics, len(found.selection_rows))
-    assert told.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap")
+    note = split_note(found.statistics, len(found.selection_rows))
+    assert note.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap")
     one, other = np.split(found.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()
     held = selection_split(tmp_path, task_of([*texts, base]), DataConfig(), 0)

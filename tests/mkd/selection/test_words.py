@@ -20,12 +20,12 @@ def texts_of(found: WordStore, side: int) -> list[str]:
 
 def test_words_are_what_white_space_parts_and_numbered_as_they_come(tmp_path: Path) -> None:
     rows = [Row(" a  film,\ta film ", None, 1.0), Row("The\u2028film", None, None)]
-    found = word_store(tmp_path, split(rows), SINGLE)
-    assert found.vocabulary == ["a", "film,", "film", "The"]
-    assert found.sides[0].ids.tolist() == [0, 1, 0, 2, 3, 2]
-    assert found.sides[0].offsets.tolist() == [0, 4, 6]
-    assert texts_of(found, 0) == ["a film, a film", "The film"]
-    np.testing.assert_array_equal(found.labels, [1.0, np.nan])
+    store = word_store(tmp_path, split(rows), SINGLE)
+    assert store.vocabulary == ["a", "film,", "film", "The"]
+    assert store.sides[0].ids.tolist() == [0, 1, 0, 2, 3, 2]
+    assert store.sides[0].offsets.tolist() == [0, 4, 6]
+    assert texts_of(store, 0) == ["a film, a film", "The film"]
+    np.testing.assert_array_equal(store.labels, [1.0, np.nan])
 
 
 @pytest.mark.parametrize("block", [4, 1000])
@@ -34,11 +34,11 @@ def test_pairs_share_a_vocabulary_whatever_the_block(
 ) -> None:
     monkeypatch.setattr(words, "BLOCK_ROWS", block)
     rows = pair_rows(11, 0)
-    found = word_store(tmp_path, split(rows), PAIR)
-    assert texts_of(found, 0) == [row.text_a for row in rows]
-    assert texts_of(found, 1) == [row.text_b for row in rows]
+    store = word_store(tmp_path, split(rows), PAIR)
+    assert texts_of(store, 0) == [row.text_a for row in rows]
+    assert texts_of(store, 1) == [row.text_b for row in rows]
     expected = sorted({word for row in rows for word in f"{row.text_a} {row.text_b}".split()})
-    assert sorted(found.vocabulary) == expected
+    assert sorted(store.vocabulary) == expected
 
 
 def test_words_are_split_once(tmp_path: Path) -> None:

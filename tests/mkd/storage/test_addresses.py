@@ -35,6 +35,6 @@ def test_an_address_is_shown_without_its_password(address: str, expected: str) -
 
 def test_a_message_is_one_line_that_can_be_read() -> None:
     error = ValueError(f"data.path is {'x' * 5000!r};\n  allowed:\ta file at http://u:secret@h")
-    told = f"data.path is '{'x' * 59}... allowed: a file at http://u:***@h"
-    assert one_line(error) == told
+    message = f"data.path is '{'x' * 59}... allowed: a file at http://u:***@h"
+    assert one_line(error) == message
     assert one_line(ValueError("a/" * 140)) == "a/" * 140, "a path is whole"

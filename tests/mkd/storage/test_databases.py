@@ -54,7 +54,7 @@ def _of_optuna(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (_folder, "^it is a folder; allowed: a file$"),
         (_garbage, "^file is not a database$"),
@@ -63,10 +63,10 @@ def _of_optuna(file: Path) -> None:
     ],
 )
 def test_another_file_is_refused_at_once(
-    make: Callable[[Path], None], told: str, tmp_path: Path
+    make: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "mlflow.db")
-    with pytest.raises(ConnectionError, match=told):
+    with pytest.raises(ConnectionError, match=message):
         check_database(f"sqlite:///{tmp_path}/mlflow.db", "experiments")
 
 
@@ -116,8 +116,8 @@ def test_a_database_without_room_on_its_disk_is_refused_with_path_and_bytes(
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=least - 1))
-    told = f"{tmp_path}/mlflow.db is on a disk with {least - 1:,} bytes free; a database needs "
-    with pytest.raises(ConnectionError, match=f"{told}{least:,} bytes or more$"):
+    message = f"{tmp_path}/mlflow.db is on a disk with {least - 1:,} bytes free; a database needs "
+    with pytest.raises(ConnectionError, match=f"{message}{least:,} bytes or more$"):
         check_database(uri, "experiments")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=least))
     check_database(uri, "experiments")

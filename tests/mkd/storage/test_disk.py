@@ -43,8 +43,8 @@ def test_any_error_of_a_full_disk_is_one_line(fail: Callable[[], None], tmp_path
 
 def test_the_path_of_the_error_is_named(tmp_path: Path) -> None:
     file = str(tmp_path / "file")
-    told = f"No space left on device: {file} is on a disk with "
-    with pytest.raises(DiskFull, match=told), full_disk_errors([]):
+    message = f"No space left on device: {file} is on a disk with "
+    with pytest.raises(DiskFull, match=message), full_disk_errors([]):
         raise OSError(errno.ENOSPC, "No space left on device", file)
 
 

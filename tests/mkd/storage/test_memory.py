@@ -12,8 +12,10 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made() -> None:
     check_fits(lambda: nn.Linear(10, 10), "the sizes")
     with pytest.raises(ValueError) as caught:
         check_fits(lambda: nn.Linear(10**6, 10**6), "the sizes")
-    told = "the sizes describe a model of 1,000,001,000,000 weights, whose training takes 16,000 GB"
-    assert str(caught.value).startswith(told)
+    message = (
+        "the sizes describe a model of 1,000,001,000,000 weights, whose training takes 16,000 GB"
+    )
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,8 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made() -> None:
     ids=["torch", "overflow in torch", "numpy", "overflow", "a number", "an array"],
 )  # fmt: skip
 def test_a_full_memory_is_one_line(fill: object) -> None:
-    told = "the memory does not suffice, or a number is too large"
-    with pytest.raises(OSError, match=told), memory_errors():
+    message = "the memory does not suffice, or a number is too large"
+    with pytest.raises(OSError, match=message), memory_errors():
         fill()  # type: ignore[operator]
 
 

@@ -48,8 +48,8 @@ def test_a_folder_that_is_not_there_is_refused_by_name(name: str) -> None:
 
 def test_a_hub_name_that_cannot_be_had_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    told = "teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub"
-    with pytest.raises(ValueError, match=told):
+    message = "teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub"
+    with pytest.raises(ValueError, match=message):
         checkpoint_folder("nobody/nothing", SETTING)
 
 
@@ -89,8 +89,8 @@ def test_a_classifiers_weights_other_than_safetensors_are_refused(folder: Path) 
 
 def test_an_architecture_that_cannot_classify_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    told = "no sequence classifier of its architecture, vit, is known"
-    with pytest.raises(ValueError, match=told):
+    message = "no sequence classifier of its architecture, vit, is known"
+    with pytest.raises(ValueError, match=message):
         load_classifier(tmp_path, SETTING)
 
 
@@ -99,8 +99,8 @@ def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -
     lost = "bert.encoder.layer.0.output.dense.weight"
     del weights[lost]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    told = "1 of its weights are missing, such as encoder.layer.0.output.dense.weight"
-    with pytest.raises(ValueError, match=told):
+    message = "1 of its weights are missing, such as encoder.layer.0.output.dense.weight"
+    with pytest.raises(ValueError, match=message):
         load_encoder(folder, SETTING)
 
 
@@ -118,8 +118,8 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(folder: Path) -> None:
         "AutoTokenizer": ["theirs.Tokenizer", None],
     }
     (folder / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": auto}))
-    told = "it has no readable config.json of a known architecture"
-    with pytest.raises(ValueError, match=told):
+    message = "it has no readable config.json of a known architecture"
+    with pytest.raises(ValueError, match=message):
         load_encoder(folder, SETTING)
     assert not (folder / "ran").exists()
 
@@ -134,8 +134,8 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_an_encoder_without_a_tokenizer_is_refused(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    told = "teacher.checkpoint is '.*': it has no readable tokenizer"
-    with pytest.raises(ValueError, match=told):
+    message = "teacher.checkpoint is '.*': it has no readable tokenizer"
+    with pytest.raises(ValueError, match=message):
         load_tokenizer(folder, SETTING)
 
 
@@ -167,7 +167,7 @@ def changed(folder: Path, name: str, **values: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"num_hidden_layers": 2}, "16 of its weights are missing, such as encoder.layer.1."),
         ({"num_hidden_layers": 0}, "16 of its weights are not in the model of its config.json"),
@@ -185,13 +185,13 @@ def changed(folder: Path, name: str, **values: object) -> None:
     ],
 )
 def test_a_config_that_disagrees_with_the_weights_is_refused(
-    folder: Path, values: dict[str, object], told: str
+    folder: Path, values: dict[str, object], message: str
 ) -> None:
     load_encoder(folder, SETTING)
     changed(folder, "config.json", **values)
     with pytest.raises(ValueError) as caught:
         load_encoder(folder, SETTING)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{SETTING} is {str(folder)!r}: ")
 
 

@@ -67,15 +67,17 @@ def test_a_checkpoint_is_due_when_it_is_old_enough(tmp_path: Path) -> None:
 
 def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
     other = Checkpoint(file, {"seed": 2, "loss": {"kind": "kl", "temperature": 4.0}}, 0)
-    told = "with another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: delete"
-    with pytest.raises(ValueError, match=told):
+    message = (
+        "with another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: delete"
+    )
+    with pytest.raises(ValueError, match=message):
         other.load()
 
 
 def test_another_version_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mkd.storage.run_folder.CHECKPOINT_FORMAT", 2)
-    told = r"made with another version: format was 1 and is 2: delete .*student.safetensors"
-    with pytest.raises(ValueError, match=told):
+    message = r"made with another version: format was 1 and is 2: delete .*student.safetensors"
+    with pytest.raises(ValueError, match=message):
         Checkpoint(file, OF, 0).load()
 
 
@@ -332,8 +334,8 @@ def test_an_empty_folder_that_is_in_use_stays(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_deleted_under_its_run_is_named(tmp_path: Path) -> None:
     config = {"cache": str(tmp_path / "cache")}
-    told = "was deleted while the run worked in it .* starts anew$"
-    with pytest.raises(OSError, match=told), run_folder(config, "distill") as folder:
+    message = "was deleted while the run worked in it .* starts anew$"
+    with pytest.raises(OSError, match=message), run_folder(config, "distill") as folder:
         shutil.rmtree(tmp_path / "cache")
         (folder / "file").write_text("")
     with run_folder(config, "distill") as folder:

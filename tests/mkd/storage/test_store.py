@@ -164,13 +164,13 @@ def test_a_file_with_another_byte_is_named(
     _alter(made / "inner" / "x.int32")
     with pytest.raises(ValueError) as caught:
         _again(made)
-    told = f"{made / 'inner' / 'x.int32'} was changed after it was written: delete {made}, "
-    assert str(caught.value).startswith(told)
+    message = f"{made / 'inner' / 'x.int32'} was changed after it was written: delete {made}, "
+    assert str(caught.value).startswith(message)
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = json.loads((folder / CACHE_MANIFEST).read_text())
-    return found
+    content: dict[str, dict[str, object]] = json.loads((folder / CACHE_MANIFEST).read_text())
+    return content
 
 
 def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +217,8 @@ def test_a_manifest_of_something_else_is_named(made: Path) -> None:
     (made / CACHE_MANIFEST).write_text(
         json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
     )
-    told = f"{CACHE_MANIFEST} has the key [0-9a-f]{{20}}, not the folder's name: delete {made}"
-    with pytest.raises(ValueError, match=told):
+    message = f"{CACHE_MANIFEST} has the key [0-9a-f]{{20}}, not the folder's name: delete {made}"
+    with pytest.raises(ValueError, match=message):
         _again(made)
 
 

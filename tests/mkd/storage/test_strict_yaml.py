@@ -65,8 +65,8 @@ def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path
     file.write_text("train:\n  steps: 10\n  steps: 20\n")
     assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' occurs twice")
     assert "the key 'a' occurs twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
-    told = "the key 'seed' occurs twice, first in line 1; allowed: once"
-    with pytest.raises(ValueError, match=told):
+    message = "the key 'seed' occurs twice, first in line 1; allowed: once"
+    with pytest.raises(ValueError, match=message):
         cli.from_yaml("seed: 1\nseed: 2\n", DistillSettings)
     file.write_text(
         "train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n"
@@ -88,7 +88,7 @@ TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, de
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n",
          ":3: the key 'reviews' occurs twice, first in line 1"),
@@ -96,8 +96,8 @@ TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, de
          ":4: the key 'train' occurs twice, first in line 2"),
     ],
 )  # fmt: skip
-def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "tasks.yaml").write_text(text)
     with pytest.raises(ValueError) as caught:
         load_tasks(DataConfig(source="files", path=str(tmp_path / "tasks.yaml")))
-    assert str(caught.value) == f"{tmp_path / 'tasks.yaml'}{told}; allowed: once"
+    assert str(caught.value) == f"{tmp_path / 'tasks.yaml'}{message}; allowed: once"

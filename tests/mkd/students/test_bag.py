@@ -39,8 +39,8 @@ def inputs(*texts: list[list[int]]) -> Inputs:
 
 def logits(student: BagStudent, batch: Inputs, task: str) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = student(batch, task)
-    return found
+        model: torch.Tensor = student(batch, task)
+    return model
 
 
 def bucket(*words: int, buckets: int = 1000) -> int:

@@ -40,10 +40,12 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
 ) -> None:
     student = student_of(config, datas, tokenizer)
     pair = datas[1]
-    found = with_heads(student, [pair])
-    np.testing.assert_array_equal(logits(found, pair, tokenizer), logits(student, pair, tokenizer))
-    assert found.heads.names == list(found.config.tasks) == ["pair"]
-    assert found.config.dropout == student.config.dropout and list(student.config.tasks) == [
+    adapted = with_heads(student, [pair])
+    np.testing.assert_array_equal(
+        logits(adapted, pair, tokenizer), logits(student, pair, tokenizer)
+    )
+    assert adapted.heads.names == list(adapted.config.tasks) == ["pair"]
+    assert adapted.config.dropout == student.config.dropout and list(student.config.tasks) == [
         "single",
         "pair",
         "score",
@@ -91,8 +93,10 @@ def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: Datas, tokenizer: T
     heads = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        found = with_heads(student, datas)
-        heads.append(found.heads.linears[found.heads.names.index("pair")].state_dict()["weight"])
+        adapted = with_heads(student, datas)
+        heads.append(
+            adapted.heads.linears[adapted.heads.names.index("pair")].state_dict()["weight"]
+        )
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
 

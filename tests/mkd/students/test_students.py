@@ -141,7 +141,7 @@ def test_every_kind_of_the_config_has_a_class() -> None:
 
 @ALL
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda config, weights: weights.popitem(), "1 of its weights are missing, such as "),
         (lambda config, weights: weights.update(more=torch.zeros(1)),
@@ -158,7 +158,7 @@ def test_every_kind_of_the_config_has_a_class() -> None:
 def test_a_student_is_read_whole_or_refused(
     config: StudentConfig,
     change: Callable[[dict[str, Any], dict[str, torch.Tensor]], object],
-    told: str,
+    message: str,
     datas: Datas,
     tokenizer: Tokenizer,
     tmp_path: Path,
@@ -172,7 +172,7 @@ def test_a_student_is_read_whole_or_refused(
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path, "export.student")
     assert str(caught.value).startswith(f"export.student is {str(tmp_path)!r}: ")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
@@ -297,8 +297,8 @@ def test_without_attention_the_largest_values_count(datas: Datas, tokenizer: Tok
 def test_a_projection_to_the_full_width_turns_the_table_and_no_more() -> None:
     table = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     centred = table - table.mean(0)
-    found = project(table, 6)
-    torch.testing.assert_close(found @ found.T, centred @ centred.T, atol=1e-4, rtol=1e-4)
+    projected = project(table, 6)
+    torch.testing.assert_close(projected @ projected.T, centred @ centred.T, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("width", [1, 3, 5])
@@ -311,12 +311,14 @@ def test_a_projection_is_the_best_approximation_of_its_rank_at_the_mean_length(w
     centred = table - table.mean(0)
     u, s, _ = torch.linalg.svd(centred, full_matrices=False)
     best = u[:, :width] * s[:width]
-    found = project(table, width)
-    assert found.shape == (40, width)
+    projected = project(table, width)
+    assert projected.shape == (40, width)
     scale = centred.norm(dim=1).mean() / best.norm(dim=1).mean()
-    torch.testing.assert_close(found @ found.T, (best @ best.T) * scale**2, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        projected @ projected.T, (best @ best.T) * scale**2, atol=1e-3, rtol=1e-3
+    )
     expected = pytest.approx(float(centred.norm(dim=1).mean()), rel=1e-4)
-    assert float(found.norm(dim=1).mean()) == expected
+    assert float(projected.norm(dim=1).mean()) == expected
 
 
 def test_a_width_beyond_the_table_is_refused() -> None:
@@ -380,8 +382,8 @@ def test_the_kept_layers_are_those_that_are_named() -> None:
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:
-    told = r"layers \[4, 7\] are not there: the checkpoint has layers 0 to 3 \(student.layers"
-    with pytest.raises(ValueError, match=told):
+    message = r"layers \[4, 7\] are not there: the checkpoint has layers 0 to 3 \(student.layers"
+    with pytest.raises(ValueError, match=message):
         keep_layers(bert(4), [4, 0, 7])
 
 
@@ -393,8 +395,8 @@ def test_layers_that_are_one_and_the_same_are_refused() -> None:
         "embedding_size": 8,
     }
     albert = AlbertModel(AlbertConfig(vocab_size=50, num_hidden_layers=3, **sizes))
-    told = "student.init names a albert model, whose layers cannot be taken one by one"
-    with pytest.raises(ValueError, match=told):
+    message = "student.init names a albert model, whose layers cannot be taken one by one"
+    with pytest.raises(ValueError, match=message):
         keep_layers(albert, [0])
 
 
@@ -422,8 +424,8 @@ def test_minilms_first_layers_give_minilms_states(datas: Datas, tmp_path: Path) 
 )
 def test_another_width_is_refused(hidden: int, heads: int, named: str, datas: Datas) -> None:
     config = StudentConfig(kind="transformer", init="x", hidden=hidden, heads=heads, layers=1)
-    told = f"student.{named}, as in the checkpoint that student.init names"
-    with pytest.raises(ValueError, match=told):
+    message = f"student.{named}, as in the checkpoint that student.init names"
+    with pytest.raises(ValueError, match=message):
         make_student(config, datas, 50, 32, bert(2))
 
 
@@ -496,9 +498,9 @@ def test_gradients_in_bfloat16_are_near_float32s(datas: Datas, tokenizer: Tokeni
     gradients = []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            found = student(inputs, datas[1].name)
+            model = student(inputs, datas[1].name)
         by_weights = torch.autograd.grad(
-            found.float().square().sum(), list(student.parameters()), allow_unused=True
+            model.float().square().sum(), list(student.parameters()), allow_unused=True
         )
         gradients.append(torch.cat([g.flatten() for g in by_weights if g is not None]))
     exact, rounded = gradients

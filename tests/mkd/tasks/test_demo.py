@@ -158,8 +158,8 @@ def test_classes_are_equally_common(task: str) -> None:
 
 
 def test_an_unknown_task_or_split_is_refused_with_the_known_ones() -> None:
-    told = "'irony'; allowed: sentiment, acceptability, paraphrase, entailment, similarity"
-    with pytest.raises(ValueError, match=told):
+    message = "'irony'; allowed: sentiment, acceptability, paraphrase, entailment, similarity"
+    with pytest.raises(ValueError, match=message):
         demo.demo_rows("irony", "train", CONFIG)
     with pytest.raises(ValueError, match="irony"):
         demo.demo_fingerprint("irony", "train", CONFIG)

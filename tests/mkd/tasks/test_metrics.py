@@ -40,29 +40,29 @@ def test_metrics_of_several_labels_by_hand() -> None:
     Average precision: a is at the places 2 and 3 of its order: (1 / 2 + 2 / 3) / 2; b at 1 and 4:
     (1 / 1 + 2 / 4) / 2. No row has c.
     """
-    found = score(SEVERAL, SCORES, GIVEN)
-    assert found["micro_f1"] == pytest.approx(100 * 2 * 3 / (5 + 4))
-    assert found["macro_f1"] == pytest.approx(100 * (4 / 5 + 2 / 3 + 0) / 3)
-    assert found["mean_average_precision"] == pytest.approx(
+    scores = score(SEVERAL, SCORES, GIVEN)
+    assert scores["micro_f1"] == pytest.approx(100 * 2 * 3 / (5 + 4))
+    assert scores["macro_f1"] == pytest.approx(100 * (4 / 5 + 2 / 3 + 0) / 3)
+    assert scores["mean_average_precision"] == pytest.approx(
         100 * ((1 / 2 + 2 / 3) / 2 + (1 + 2 / 4) / 2) / 2
     )
     # a from 2 on, c from 2 on: rows 1 and 3 get a, and nobody gets c, which drops out.
     cuts = 1 / (1 + np.exp(-np.array([1.5, 0.0, 2.0])))
-    found = score(SEVERAL, SCORES, GIVEN, thresholds=cuts)
-    assert found["micro_f1"] == pytest.approx(100 * 2 * 2 / (3 + 4))
-    assert found["macro_f1"] == pytest.approx(100 * (2 / 4 + 2 / 3) / 2)
+    scores = score(SEVERAL, SCORES, GIVEN, thresholds=cuts)
+    assert scores["micro_f1"] == pytest.approx(100 * 2 * 2 / (3 + 4))
+    assert scores["macro_f1"] == pytest.approx(100 * (2 / 4 + 2 / 3) / 2)
 
 
 def test_metrics_of_several_labels_equal_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 2, (60, 5)), rng.normal(size=(60, 5)).round(1)
     kind = Kind(tuple("abcde"), False, MULTILABEL_METRICS, None, True)
-    found = score(kind, logits.astype(np.float32), labels)
+    scores = score(kind, logits.astype(np.float32), labels)
     for name in ("micro", "macro"):
         expected = 100 * f1_score(labels, logits >= 0, average=name)
-        assert found[f"{name}_f1"] == pytest.approx(expected)
+        assert scores[f"{name}_f1"] == pytest.approx(expected)
     expected = 100 * average_precision_score(labels, logits.astype(np.float32), average="macro")
-    assert found["mean_average_precision"] == pytest.approx(expected)
+    assert scores["mean_average_precision"] == pytest.approx(expected)
 
 
 def test_several_labels_of_which_there_are_none() -> None:
@@ -92,10 +92,10 @@ def test_the_order_within_groups_by_hand() -> None:
     margins = np.array([2.0, 1, 3, 9, 1, 1])
     logits = np.stack([5 - margins, np.full(6, 5.0)], axis=1)
     kind = Kind(("no", "yes"), True, ("map", "mrr", "auc"))
-    found = score(kind, logits, labels, groups=groups)
-    assert found["map"] == pytest.approx(100 * ((1 / 2 + 2 / 3) / 2 + 1 / 2) / 2)
-    assert found["mrr"] == pytest.approx(100 * (1 / 2 + 1 / 2) / 2)
-    assert found["auc"] == METRICS["auc"](logits, labels)
+    scores = score(kind, logits, labels, groups=groups)
+    assert scores["map"] == pytest.approx(100 * ((1 / 2 + 2 / 3) / 2 + 1 / 2) / 2)
+    assert scores["mrr"] == pytest.approx(100 * (1 / 2 + 1 / 2) / 2)
+    assert scores["auc"] == METRICS["auc"](logits, labels)
     assert score(kind, logits, 0 * labels, groups=groups)["map"] == 0
     right = np.stack([1 - labels, labels], axis=1)
     assert score(kind, right, labels, groups=groups)["mrr"] == 100
@@ -247,8 +247,8 @@ def test_score_refuses_logits_of_another_width_than_the_kind() -> None:
 def test_logits_that_are_no_numbers_are_not_scored_as_an_answer(name: str, value: float) -> None:
     logits = logits_of(PREDICTED, 2)[:, : GLUE[name].num_logits].copy()
     logits[[2, 5], -1] = value
-    told = "^the logits of task x on dev are not finite numbers in 2 of 10 rows$"
-    with pytest.raises(NotFinite, match=told):
+    message = "^the logits of task x on dev are not finite numbers in 2 of 10 rows$"
+    with pytest.raises(NotFinite, match=message):
         score(GLUE[name], logits, LABELS, "task x on dev")
 
 

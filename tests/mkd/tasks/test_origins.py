@@ -238,8 +238,8 @@ def test_two_columns_that_fit_are_told_with_the_line_to_write(tmp_path: Path) ->
     rows = "".join(f"I would like {i} now,a,{'xy'[i % 2]},{'uv'[i % 2]}\n" for i in range(9))
     (tmp_path / "t.csv").write_text("said,one,team,country\n" + rows)
     (tmp_path / "tasks.yaml").write_text("tickets: {train: t.csv}\n")
-    told = f"state `label` under tickets in {tmp_path / 'tasks.yaml'}; columns: "
-    assert told in refusal(tmp_path / "tasks.yaml")
+    message = f"state `label` under tickets in {tmp_path / 'tasks.yaml'}; columns: "
+    assert message in refusal(tmp_path / "tasks.yaml")
     assert "state data.label; columns: " in refusal(tmp_path / "t.csv")
 
 
@@ -320,7 +320,7 @@ def test_a_separator_that_a_stated_label_holds_does_not_divide(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("stated", "told"),
+    ("stated", "message"),
     [
         ("label: verdit", "train.csv: no column 'verdit'; there are: 'review', 'verdict'"),
         ("text: body", "train.csv: no column 'body'; there are: 'review', 'verdict'"),
@@ -331,7 +331,7 @@ def test_a_separator_that_a_stated_label_holds_does_not_divide(tmp_path: Path) -
     ],
 )
 def test_a_wrong_column_of_a_task_file_is_told_before_anything_is_loaded(
-    stated: str, told: str, tmp_path: Path
+    stated: str, message: str, tmp_path: Path
 ) -> None:
     for name in ("train", "dev"):
         (tmp_path / f"{name}.csv").write_text("review,verdict\na good film,good\na bad one,bad\n")
@@ -341,7 +341,7 @@ def test_a_wrong_column_of_a_task_file_is_told_before_anything_is_loaded(
     path = str(tmp_path / "tasks.yaml")
     with pytest.raises(ValueError) as caught:
         check_file(DataConfig(path=path))
-    assert str(caught.value).startswith(f"{tmp_path}/{told}")
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
     check_file(DataConfig(path=path, tasks=["other"]))
     # Neither scipy nor torch, whose imports take seconds.
     code = "import sys, mkd.tasks.origins; print({'scipy', 'sklearn', 'torch'} & set(sys.modules))"

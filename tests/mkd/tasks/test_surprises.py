@@ -23,7 +23,7 @@ def rows(folder: Path, labels: str, name: str, content: str) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ("[077, 1]", "t.yaml:1: 077 is read as the number 63; allowed: '077' in quotes, or"),
         ("[12:30, 1]", "t.yaml:1: 12:30 is read as the number 750; allowed: '12:30' in quotes"),
@@ -37,10 +37,12 @@ def rows(folder: Path, labels: str, name: str, content: str) -> list[object]:
         ("[" * 1000 + "]" * 1000, "t.yaml:1: more than 64 levels"),
     ],
 )
-def test_an_unquoted_surprise_is_told_as_what_it_is(labels: str, told: str, tmp_path: Path) -> None:
+def test_an_unquoted_surprise_is_told_as_what_it_is(
+    labels: str, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError) as caught:
         rows(tmp_path, labels, "a.csv", "text,label\na,1\n")
-    assert str(caught.value).startswith(f"{tmp_path}/{told}")
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
 
 
 def test_a_plain_number_is_what_it_looks() -> None:
@@ -57,8 +59,8 @@ def test_one_wrong_label_of_many_names_the_nearest_ones(tmp_path: Path) -> None:
     labels = [f"label_{number}" for number in range(77)]
     with pytest.raises(ValueError) as caught:
         rows(tmp_path, json.dumps(labels), "a.csv", "text,label\na,labl_42\n")
-    told = f"{tmp_path}/a.csv:2: label is 'labl_42'; allowed: 77 labels, such as 'label_42', "
-    assert str(caught.value).startswith(told)
+    message = f"{tmp_path}/a.csv:2: label is 'labl_42'; allowed: 77 labels, such as 'label_42', "
+    assert str(caught.value).startswith(message)
     assert str(caught.value).count("'label_") == 10
 
 
@@ -94,10 +96,10 @@ def test_a_cell_of_any_size_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [("[" * 100_000, "not valid JSON: "), ("1" * 5000, "not valid JSON: Exceeds the limit")],
 )
-def test_json_that_python_cannot_read_is_one_line(value: str, told: str, tmp_path: Path) -> None:
+def test_json_that_python_cannot_read_is_one_line(value: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         rows(tmp_path, '["n", "y"]', "a.jsonl", f'{{"text": "a", "label": "y", "more": {value}}}\n')
-    assert str(caught.value).startswith(f"{tmp_path}/a.jsonl:1: {told}")
+    assert str(caught.value).startswith(f"{tmp_path}/a.jsonl:1: {message}")

@@ -150,8 +150,8 @@ def test_what_is_no_encoder_is_refused_in_one_line(name: str, line: str, tmp_pat
 def test_an_encoder_that_cannot_be_trained_in_half_precision_is_refused_for_that_alone() -> None:
     model = on_encoder(encoder("deberta"), "mean", SHARED)
     check_steps(model, "float32", False, "teacher.checkpoint")
-    told = "names a deberta model, with which training in bfloat16 fails"
-    with pytest.raises(ValueError, match=told):
+    message = "names a deberta model, with which training in bfloat16 fails"
+    with pytest.raises(ValueError, match=message):
         check_steps(model, "bfloat16", False, "teacher.checkpoint")
 
 

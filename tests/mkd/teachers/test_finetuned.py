@@ -23,7 +23,7 @@ from mkd.teachers.classifier import Classifier
 from mkd.teachers.finetuned import label_order
 from mkd.teachers.task_teacher import stores_by_split
 from tests.support.checkpoints import bert, classifier, labeller, saved
-from tests.support.runs import Told
+from tests.support.runs import RecordedReports
 from tests.support.tiny import (
     MAKERS,
     MINILM,
@@ -73,7 +73,7 @@ def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[in
 
 
 @pytest.mark.parametrize(
-    ("theirs", "kind", "told"),
+    ("theirs", "kind", "message"),
     [
         (["LABEL_0", "LABEL_1"], SINGLE,
          "its labels are 'LABEL_0', 'LABEL_1'; allowed: 'bad', 'good', in any order"),
@@ -87,10 +87,12 @@ def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[in
          "it has 2 outputs, 'low', 'high'; allowed: one, as the task is a regression"),
     ],
 )  # fmt: skip
-def test_labels_that_do_not_pair_up_are_refused(theirs: list[str], kind: Kind, told: str) -> None:
+def test_labels_that_do_not_pair_up_are_refused(
+    theirs: list[str], kind: Kind, message: str
+) -> None:
     with pytest.raises(ValueError) as caught:
         label_order(named(theirs), kind, WHERE)
-    assert str(caught.value).startswith(f"{WHERE}: {told}")
+    assert str(caught.value).startswith(f"{WHERE}: {message}")
     assert "\n" not in str(caught.value)
 
 
@@ -129,11 +131,11 @@ def test_a_decoder_reads_its_last_real_token(tmp_path: Path, tokenizer: Tokenize
 
 def test_logits_are_computed_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = classifier(tmp_path, tokenizer, "bad", "good")
-    told, none = Told(), Told()
-    first = labeller(tmp_path, "single", checkpoint).logits("train", told)
+    reports, none = RecordedReports(), RecordedReports()
+    first = labeller(tmp_path, "single", checkpoint).logits("train", reports)
     again = labeller(tmp_path, "single", checkpoint).logits("train", none)
     np.testing.assert_array_equal(first, again)
-    assert told and not none
+    assert reports and not none
 
 
 def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:

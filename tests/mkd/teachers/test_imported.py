@@ -61,9 +61,9 @@ def test_logits_come_back_row_by_row_whatever_their_order(
     rows = rows_of(datas[0])
     teacher = import_logits(tmp_path, write(tmp_path / "x", rows), tasks[0], datas[0])
     for split in ("train", "dev"):
-        found = teacher.logits(split)
-        assert found is not None and found.dtype == np.float32
-        np.testing.assert_array_equal(found, values(rows, split))
+        logits = teacher.logits(split)
+        assert logits is not None and logits.dtype == np.float32
+        np.testing.assert_array_equal(logits, values(rows, split))
     assert teacher.name.startswith("x.")
 
 
@@ -153,10 +153,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("chunk", [8, 1000])
-@pytest.mark.parametrize(("cells", "told"), REFUSED)
+@pytest.mark.parametrize(("cells", "message"), REFUSED)
 def test_a_wrong_row_is_named_in_one_line(
     cells: dict[str, Any],
-    told: str,
+    message: str,
     chunk: int,
     tmp_path: Path,
     tasks: list[Task],
@@ -167,13 +167,13 @@ def test_a_wrong_row_is_named_in_one_line(
     path = jsonl(tmp_path / "x", changed(rows_of(datas[0]), **cells))
     with pytest.raises(ValueError) as caught:
         import_logits(tmp_path, path, tasks[0], datas[0])
-    assert str(caught.value).startswith(f"{path}{told}")
+    assert str(caught.value).startswith(f"{path}{message}")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "imported").glob("*/manifest.json"))
 
 
 @pytest.mark.parametrize(
-    ("split", "gone", "told"),
+    ("split", "gone", "message"),
     [
         ("dev", {0, 19}, "of dev, 2 of 20 rows are missing: 0, 19"),
         ("dev", set(range(4, 12)),
@@ -182,13 +182,13 @@ def test_a_wrong_row_is_named_in_one_line(
     ],
 )  # fmt: skip
 def test_missing_rows_are_named(
-    split: str, gone: set[int], told: str, tmp_path: Path, tasks: list[Task], datas: Datas
+    split: str, gone: set[int], message: str, tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = [row for row in rows_of(datas[0]) if row["split"] != split or row["row"] not in gone]
     path = jsonl(tmp_path / "x", rows)
     with pytest.raises(ValueError) as caught:
         import_logits(tmp_path, path, tasks[0], datas[0])
-    assert str(caught.value) == f"{path}: {told}"
+    assert str(caught.value) == f"{path}: {message}"
 
 
 def test_a_regression_wants_one_number(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
@@ -251,11 +251,11 @@ def test_texts_name_their_rows_without_numbers(
 
     rows = [told(place) for place in sorted(firsts.values()) if place != 7]
     teacher = import_logits(tmp_path, write(tmp_path / "x", rows), task, data)
-    found = teacher.logits("train")
-    assert found is not None and len(found) == 43 and teacher.notes == []
+    logits = teacher.logits("train")
+    assert logits is not None and len(logits) == 43 and teacher.notes == []
     expected = [firsts[row.text_a, row.text_b] for row in [*own, own[3], own[5], own[0]]]
     places = np.array([place if place != 7 else np.nan for place in expected])
-    np.testing.assert_array_equal(found[:, 0], places)
+    np.testing.assert_array_equal(logits[:, 0], places)
     again = write(tmp_path / "again", [*rows, rows[0]])
     with pytest.raises(ValueError, match=rf":{len(rows) + 1}: row 0 of train occurs twice"):
         import_logits(tmp_path, again, task, data)
@@ -283,7 +283,7 @@ def test_probabilities_become_logits_by_hand(
 
 
 @pytest.mark.parametrize(
-    ("cells", "told"),
+    ("cells", "message"),
     [
         ([0.5, 0.3], ":1: probabilities of row 0 of train are [0.5, 0.3]; allowed: numbers that "
                      "add up to 1 (these: 0.8)"),
@@ -293,12 +293,12 @@ def test_probabilities_become_logits_by_hand(
     ],
 )  # fmt: skip
 def test_numbers_that_are_no_probabilities_are_refused(
-    cells: list[float], told: str, tmp_path: Path, tasks: list[Task], datas: Datas
+    cells: list[float], message: str, tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     path = jsonl(tmp_path / "x", [{"split": "train", "row": 0, "probabilities": cells}])
     with pytest.raises(ValueError) as caught:
         import_logits(tmp_path, path, tasks[0], datas[0])
-    assert str(caught.value).startswith(f"{path}{told}")
+    assert str(caught.value).startswith(f"{path}{message}")
     assert not_probabilities([0.9, 0.8], True) == "", "each label has its own"
     score = jsonl(tmp_path / "y", [{"split": "train", "row": 0, "probabilities": [1.0]}])
     with pytest.raises(ValueError, match="`logits` with the score, as the task is a regression"):
@@ -329,8 +329,8 @@ def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
     np.testing.assert_array_equal(teacher.logits("train"), values(rows, "train"))
     moved = Task(task.name, task.kind, of_list(read["train"][::-1]), task.dev)
     (others,) = make_datas(tmp_path, [moved], tokenizer)
-    told = r"x\.[a-z]+:\d+: row \d+ of train is '.*'; allowed: the text that the task has as"
-    with pytest.raises(ValueError, match=told):
+    message = r"x\.[a-z]+:\d+: row \d+ of train is '.*'; allowed: the text that the task has as"
+    with pytest.raises(ValueError, match=message):
         import_logits(tmp_path, path, moved, others)
 
 

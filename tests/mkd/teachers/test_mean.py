@@ -48,18 +48,18 @@ def test_the_mean_is_over_the_teachers_that_answer(of: str, multilabel: bool) ->
     """The first row has both answers, the second one of them, the third none."""
     logits = np.random.default_rng(0).normal(size=(2, 3, 2))
     logits[1, 1] = logits[:, 2] = np.nan
-    found = mean_logits(logits, of, multilabel)
-    np.testing.assert_array_equal(found[:1], mean_logits(logits[:, :1], of, multilabel))
-    np.testing.assert_array_equal(found[1:2], mean_logits(logits[:1, 1:2], of, multilabel))
-    assert np.isnan(found[2]).all()
+    means = mean_logits(logits, of, multilabel)
+    np.testing.assert_array_equal(means[:1], mean_logits(logits[:, :1], of, multilabel))
+    np.testing.assert_array_equal(means[1:2], mean_logits(logits[:1, 1:2], of, multilabel))
+    assert np.isnan(means[2]).all()
 
 
 def test_the_log_of_the_mean_probabilities_by_a_second_formula() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 5, 4), scale=3)
     chances = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
-    found = mean_logits(logits, "probabilities")
-    np.testing.assert_allclose(found, np.log(chances.mean(0)), rtol=1e-5)
-    assert found.dtype == np.float32
+    means = mean_logits(logits, "probabilities")
+    np.testing.assert_allclose(means, np.log(chances.mean(0)), rtol=1e-5)
+    assert means.dtype == np.float32
 
 
 def test_chances_too_small_for_a_number_have_finite_logs() -> None:

@@ -34,7 +34,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers import config_for_tasks, primary_tokenizer, weak_teacher_note
 from mkd.teachers.refined import load_or_refine, refined_tokenizer
 from mkd.tokenization.tokens import ModelData, TaskData
-from tests.support.runs import DEMO, HARD, TASKS, Told, changed, demo_config, starting
+from tests.support.runs import DEMO, HARD, TASKS, RecordedReports, changed, demo_config, starting
 from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
 TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)
@@ -125,25 +125,25 @@ def test_the_closing_table_shows_a_dash_for_what_is_not_known(mixed: Result) -> 
 
 def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> None:
     sources = {task: [gold_file(folder, task)] for task in TASKS}
-    found = run(config_of(folder, sources), folder / "files")
-    assert found.metrics["teacher/quality/sentiment/accuracy"] == 100
-    assert found.metrics["teacher/quality/similarity/pearson"] == pytest.approx(100)
-    assert "teacher/quality/mean" in found.metrics and "retention/mean" in found.metrics
-    assert not starting(found.metrics, "teacher/speed")
-    assert not [name for name in found.metrics if name.endswith("/ratio")]
-    assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
-    speed = next(line for line in table.result_table(found) if line.startswith("| ms a call"))
+    result = run(config_of(folder, sources), folder / "files")
+    assert result.metrics["teacher/quality/sentiment/accuracy"] == 100
+    assert result.metrics["teacher/quality/similarity/pearson"] == pytest.approx(100)
+    assert "teacher/quality/mean" in result.metrics and "retention/mean" in result.metrics
+    assert not starting(result.metrics, "teacher/speed")
+    assert not [name for name in result.metrics if name.endswith("/ratio")]
+    assert "speed/torch/b1-text-t1/p50_ms" in result.metrics
+    speed = next(line for line in table.result_table(result) if line.startswith("| ms a call"))
     assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
-    assert not [note for note in found.notes if "WEAK TEACHER" in note]
-    assert list(picture.info(found).latency_ms) == ["student"]
+    assert not [note for note in result.notes if "WEAK TEACHER" in note]
+    assert list(picture.info(result).latency_ms) == ["student"]
 
 
 def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: Tokenizer) -> None:
     sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
     student = StudentConfig(kind="transformer", init="teacher", hidden=8, heads=2, layers=1)
     config = config_of(folder, sources, student=student, train=replace(TRAIN, learning_rate=1e-12))
-    found = run(config, folder / "started")
-    assert found.teacher == "bert-1x8" and len(found.teacher_key) == 20
+    result = run(config, folder / "started")
+    assert result.teacher == "bert-1x8" and len(result.teacher_key) == 20
     ours = load_model(folder / "started" / MODEL).get_input_embeddings().weight
     first = BertForSequenceClassification.from_pretrained(folder / "start-sentiment")
     theirs = first.get_input_embeddings().weight
@@ -152,12 +152,12 @@ def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: 
 
 
 def test_labels_alone_need_no_logits(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    told = Told()
+    reports = RecordedReports()
     sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
     config = replace(config_of(folder, sources), loss=HARD, cache=str(tmp_path))
-    found = run(config, tmp_path / "s", told)
-    assert not [name for name in found.metrics if name.startswith("teacher/")]
-    assert not any("logits" in name for name in told.names)
+    result = run(config, tmp_path / "s", reports)
+    assert not [name for name in result.metrics if name.startswith("teacher/")]
+    assert not any("logits" in name for name in reports.names)
 
 
 def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -172,14 +172,14 @@ def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: P
     plain = run(config, tmp_path / "plain")
     transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
     more = replace(config.data, transfer=transfer, augment=AugmentConfig(multiple=1))
-    told = Told()
-    found = run(replace(config, data=more), tmp_path / "more", told)
-    assert found.teacher_key == plain.teacher_key
-    assert not any(name.startswith("teacher/train") for name in told.names)
-    assert all(f"progress/logits of {task}" in told.names for task in TASKS[:2])
-    more_rows, rows = ([data.train_rows for data in r.datasets] for r in (found, plain))
+    reports = RecordedReports()
+    result = run(replace(config, data=more), tmp_path / "more", reports)
+    assert result.teacher_key == plain.teacher_key
+    assert not any(name.startswith("teacher/train") for name in reports.names)
+    assert all(f"progress/logits of {task}" in reports.names for task in TASKS[:2])
+    more_rows, rows = ([data.train_rows for data in r.datasets] for r in (result, plain))
     assert more_rows[0] > rows[0] + 2 and more_rows[1] > rows[1]
-    assert all(np.isfinite(value) for value in found.metrics.values())
+    assert all(np.isfinite(value) for value in result.metrics.values())
 
 
 def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path: Path) -> None:
@@ -191,13 +191,13 @@ def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path
     student = StudentConfig(kind="bilstm", init="teacher")
     config = config_of(folder, sources, tasks=tasks, student=student)
     how = FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN)
-    told = Told()
-    found = run_finetune(config, how, tmp_path / "s", told)
+    reports = RecordedReports()
+    found = run_finetune(config, how, tmp_path / "s", reports)
     assert found.teacher == "bert-1x8 + similarity-1.jsonl"
     before = found.metrics["before/quality/similarity/score"]
     assert before == mixed.metrics["quality/similarity/score"]
-    assert {"train/soft/similarity", "train/hard/sentiment"} <= set(told.names)
-    assert not any(name.startswith("teacher/") for name in told.names)
+    assert {"train/soft/similarity", "train/hard/sentiment"} <= set(reports.names)
+    assert not any(name.startswith("teacher/") for name in reports.names)
     cells = {line.split()[1]: line.split()[3::2] for line in table.result_table(found)[2:5]}
     assert [cell == "-" for cell in cells["sentiment"]] == [False] * 5
     assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
@@ -215,11 +215,11 @@ def test_copies_that_no_teacher_can_answer_are_refused(folder: Path, tmp_path: P
     """Before any row is read."""
     config = config_of(tmp_path, {"sentiment": ["a.jsonl"]})
     copied = replace(config, data=replace(config.data, augment=AugmentConfig(multiple=2)))
-    told = (
+    message = (
         "data.augment.multiple is 2; allowed: 0, as a.jsonl of teacher.sources.sentiment has no "
         "answers for the copies"
     )
-    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         run(copied, tmp_path / "s")
     assert not (tmp_path / "cache").exists()
     for sources in ({"sentiment": ["refined", "a.jsonl"]}, {"sentiment": ["refined"]}):
@@ -250,31 +250,31 @@ def test_a_file_answers_some_rows_and_added_text(tmp_path: Path) -> None:
         data=replace(config.data, transfer=transfer),
         teacher=replace(config.teacher, sources={"sentiment": [str(file)]}),
     )
-    told = Told()
-    found = run(config, tmp_path / "run", told)
-    (note,) = [note for note in found.notes if "the teacher answers" in note]
-    (data,) = found.datasets
+    reports = RecordedReports()
+    result = run(config, tmp_path / "run", reports)
+    (note,) = [note for note in result.notes if "the teacher answers" in note]
+    (data,) = result.datasets
     counts = [int(number) for number in re.findall(r"\d+", note)]
     answered, total, alone, left_out = counts
     assert total == data.train_rows and answered + alone + left_out == total
     texts = [row.text_a for row in rows]
     assert sum(text in answers for text in texts) >= 30, "texts that occur again are answered too"
     assert 25 <= answered <= sum(text in answers for text in texts) + 2 and left_out >= 1
-    assert not starting(found.metrics, "teacher/quality"), "its dev rows are not answered"
-    assert math.isfinite(found.metrics["quality/mean"])
-    assert {"train/soft/sentiment", "train/hard/sentiment"} <= set(told.names)
+    assert not starting(result.metrics, "teacher/quality"), "its dev rows are not answered"
+    assert math.isfinite(result.metrics["quality/mean"])
+    assert {"train/soft/sentiment", "train/hard/sentiment"} <= set(reports.names)
 
 
 def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, {"similarity": [gold_file(folder, "similarity")]})
     taught = run_teacher(config, tmp_path / "a")
     assert [data.task for data in taught.datasets] == TASKS[:2]
-    told = Told()
-    found = run(config, tmp_path / "b", told)
-    assert not any(name.startswith("teacher/train") for name in told.names)
-    score = found.metrics["teacher/quality/sentiment/score"]
+    reports = RecordedReports()
+    result = run(config, tmp_path / "b", reports)
+    assert not any(name.startswith("teacher/train") for name in reports.names)
+    score = result.metrics["teacher/quality/sentiment/score"]
     assert score == taught.metrics["quality/sentiment/score"]
-    assert found.teacher_key != taught.teacher_key, "the file has a part in it"
+    assert result.teacher_key != taught.teacher_key, "the file has a part in it"
 
 
 def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -307,10 +307,10 @@ def test_the_teachers_weights_are_for_its_own_tasks(folder: Path, tmp_path: Path
 def test_a_bad_file_is_refused_before_any_training(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"split": "train", "row": 0, "logits": [1.0, 2.0]}) + "\n")
-    told = Told()
+    reports = RecordedReports()
     with pytest.raises(ValueError, match="bad.jsonl:1: logits of row 0 of train are "):
-        run(config_of(tmp_path, {"similarity": [str(bad)]}), tmp_path / "s", told)
-    assert not any("train/" in name for name in told.names)
+        run(config_of(tmp_path, {"similarity": [str(bad)]}), tmp_path / "s", reports)
+    assert not any("train/" in name for name in reports.names)
 
 
 def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_path: Path) -> None:
@@ -321,11 +321,11 @@ def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_pa
     swapped.write_text("".join(f"{line}\n" for line in turned))
     sources = {task: [gold_file(folder, task)] for task in TASKS[1:]}
     sources |= {"sentiment": [str(swapped), str(path)]}
-    found = run(config_of(folder, sources), tmp_path / "s")
-    weak = [note for note in found.notes if "WEAK TEACHER" in note]
-    assert weak == [found.notes[0]], "it comes first; the good one of the two is not told of"
+    result = run(config_of(folder, sources), tmp_path / "s")
+    weak = [note for note in result.notes if "WEAK TEACHER" in note]
+    assert weak == [result.notes[0]], "it comes first; the good one of the two is not told of"
     assert weak[0].startswith("sentiment: WEAK TEACHER: swapped.jsonl scores 0.0 on the selection")
-    assert f"note: {weak[0]}" in table.result_table(found)
+    assert f"note: {weak[0]}" in table.result_table(result)
 
 
 def test_weakness_by_hand(datas: Datas) -> None:

@@ -24,7 +24,7 @@ from mkd.teachers.refined import (
     refined_tokenizer,
 )
 from mkd.tokenization.tokens import ModelData, TaskData
-from tests.support.runs import Told, changed, teacher_config
+from tests.support.runs import RecordedReports, changed, teacher_config
 from tests.support.tiny import (
     MINILM,
     Datas,
@@ -50,9 +50,9 @@ def refine(
     config: Config, datas: Datas, tokenizer: Tokenizer
 ) -> tuple[TransformerStudent, str, bool]:
     """The teacher, its key, and whether it has just been trained."""
-    told = Told()
-    refined = made(config, datas, tokenizer, told)
-    return refined.model, refined.key, any(name.startswith("train/") for name in told.names)
+    reports = RecordedReports()
+    refined = made(config, datas, tokenizer, reports)
+    return refined.model, refined.key, any(name.startswith("train/") for name in reports.names)
 
 
 def relabelled(data: TaskData, row: int, label: float) -> TaskData:
@@ -143,9 +143,9 @@ def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Toke
 
 def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     teacher = made(teacher_config(tmp_path), datas, tokenizer)
-    told, none = Told(), Told()
-    first = refined_logits(tmp_path, teacher, datas[0].train, "single", told)
-    assert told.of("progress")[-1] == 1
+    reports, none = RecordedReports(), RecordedReports()
+    first = refined_logits(tmp_path, teacher, datas[0].train, "single", reports)
+    assert reports.of("progress")[-1] == 1
     again = refined_logits(tmp_path, teacher, datas[0].train, "single", none)
     np.testing.assert_array_equal(again, first)
     assert none == []

@@ -24,7 +24,7 @@ from mkd.training.batches import gather_inputs
 from tests.support.checkpoints import bert, classifier, labeller
 from tests.support.runs import (
     TASKS,
-    Told,
+    RecordedReports,
     changed,
     demo_config,
     finetuning,
@@ -140,7 +140,7 @@ def test_rows_that_are_added_cost_their_own_states_alone(
 def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: Datas) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     there: list[bool] = []
-    reports = Told()
+    reports = RecordedReports()
 
     def report(step: int, metrics: dict[str, float]) -> None:
         reports(step, metrics)
@@ -153,7 +153,7 @@ def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: 
     assert reports[:2] == [{"states/bytes": size}, {name: 0.0}]
     assert there[:2] == [False, False]
     assert reports.of(name) == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    again = Told()
+    again = RecordedReports()
     matched_states(tmp_path, [0, 1], teachers, again)
     assert again == [{"states/bytes": size}], "nothing is to be written"
 
@@ -162,8 +162,8 @@ def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> Non
     check_disk_space(tmp_path, 1)
     with pytest.raises(ValueError) as caught:
         check_disk_space(tmp_path, 2**80)
-    told = f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path}"
-    assert str(caught.value).startswith(told)
+    message = f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path}"
+    assert str(caught.value).startswith(message)
 
 
 def test_states_beyond_float16_are_refused(
@@ -189,26 +189,28 @@ def load_model_like(refined: RefinedModel) -> RefinedModel:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["x.jsonl"], "x.jsonl has only logits"),
         (["refined", "x.parquet"], "x.parquet has only logits"),
         (["refined", "some/checkpoint"], "2 teachers have no hidden states in common"),
     ],
 )
-def test_teachers_without_states_are_refused(names: list[str], told: str, tmp_path: Path) -> None:
+def test_teachers_without_states_are_refused(
+    names: list[str], message: str, tmp_path: Path
+) -> None:
     config = demo_config(tmp_path, {"teacher.sources": {"paraphrase": names}}, loss=ON)
     with pytest.raises(ValueError) as caught:
         run(config, tmp_path / "s")
     expected = "loss.match.weight is 0.5; allowed: 0, as of teacher.sources.paraphrase"
-    assert str(caught.value) == f"{expected} {told}"
+    assert str(caught.value) == f"{expected} {message}"
     assert not any(tmp_path.iterdir()), "nothing is stored"
     off = replace(config, loss=LossConfig())
     assert config_for_tasks(off, load_tasks(config.data)) == off
 
 
 @pytest.mark.parametrize(
-    ("match", "told"),
+    ("match", "message"),
     [
         ({"teacher_layers": [0, 3]},
          "loss.match.teacher_layers is [0, 3]; allowed: from -3 to 2, where 0 is"),
@@ -218,11 +220,11 @@ def test_teachers_without_states_are_refused(names: list[str], told: str, tmp_pa
          "loss.match.student_layers is [0, 3]; allowed: from -3 to 2, where 0 is"),
     ],
 )  # fmt: skip
-def test_missing_layers_are_refused(match: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_missing_layers_are_refused(match: dict[str, Any], message: str, tmp_path: Path) -> None:
     config = demo_config(tmp_path / "cache", loss=LossConfig(match=MatchConfig(1.0, **match)))
     with pytest.raises(ValueError) as caught:
         run(config, tmp_path / "s")
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
@@ -258,7 +260,7 @@ def plain(shared: Path) -> Result:
 
 
 def test_matching_changes_no_twin_nor_teacher(plain: Result, shared: Path, tmp_path: Path) -> None:
-    reports = Told()
+    reports = RecordedReports()
     found = run(demo_config(shared / "cache", loss=ON), tmp_path / "s", reports)
     told = set(reports.names)
     assert {"states/bytes", *(f"train/match/{task}" for task in TASKS)} <= told
@@ -284,17 +286,17 @@ def test_matching_changes_no_twin_nor_teacher(plain: Result, shared: Path, tmp_p
 )
 def test_every_kind_matches_in_bf16(student: StudentConfig, shared: Path, tmp_path: Path) -> None:
     half = {"train.precision": "bfloat16", "baseline": False}
-    reports = Told()
+    reports = RecordedReports()
     run(demo_config(shared / "cache", half, loss=ON, student=student), tmp_path, reports)
     losses = reports.of(f"train/match/{TASKS[0]}")
     assert losses and all(np.isfinite(losses))
 
 
 def test_a_finetuning_matches_too(plain: Result, shared: Path, tmp_path: Path) -> None:
-    told = Told()
+    reports = RecordedReports()
     config = finetuning(shared / "cache", plain.folder, TASKS, replace(ON, hard_weight=0.5))
-    tuned(config, tmp_path / "s", told)
-    assert "train/match/similarity" in told.names
+    tuned(config, tmp_path / "s", reports)
+    assert "train/match/similarity" in reports.names
     bad = changed(config, {"finetune.loss": LossConfig(match=MatchConfig(1.0, [0], [5]))})
     with pytest.raises(ValueError, match=r"match.student_layers is \[5\]; allowed: from -3 to 2"):
         tuned(bad, tmp_path / "bad")

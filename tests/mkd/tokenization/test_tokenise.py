@@ -20,7 +20,7 @@ from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import token_store, tokenise_task, tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
 from mkd.training.batches import TaskRows, gather_inputs, make_batch
-from tests.support.runs import Told
+from tests.support.runs import RecordedReports
 from tests.support.tiny import (
     MINILM,
     PAIR,
@@ -88,9 +88,9 @@ def test_rows_beyond_one_chunk_follow_on(
     rows = score_rows(25, 0)
     whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
     monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
-    told = Told()
-    parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, told)
-    assert [value for metrics in told for value in metrics.values()] == [10, 20, 25]
+    reports = RecordedReports()
+    parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, reports)
+    assert [value for metrics in reports for value in metrics.values()] == [10, 20, 25]
     assert parts.b is not None and whole.b is not None
     found = (*parts.a, *parts.b, parts.labels)
     expected = (*whole.a, *whole.b, whole.labels)
@@ -103,10 +103,10 @@ def test_long_texts_come_in_chunks_of_fewer_rows(
 ) -> None:
     rows = [Row("a" * 5, "the film of the s", 1.0)] * 7
     monkeypatch.setattr(tokenise, "CHUNK_CHARACTERS", 60)
-    told = Told()
-    token_store(tmp_path, split(rows), SCORE, tokenizer, 9, told)
+    reports = RecordedReports()
+    token_store(tmp_path, split(rows), SCORE, tokenizer, 9, reports)
     # 22 characters a row.
-    assert [value for metrics in told for value in metrics.values()] == [3, 6, 7]
+    assert [value for metrics in reports for value in metrics.values()] == [3, 6, 7]
 
 
 def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
@@ -282,11 +282,13 @@ def test_rows_are_laid_out_and_cut_as_the_tokenizer_does_it(name: str, max_lengt
     cut = {"truncation": "longest_first", "max_length": max_length, "padding": True}
     for second in (None, words[300:]):
         store = from_texts(tokenizer, words[:300], second, max_length)
-        found = gather_inputs(store, np.arange(300), layout)
+        inputs = gather_inputs(store, np.arange(300), layout)
         expected = tokenizer(words[:300], second, return_tensors="np", **cut)
-        np.testing.assert_array_equal(found.ids[:, 0].numpy(), expected["input_ids"])
-        np.testing.assert_array_equal(found.mask[:, 0].numpy(), expected["attention_mask"] == 1)
-        types = np.zeros_like(expected["input_ids"]) if found.types is None else found.types.numpy()
+        np.testing.assert_array_equal(inputs.ids[:, 0].numpy(), expected["input_ids"])
+        np.testing.assert_array_equal(inputs.mask[:, 0].numpy(), expected["attention_mask"] == 1)
+        types = (
+            np.zeros_like(expected["input_ids"]) if inputs.types is None else inputs.types.numpy()
+        )
         read = expected["token_type_ids"] * expected["attention_mask"]
         np.testing.assert_array_equal(types, read)
 
@@ -309,15 +311,15 @@ def test_an_exported_layout_is_read_back_as_it_was(name: str) -> None:
 def test_a_template_that_is_no_text_after_another_is_refused(single: str, pair: str) -> None:
     with pytest.raises(ValueError) as caught:
         layout_of(templated(single, pair, name_or_path="FOLDER"), True, 32)
-    told = "the tokenizer 'FOLDER' combines two texts in an unsupported way; allowed: "
-    assert str(caught.value).startswith(told)
+    message = "the tokenizer 'FOLDER' combines two texts in an unsupported way; allowed: "
+    assert str(caught.value).startswith(message)
 
 
 def test_a_row_without_any_token_is_one_of_padding_where_nothing_is_put_around_it() -> None:
     tokenizer = templated("$A", "$A $B")
     store, layout = from_texts(tokenizer, ["", "4 5"], None, 8), layout_of(tokenizer, True, 8)
-    found = gather_inputs(store, np.array([0]), layout)
-    assert (found.ids.tolist(), found.mask.tolist()) == ([[[1]]], [[[True]]])
+    inputs = gather_inputs(store, np.array([0]), layout)
+    assert (inputs.ids.tolist(), inputs.mask.tolist()) == ([[[1]]], [[[True]]])
 
 
 def test_layout_of_texts_that_are_kept_apart() -> None:

@@ -54,8 +54,8 @@ def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer, trimme
 
 def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = student(inputs, task)
-    return found
+        model: torch.Tensor = student(inputs, task)
+    return model
 
 
 def rows_with(
@@ -113,16 +113,16 @@ def test_a_token_is_kept_that_is_frequent_or_special(datas: Datas, tokenizer: To
 def test_a_floor_that_no_token_reaches_is_refused(datas: Datas, tokenizer: Tokenizer) -> None:
     most = int(training_counts(datas, len(tokenizer)).max())
     kept_tokens(datas, tokenizer, len(tokenizer), most)
-    told = f"student.min_count is {most + 1}; allowed: at most {most}, the most frequent"
-    with pytest.raises(ValueError, match=told):
+    message = f"student.min_count is {most + 1}; allowed: at most {most}, the most frequent"
+    with pytest.raises(ValueError, match=message):
         kept_tokens(datas, tokenizer, len(tokenizer), most + 1)
 
 
 def test_a_tokenizer_needs_an_unknown_token(datas: Datas, tokenizer: Tokenizer) -> None:
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.unk_token = None
-    told = "student.min_count is 2; allowed: 0, as the student's tokenizer has no unknown token"
-    with pytest.raises(ValueError, match=told):
+    message = "student.min_count is 2; allowed: 0, as the student's tokenizer has no unknown token"
+    with pytest.raises(ValueError, match=message):
         kept_tokens(datas, tokenizer, len(tokenizer), 2)
 
 

@@ -30,10 +30,10 @@ def test_weights_that_do_not_name_just_the_tasks_are_refused(names: list[str]) -
         check_task_weights(
             ["single", "pair", "score"], LossConfig(task_weights=dict.fromkeys(names, 1.0))
         )
-    told = (
+    message = (
         f"loss.task_weights names {sorted(names)}; allowed: a weight for each of ['pair', 'score', "
     )
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     check_task_weights(["single", "pair", "score"], LossConfig())
 
 

@@ -49,7 +49,7 @@ def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
     first, second = [row.text_a for row in rows], [str(row.text_b) for row in rows]
     places = np.random.default_rng(0).permutation(40)[:16]
     layout = layout_of(tokenizer, True, max_length)
-    found = gather_inputs(from_texts(tokenizer, first, second, max_length), places, layout)
+    inputs = gather_inputs(from_texts(tokenizer, first, second, max_length), places, layout)
     expected = tokenizer(
         [first[i] for i in places],
         [second[i] for i in places],
@@ -58,16 +58,16 @@ def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
         padding=True,
         return_tensors="pt",
     )
-    assert found.types is not None
-    assert torch.equal(found.ids[:, 0], expected["input_ids"])
-    assert torch.equal(found.mask[:, 0].long(), expected["attention_mask"])
-    assert torch.equal(found.types, expected["token_type_ids"])
+    assert inputs.types is not None
+    assert torch.equal(inputs.ids[:, 0], expected["input_ids"])
+    assert torch.equal(inputs.mask[:, 0].long(), expected["attention_mask"])
+    assert torch.equal(inputs.types, expected["token_type_ids"])
 
 
 @pytest.mark.parametrize("max_length", [64, 6, 5])
 def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokenizer) -> None:
     first = [row.text_a for row in pair_rows(20, 3)]
-    found = gather_inputs(
+    inputs = gather_inputs(
         from_texts(tokenizer, first, None, max_length),
         np.arange(20),
         layout_of(tokenizer, True, max_length),
@@ -75,10 +75,10 @@ def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokeniz
     expected = tokenizer(
         first, truncation=True, max_length=max_length, padding=True, return_tensors="pt"
     )
-    assert found.types is not None
-    assert torch.equal(found.ids[:, 0], expected["input_ids"])
-    assert torch.equal(found.mask[:, 0].long(), expected["attention_mask"])
-    assert torch.equal(found.types, expected["token_type_ids"])
+    assert inputs.types is not None
+    assert torch.equal(inputs.ids[:, 0], expected["input_ids"])
+    assert torch.equal(inputs.mask[:, 0].long(), expected["attention_mask"])
+    assert torch.equal(inputs.types, expected["token_type_ids"])
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokeniz
 )  # fmt: skip
 def test_the_longer_text_is_cut_first(a: int, b: int, kept: tuple[int, int]) -> None:
     """12 places less 3 special tokens are 9."""
-    found = gather_inputs(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
-    assert lists(found)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]
+    inputs = gather_inputs(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
+    assert lists(inputs)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]
 
 
 def test_joined_rows_by_hand() -> None:
@@ -323,10 +323,10 @@ def test_chances_are_numbers_whatever_the_settings(
 def test_weights_that_do_not_name_just_the_tasks_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError) as caught:
         task_probabilities(_sized(1, 4, 9), SamplingConfig(weights=weights))
-    told = (
+    message = (
         f"sampling.weights names {sorted(weights)}; allowed: a weight for each of ['a', 'b', 'c']"
     )
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_tasks_are_drawn_about_as_often_as_they_should(datas: Datas) -> None:

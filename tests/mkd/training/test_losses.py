@@ -111,7 +111,7 @@ def test_rows_without_labels_learn_from_the_teacher_of_several_labels() -> None:
     student, teacher = _random(3, 2, 0), _random(3, 2, 1)
     labels = torch.tensor([[1.0, 0], [NAN, NAN], [1, 1]])
     config = LossConfig(kind="kl", temperature=2.0, hard_weight=0.25)
-    found = distillation(student, teacher, labels, config)
+    terms = distillation(student, teacher, labels, config)
 
     def soft(row: int) -> float:
         return float(softened_binary_kl(student[row : row + 1], teacher[row : row + 1], 2.0))
@@ -120,7 +120,7 @@ def test_rows_without_labels_learn_from_the_teacher_of_several_labels() -> None:
         return float(hard_loss(student[row : row + 1], labels[row : row + 1]))
 
     mixed = [0.25 * hard(row) + 0.75 * soft(row) for row in (0, 2)]
-    assert float(found.total) == pytest.approx((sum(mixed) + soft(1)) / 3, rel=1e-5)
+    assert float(terms.total) == pytest.approx((sum(mixed) + soft(1)) / 3, rel=1e-5)
     one = distillation(student[:, :1], teacher[:, :1], labels[:, :1], LossConfig(hard_weight=0.0))
     expected = float(softened_binary_kl(student[:, :1], teacher[:, :1], 1.0))
     assert float(one.total) == pytest.approx(expected), "one label is no regression"
@@ -135,10 +135,10 @@ def test_rows_without_an_answer_learn_from_their_labels_alone_by_hand(weight: fl
     student = torch.zeros(3, 2, requires_grad=True)
     teacher = torch.tensor([[math.log(3), 0.0], [NAN, NAN], [math.log(3), 0.0]])
     labels, taught = torch.tensor([0.0, 1.0, NAN]), torch.tensor([True, False, True])
-    found = distillation(student, teacher, labels, LossConfig(hard_weight=weight), taught)
+    terms = distillation(student, teacher, labels, LossConfig(hard_weight=weight), taught)
     total = (weight * hard + (1 - weight) * soft) + hard + soft
-    assert float(found.total.detach()) == pytest.approx(total / 3)
-    found.total.backward()
+    assert float(terms.total.detach()) == pytest.approx(total / 3)
+    terms.total.backward()
     # Hard: the student's 1/2 less the label's 1 or 0. Soft: 1/2 less the teacher's 3/4.
     first = weight * (1 / 2 - 1) + (1 - weight) * (1 / 2 - 3 / 4)
     expected = [[first, -first], [1 / 2, -1 / 2], [-1 / 4, 1 / 4]]

@@ -51,9 +51,9 @@ def states_of(
 
 def answer(student: Student, inputs: Inputs, task: str) -> ModelOutput:
     with torch.inference_mode():
-        found = student(inputs, task, states=True)
-    assert isinstance(found, ModelOutput)
-    return found
+        model = student(inputs, task, states=True)
+    assert isinstance(model, ModelOutput)
+    return model
 
 
 # The loss.
@@ -76,10 +76,10 @@ def test_the_loss_by_hand() -> None:
     teacher = torch.tensor([[[9.0, 9.0], [2.0, 1.0]], [[9.0, 9.0], [1.0, 0.0]]]).half()
     terms = LossTerms(torch.tensor(3.0), {"soft": torch.tensor(1.0), "hard": torch.tensor(2.0)})
     with torch.no_grad():
-        found = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
+        matcher = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
     expected = (0 + 4 + 9 + 9) / 4 / 8
-    assert (float(found.total), float(found.parts["match"])) == (3 + 0.5 * expected, expected)
-    assert (float(found.parts["soft"]), float(found.parts["hard"])) == (1, 2)
+    assert (float(matcher.total), float(matcher.parts["match"])) == (3 + 0.5 * expected, expected)
+    assert (float(matcher.parts["soft"]), float(matcher.parts["hard"])) == (1, 2)
 
 
 def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -93,7 +93,7 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: T
     target = torch.randn(3, 2, 5)
     zero = torch.zeros(())
     with torch.inference_mode():
-        found = matching(
+        matcher = matching(
             LossTerms(zero, {}), answer(student, inputs, "pair").states, target, "pair"
         )
         tokens = student.encoder(
@@ -111,7 +111,9 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: T
                 expected += (
                     float(((mapped.mean(0) - target[row, pair]) ** 2).mean() / variance) / 3 / 2
                 )
-    assert float(found.parts["match"]) == float(found.total) == pytest.approx(expected, rel=1e-5)
+    assert (
+        float(matcher.parts["match"]) == float(matcher.total) == pytest.approx(expected, rel=1e-5)
+    )
 
 
 def test_tasks_of_one_teacher_share_its_maps_and_others_have_their_own() -> None:
@@ -167,10 +169,10 @@ def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teache
         bias.data[:] = torch.from_numpy(values[:, 0].astype(np.float32).mean(0))
         zero = torch.zeros(())
         with torch.no_grad():
-            found = matching(
+            matcher = matching(
                 LossTerms(zero, {}), [torch.ones(50, 2)], torch.from_numpy(values), "a"
             )
-        assert float(found.parts["match"]) == pytest.approx(1, rel=1e-4)
+        assert float(matcher.parts["match"]) == pytest.approx(1, rel=1e-4)
 
 
 def test_states_that_never_vary_do_no_harm() -> None:
@@ -317,9 +319,9 @@ def test_the_student_learns_from_the_match(datas: Datas, tokenizer: Tokenizer) -
     """The gradient of the match reaches the embeddings, and leaves the heads alone."""
     student = student_of(BILSTM, datas, tokenizer).train()
     matching = Matching(student.state_widths, {"single": states_of(2, 1, 5, places=(0,))}, LAST)
-    found = student(inputs_of(student, datas[0], tokenizer, [0, 1]), "single", states=True)
+    model = student(inputs_of(student, datas[0], tokenizer, [0, 1]), "single", states=True)
     zero = torch.zeros(())
-    matching(LossTerms(zero, {}), found.states, torch.ones(2, 1, 5), "single").total.backward()
+    matching(LossTerms(zero, {}), model.states, torch.ones(2, 1, 5), "single").total.backward()
     assert isinstance(student, BiLstmStudent)
     assert student.embeddings.weight.grad is not None
     assert student.embeddings.weight.grad.abs().sum() > 0

@@ -69,7 +69,7 @@ class Run:
             lambda step, metrics: self.reports.append((step, metrics)),
         )
 
-    def told(self, name: str) -> list[float]:
+    def reported(self, name: str) -> list[float]:
         return [metrics[name] for _, metrics in self.reports if name in metrics]
 
 
@@ -93,7 +93,7 @@ def test_a_separable_task_is_learnt(
 ) -> None:
     run = Run([enough], tokenizer, config)
     trained = run.train(steps=150)
-    losses = run.told("train/loss/single")
+    losses = run.reported("train/loss/single")
     assert losses[-1] < min(0.2, losses[0] / 2)
     assert trained.best_score > 90
     logits = predict_logits(
@@ -110,8 +110,8 @@ def test_rows_without_labels_teach_too(enough: TaskData, tokenizer: Tokenizer) -
     )
     run = Run([unlabelled], tokenizer, teachers=[teacher])
     run.train(LossConfig(hard_weight=0.5), scripted(1, 2, 3, 4, 5, 6), steps=150)
-    assert run.told("train/hard/single") == [0.0] * 6
-    soft = run.told("train/soft/single")
+    assert run.reported("train/hard/single") == [0.0] * 6
+    soft = run.reported("train/soft/single")
     assert soft[-1] < 0.2 * soft[0]
     logits = predict_logits(
         torch_infer(run.student), data.dev[""], np.arange(30), "single", run.layout
@@ -170,7 +170,7 @@ def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     told = [step for step, metrics in run.reports if "train/learning_rate" in metrics]
     assert told == [25, 40, 50, 60]
     expected = [0.01 * warmup_linear(step - 1, 60, 0.5) for step in (25, 40, 50, 60)]
-    assert run.told("train/learning_rate") == expected
+    assert run.reported("train/learning_rate") == expected
     assert [step for step, metrics in run.reports if "selection/mean" in metrics] == [40, 60]
     assert {name for _, metrics in run.reports for name in metrics} == {
         "progress",
@@ -187,8 +187,10 @@ def test_a_reported_loss_is_the_mean_since_the_last(datas: Datas, tokenizer: Tok
     every.train(scores=scripted(1, 2, 3), steps=9, eval_every=1)
     window = Run(datas[:1], tokenizer)
     window.train(scores=scripted(1, 2, 3), steps=9, eval_every=3)
-    losses = np.array(every.told("train/loss/single"))
-    assert window.told("train/loss/single") == pytest.approx(losses.reshape(3, 3).mean(1).tolist())
+    losses = np.array(every.reported("train/loss/single"))
+    assert window.reported("train/loss/single") == pytest.approx(
+        losses.reshape(3, 3).mean(1).tolist()
+    )
 
 
 def _refusal(run: Run, **settings: Any) -> str:
@@ -207,7 +209,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(datas: Datas, tokenizer: Tokeni
     run = Run(datas[:1], tokenizer)
     at_once = _refusal(run, steps=20, eval_every=1, scores=scripted(1))
     assert at_once == late, "the step is the same when every step is looked at"
-    assert len(run.told("train/loss/single")) == int(found[2]) - 1
+    assert len(run.reported("train/loss/single")) == int(found[2]) - 1
 
 
 @pytest.mark.parametrize("place", [0, 2])
@@ -216,14 +218,16 @@ def test_a_last_step_without_numbers(place: int, datas: Datas, tokenizer: Tokeni
     run, name = Run([datas[place]], tokenizer), datas[place].name
     with pytest.raises(ValueError) as caught:
         run.train(learning_rate=1e39, warmup=0.0, steps=1, eval_every=1)
-    assert np.isfinite(run.told(f"train/loss/{name}")).all()
-    told = f"the logits of task {name} on the selection split are not finite numbers in 8 of 8 rows"
-    assert str(caught.value).startswith(told)
+    assert np.isfinite(run.reported(f"train/loss/{name}")).all()
+    message = (
+        f"the logits of task {name} on the selection split are not finite numbers in 8 of 8 rows"
+    )
+    assert str(caught.value).startswith(message)
 
 
 def test_scores_that_are_no_numbers_stop_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
-    told = "no score on the selection split was a number up to step 4"
-    with pytest.raises(ValueError, match=told):
+    message = "no score on the selection split was a number up to step 4"
+    with pytest.raises(ValueError, match=message):
         Run(datas, tokenizer).train(scores=scripted(float("nan")), steps=4, eval_every=2)
 
 
@@ -305,7 +309,7 @@ def test_bfloat16_leaves_weights_and_losses_in_float32(datas: Datas, tokenizer: 
         assert {
             value.dtype for value in run.student.state_dict().values() if value.is_floating_point()
         } == {torch.float32}
-        assert np.isfinite(run.told("train/loss/single")).all()
+        assert np.isfinite(run.reported("train/loss/single")).all()
 
 
 def test_no_more_batches_are_drawn_than_there_are_steps(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -330,7 +334,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: Datas, tokenizer:
 def test_shares_of_batches_are_told_at_the_end(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=8, eval_every=8, sampling=SamplingConfig(order="round_robin"))
-    assert [run.told(f"sampling/{name}") for name in ("single", "pair", "score")] == [
+    assert [run.reported(f"sampling/{name}") for name in ("single", "pair", "score")] == [
         [3 / 8],
         [3 / 8],
         [2 / 8],
@@ -346,7 +350,7 @@ def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
     )
     loss = LossConfig(kind="mse", hard_weight=0.0, hard_weight_end=1.0)
     run.train(loss, scripted(1), steps=5, eval_every=5)
-    total, soft, hard = (run.told(f"train/{name}/single") for name in ("loss", "soft", "hard"))
+    total, soft, hard = (run.reported(f"train/{name}/single") for name in ("loss", "soft", "hard"))
     expected = [
         (1 - w) * s + w * h for w, s, h in zip((0, 0.25, 0.5, 0.75, 1), soft, hard, strict=True)
     ]
@@ -362,9 +366,9 @@ def test_log_variances_move_and_are_told(datas: Datas, tokenizer: Tokenizer) -> 
         uncertain, scripted(1), steps=1, eval_every=1, warmup=0.0,
         sampling=SamplingConfig(order="round_robin"),
     )  # fmt: skip
-    assert run.told("train/hard/single")[0] > 0.5
-    assert run.told("train/log_variance/single") == pytest.approx([0.01], rel=1e-3)
-    assert run.told("train/log_variance/pair") == [0]
+    assert run.reported("train/hard/single")[0] > 0.5
+    assert run.reported("train/log_variance/single") == pytest.approx([0.01], rel=1e-3)
+    assert run.reported("train/log_variance/pair") == [0]
 
 
 @pytest.mark.parametrize("stated", [{"clip": 0.5}, {}], ids=["clip", "default"])
@@ -413,7 +417,7 @@ def test_losses_equal_a_plain_loop_with_dense_adamw(
     for task in {task for task, _ in window}:
         of_task = [value for name, value in window if name == task]
         expected = pytest.approx(sum(of_task) / len(of_task), rel=1e-5)
-        assert ours.told(f"train/loss/{task}")[0] == expected
+        assert ours.reported(f"train/loss/{task}")[0] == expected
     others = dict(plain.student.named_parameters())
     for name, parameter in ours.student.named_parameters():
         if (

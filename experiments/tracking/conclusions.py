@@ -71,14 +71,14 @@ def headline(metrics: Mapping[str, float]) -> dict[str, float]:
     backends = timed_backends(dict(metrics))
     best = min(backends, key=lambda name: latency_ms(dict(metrics), name), default=TORCH)
     num_bytes = metrics.get(names.export(best, names.BYTES), metrics.get(names.SIZE_BYTES))
-    found = {
+    values = {
         names.MEAN_SCORE: metrics.get(names.QUALITY_MEAN),
         names.KEPT_PERCENT: metrics.get(names.RETENTION_MEAN),
         names.MS: best_ms(metrics),
         names.TIMES_FASTER: times_faster(metrics),
         names.MEGABYTES: None if num_bytes is None else num_bytes / 1e6,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _quality(result: Result) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.tracking import meaning
+from experiments.tracking import conclusions
 from mkd.result import Dataset, Result
 
 
@@ -31,7 +31,7 @@ def result(
 
 
 def test_the_sentence_of_a_plain_run() -> None:
-    assert meaning.of_training(result()) == (
+    assert conclusions.of_training(result()) == (
         "The student keeps 96 % of the teacher's score (74.0 against 77.0 points, one seed) at "
         "1/10 of its time; int8 costs nothing."
     )
@@ -40,12 +40,12 @@ def test_the_sentence_of_a_plain_run() -> None:
 def test_a_difference_that_rows_leave_to_chance_is_not_called_one() -> None:
     """2 * sqrt(0.08 / 100) of 100 points is 5.66 for a task, and 4.0 for the mean of two."""
     few = result(rows=100)
-    assert meaning.chance_difference(few.metrics, few.datasets) == pytest.approx(4.0)
-    assert meaning.of_training(few).startswith(
+    assert conclusions.chance_difference(few.metrics, few.datasets) == pytest.approx(4.0)
+    assert conclusions.of_training(few).startswith(
         "The student scores as its teacher does as far as the dev rows can tell (74.0 against 77.0 "
         "points; below 4.0 may be chance) at 1/10"
     )
-    assert "as far as" not in meaning.of_training(result(student=72.9, rows=100))
+    assert "as far as" not in conclusions.of_training(result(student=72.9, rows=100))
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_a_difference_that_rows_leave_to_chance_is_not_called_one() -> None:
     ],
 )
 def test_what_else_the_sentence_says(made: Result, words: str) -> None:
-    assert words in meaning.of_training(made)
+    assert words in conclusions.of_training(made)
 
 
 def test_speed_that_was_not_measured_is_not_told() -> None:
     made = result(ratio=None)
     del made.metrics["speed/torch/b1-text-t1/p50_ms"]
-    assert "one seed); speed was not measured; int8" in meaning.of_training(made)
-    assert meaning.headline(made.metrics) == {
+    assert "one seed); speed was not measured; int8" in conclusions.of_training(made)
+    assert conclusions.headline(made.metrics) == {
         "mean_score": 74.0,
         "kept_percent": pytest.approx(100 * 74 / 77),
     }
@@ -90,7 +90,7 @@ def test_speed_that_was_not_measured_is_not_told() -> None:
 
 def test_a_teacher_alone() -> None:
     made = result(teacher=None)._replace(student="", teacher="bert-4x160")
-    assert meaning.of_training(made) == (
+    assert conclusions.of_training(made) == (
         "The teacher scores 74.0 points, the mean over 2 tasks; it takes 0.35 ms a text; int8 "
         "costs nothing."
     )
@@ -105,7 +105,7 @@ def test_the_headline_is_of_the_fastest_backend_that_is_offered() -> None:
         "export/onnx/bytes": 3e6, "export/onnx/offered": 1.0,
         "export/int8/bytes": 1e6, "export/int8/offered": 0.0,
     }  # fmt: skip
-    assert meaning.headline(metrics) == {
+    assert conclusions.headline(metrics) == {
         "mean_score": 74.0,
         "ms": 0.2,
         "times_faster": 4.0,
