@@ -23,7 +23,8 @@ MOST = 10
 """Maximum number of models."""
 LEAST_GAP = 0.042
 """Minimum distance between two names at the ends of curves, as a share of the height."""
-
+LEVEL = 1.0
+"""Points above and below curves that are all at one height."""
 
 NAMES_AT = 1.05
 """Position of the names on the axis of steps, as a multiple of the last step."""
@@ -103,7 +104,7 @@ def info(
         )
     )
     lines = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in lines]
-    margin = 0.04 * (top - bottom)
+    margin = 0.04 * (top - bottom) or LEVEL
     # Names that were moved apart must not leave the axis.
     ends = [curve.name_at for curve in lines if curve.label]
     bottom, top = min([bottom, *ends]) - margin, max([top, *ends]) + margin

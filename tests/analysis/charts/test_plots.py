@@ -79,6 +79,13 @@ def test_curves_have_their_names_at_their_ends() -> None:
     assert texts(axes) == ["bilstm-64", "bag-1x64"] and len(axes.lines) == 2
 
 
+def test_a_curve_at_one_height_has_an_axis() -> None:
+    """A short training is scored once, at its end. A warning of matplotlib would be an error."""
+    info = curves.info(models(GOOD), lambda _: {"r0": [(10, 60.0)]})
+    assert info is not None and (info.bottom, info.top) == (59, 61)
+    curves.draw(info)
+
+
 def test_hypervolume_and_importances_are_drawn() -> None:
     study = {
         "reference": {"quality": 0.0, "latency_ms": 10.0},
