@@ -8,13 +8,11 @@ Example:
 """
 
 import difflib
-import gc
 import json
 import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +32,7 @@ from analysis.runs.rows import (
     why_left_out,
 )
 from mkd import names
+from mkd.evaluation.timing import garbage_collection_off
 from mkd.storage.addresses import reason, without_passwords
 from mkd.storage.databases import DATABASES, check_database, sqlite_file
 
@@ -132,7 +131,8 @@ def read_runs(experiment: str = "", study: str = "", store: str = "") -> Runs:
     try:
         place, found = _place(client, experiment, study)
         wanted = f"tags.`{names.TAG_STUDY}` = '{found.name}'" if found else ""
-        with _uncollected():
+        # The collector takes more than half of MLflow's time for runs with many metrics.
+        with garbage_collection_off():
             records = list(_records(client, place, wanted))
     except MlflowException as error:
         raise unreadable(client.tracking_uri, error) from error
@@ -318,21 +318,6 @@ def _study_json(client: mlflow.MlflowClient, run: Run) -> dict[str, Any]:
         return {}
     study: dict[str, Any] = json.loads(Path(file).read_text("utf-8"))
     return study
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Turns off Python's garbage collection.
-
-    It takes more than half of MLflow's time for runs with many metrics.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Iterator[RunRecord]:
