@@ -1,6 +1,6 @@
 """Students of several seeds on one teacher, distilled and on labels alone.
 
-With pretrain.steps, the distilled student is trained on text before, and a third one is distilled
+With pretrain.steps, the distilled student is trained on text before; a third variant is distilled
 without that.
 
     PYTHONPATH=. python tests/bench/seeds.py --seeds 0 1 2 \\
@@ -92,10 +92,10 @@ def table(ours: tuple[str, list[Scores]], theirs: tuple[str, list[Scores]]) -> s
     return "\n".join(markdown(rows)) + "\n"
 
 
-def main(config: Config, seeds: list[int]) -> None:
-    """Trains all students and prints the tables."""
+def main(config: Config, seeds: list[int], others: list[str]) -> None:
+    """Trains all students and prints the tables. others: variants beside the distilled one."""
     inputs = load_data_and_teacher(config)
-    variants = [DISTILLED, ALONE] + ([WITHOUT_TEXT] if config.pretrain.steps else [])
+    variants = [DISTILLED, *others]
     found: dict[str, list[Scores]] = {variant: [] for variant in variants}
     without: dict[str, list[Scores]] = {variant: [] for variant in variants}
     for seed in seeds:
@@ -115,5 +115,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--others", nargs="+", choices=[ALONE, WITHOUT_TEXT], default=[ALONE], metavar="VARIANT"
+    )
     given, rest = parser.parse_known_args()
-    main(cli.parse(rest, "", DistillSettings).core(), given.seeds)
+    main(cli.parse(rest, "", DistillSettings).core(), given.seeds, given.others)
