@@ -40,7 +40,8 @@ Scores = dict[str, float]
 def student_of(inputs: DataAndTeacher, seed: int, variant: str) -> Student:
     """Trains one student of a variant."""
     data = inputs.data
-    config = replace(data.config, seed=seed)
+    pretraining = data.config.pretrain if variant == DISTILLED else PretrainConfig()
+    config = replace(data.config, seed=seed, pretrain=pretraining)
     targets = None
     if variant == ALONE:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
@@ -50,8 +51,6 @@ def student_of(inputs: DataAndTeacher, seed: int, variant: str) -> Student:
         targets = soft_targets(
             config.loss, root, data.student_data, inputs.teacher, lambda step, metrics: None
         )
-    if variant != DISTILLED:
-        config = replace(config, pretrain=PretrainConfig())
     with tempfile.TemporaryDirectory() as folder:
         return distil(
             config,
