@@ -6,6 +6,7 @@ first.
 
 import copy
 import time
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -376,8 +377,13 @@ def tasks_with_dev(stores: Stores, tasks: list[Task] | None = None) -> list[Task
     """Returns the tasks of a run with their transfer text, each with a dev split.
 
     - tasks: as in run.
+
+    Raises ValueError if two tasks have the same name.
     """
     given = load_tasks(stores.data) if tasks is None else with_transfer_text(tasks, stores.data)
+    for task_name, times in Counter(task.name for task in given).items():
+        if times > 1:
+            raise ValueError(f"{times} tasks are called {task_name!r}; allowed: different names")
     return with_dev_splits(stores.root, given)
 
 

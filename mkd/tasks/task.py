@@ -1,8 +1,11 @@
 """Definition of a task (texts, labels, metrics, splits), and the nine tasks of GLUE."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from mkd.names import MEAN
 
 
 class Row(NamedTuple):
@@ -64,9 +67,29 @@ class Kind:
         return len(self.labels) or 1
 
 
+ALLOWED_NAMES = (
+    "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the "
+    "mean of all tasks is called"
+)
+"""Allowed task names, for error messages. `mean` is reserved, because task names are part of metric
+names, where `mean` is the mean over all tasks."""
+
+
+def is_task_name(name: object) -> bool:
+    """Returns whether a task may be called so."""
+    return (
+        isinstance(name, str)
+        and re.fullmatch(r"\w[\w.-]{0,99}", name) is not None
+        and name.lower() != MEAN
+    )
+
+
 @dataclass(frozen=True)
 class Task:
-    """A task: name, definition and rows. The dev splits are used for the final score only."""
+    """A task: name, definition and rows. The dev splits are used for the final score only.
+
+    Raises ValueError for a name that is not allowed.
+    """
 
     name: str
     kind: Kind
@@ -82,6 +105,10 @@ class Task:
     """Splits of unlabelled rows added to the training rows: transfer files and augmentation."""
     dev_share: float = 0.1
     """Share of the labelled training rows that become dev if there is no dev split."""
+
+    def __post_init__(self) -> None:
+        if not is_task_name(self.name):
+            raise ValueError(f"a task's name is {self.name!r}; allowed: {ALLOWED_NAMES}")
 
 
 GLUE: dict[str, Kind] = {

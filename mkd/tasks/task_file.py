@@ -28,7 +28,7 @@ import yaml
 from mkd.storage import strict_yaml
 from mkd.tasks.files import listed, short_repr
 from mkd.tasks.rows import SEPARATOR, normalise_label
-from mkd.tasks.task import Kind
+from mkd.tasks.task import ALLOWED_NAMES, Kind, is_task_name
 
 TASK_KEYS = (
     "kind",
@@ -44,12 +44,6 @@ TASK_KEYS = (
     "separator",
 )
 KINDS = ("classification", "multilabel", "regression")
-ALLOWED_NAMES = (
-    "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the "
-    "mean of all tasks is called"
-)
-"""Allowed task names, for error messages. `mean` is reserved, because task names are part of metric
-names, where `mean` is the mean over all tasks."""
 FILE_KEYS = ("file", "text", "label")
 
 
@@ -311,10 +305,5 @@ def read_task_file(path: Path) -> dict[str, TaskDescription]:
         "a mapping from tasks' names to their description",
     )
     for name in tasks:
-        valid = (
-            isinstance(name, str)
-            and re.fullmatch(r"\w[\w.-]{0,99}", name) is not None
-            and name.lower() != "mean"
-        )
-        _check(valid, f"{path}: a task's name", name, ALLOWED_NAMES)
+        _check(is_task_name(name), f"{path}: a task's name", name, ALLOWED_NAMES)
     return {name: describe(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()}

@@ -26,6 +26,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from mkd.__main__ import answer, main
 from mkd.config import StudentConfig
 from mkd.export.folder import export_onnx
+from mkd.runtime import inference
 from mkd.runtime.answers import Head, Prediction, head_of
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import BATCH_TOKENS, Infer, Student, by_length
@@ -766,3 +767,18 @@ def test_a_wrong_argument_is_told_in_one_line(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().err
     assert told.startswith("error: argument --format: invalid choice: 'csv'")
     assert told.count("\n") == 1
+
+
+def test_onnxruntimes_threads_do_not_spin_and_are_as_many_as_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[Any] = []
+
+    def session(graph: bytes, options: Any, providers: list[str]) -> None:
+        opened.append(options)
+
+    monkeypatch.setattr(inference.onnxruntime, "InferenceSession", session)
+    inference._session(b"", 3, exact=False)
+    (options,) = opened
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == 3

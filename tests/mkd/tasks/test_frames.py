@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+from mkd.config import Config
+from mkd.pipeline import tasks_with_dev
 from mkd.tasks.frames import task_from_data
 from mkd.tasks.task import Row, Split
 
@@ -48,6 +50,20 @@ def test_columns_kind_and_classes_of_a_frame_are_inferred_and_told() -> None:
         "text 'body', label 'team' (2 classes: billing, sales), 40 rows of tickets",
         "dev: 10 % of the labelled rows, held out of train",
     )
+
+
+@pytest.mark.parametrize("name", ["mean", "Mean", "", "a/b", "-a", "a b", "a" * 101])
+def test_a_name_that_metrics_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="a task's name is"):
+        task_from_data(name, frame())
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    stores = Config(cache=str(tmp_path)).stores
+    tasks = [task_from_data(name, frame()) for name in ("a", "b", "a")]
+    with pytest.raises(ValueError, match="2 tasks are called 'a'"):
+        tasks_with_dev(stores, tasks)
+    assert [task.name for task in tasks_with_dev(stores, tasks[:2])] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
