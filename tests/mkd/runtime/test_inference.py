@@ -777,7 +777,7 @@ def test_onnxruntimes_threads_do_not_spin_and_are_as_many_as_asked(
     def session(graph: bytes, options: Any, providers: list[str]) -> None:
         opened.append(options)
 
-    monkeypatch.setattr(inference.onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
     inference._session(b"", 3, exact=False)
     (options,) = opened
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
