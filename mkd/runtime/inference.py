@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from mkd.config.checks import MOST_THREADS
 from mkd.runtime import bag
 from mkd.runtime.answers import (
     Head,
@@ -96,8 +97,8 @@ class Student:
         products if the processor has no VNNI instructions. Its answers are then the same as on a
         processor that has them.
 
-        Raises ValueError if `threads` is negative, and if a file is missing, damaged or of an
-        unknown format; the message names the file. No code from the folder is executed.
+        Raises ValueError if `threads` or OMP_NUM_THREADS is out of range, and if a file is missing,
+        damaged or of an unknown format; the message names it. No code from the folder is executed.
         """
         file, threads = student_manifest(folder), _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
@@ -274,11 +275,16 @@ def saturates() -> bool:
 def _threads(asked: int) -> int:
     """Returns the number of threads: `asked`, or for 0 OMP_NUM_THREADS, or else the number of
     cores."""
-    if asked < 0:
-        raise ValueError(f"threads is {asked}; allowed: 0 or more")
+    if not 0 <= asked <= MOST_THREADS:
+        raise ValueError(f"threads is {asked}; allowed: from 0 to {MOST_THREADS}")
+    if asked:
+        return asked
     # The variable may be a list with a number for each level of nested parallelism.
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return asked or (int(stated) if stated.isdecimal() else 0) or cores()
+    # int() does not take thousands of digits.
+    if stated.isdecimal() and (len(stated) > 9 or int(stated) > MOST_THREADS):
+        raise ValueError(f"OMP_NUM_THREADS is {stated[:20]}; allowed: at most {MOST_THREADS}")
+    return (int(stated) if stated.isdecimal() else 0) or cores()
 
 
 def _read(file: Path, digest: str) -> bytes:

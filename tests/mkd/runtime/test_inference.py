@@ -402,8 +402,13 @@ def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.Mon
         student = Student.load(exported, asked)
         assert os.environ["RAYON_NUM_THREADS"] == str(used)
         assert student.encode.parallel == (used > 1)
-    with pytest.raises(ValueError, match="^threads is -1; allowed: 0 or more$"):
-        Student.load(exported, -1)
+    for wrong in (-1, 513, 100_000):
+        with pytest.raises(ValueError, match=f"^threads is {wrong}; allowed: from 0 to 512$"):
+            Student.load(exported, wrong)
+    monkeypatch.setenv("OMP_NUM_THREADS", "100000")
+    with pytest.raises(ValueError, match="^OMP_NUM_THREADS is 100000; allowed: at most 512$"):
+        Student.load(exported)
+    assert Student.load(exported, 1).heads, "a stated number comes first"
 
 
 def flip(file: Path) -> None:
@@ -576,7 +581,8 @@ def test_mistakes_are_told_in_one_line_and_the_code_2(
         ([str(tmp_path)], f"{tmp_path} is no exported student: there is no {MANIFEST} in it"),
         ([known, "--task", "sst2"], "task is 'sst2'; allowed: pair, score, single"),
         ([known, "--input", "nowhere.tsv"], missing),
-        ([known, "--threads", "-1"], "threads is -1; allowed: 0 or more"),
+        ([known, "--threads", "-1"], "threads is -1; allowed: from 0 to 512"),
+        ([known, "--threads", "100000"], "threads is 100000; allowed: from 0 to 512"),
     ]:
         assert main(argv if "--task" in argv else [*argv, "--task", "single"]) == 2
         assert capsys.readouterr() == ("", f"error: {told}\n")
