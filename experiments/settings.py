@@ -86,16 +86,16 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         for name, settings in self.variants.items():
-            valid = re.fullmatch(r"\w[\w .-]{0,99}", name) is not None
+            # YAML reads keys such as 7 or true as no strings.
             require(
-                valid,
+                isinstance(name, str) and re.fullmatch(r"\w[\w .-]{0,99}", name) is not None,
                 "ablation.variants",
-                name[:120],
-                "names of at most 100 letters, digits, blanks and any of _ . -",
+                name[:120] if isinstance(name, str) else name,
+                "names of at most 100 letters, digits, blanks and any of _ . -; a number in quotes",
             )
             for setting in settings:
                 require(
-                    setting.startswith(VARIED),
+                    isinstance(setting, str) and setting.startswith(VARIED),
                     f"ablation.variants.{name}",
                     setting,
                     f"dotted names of {VARIED_GROUPS}",

@@ -124,13 +124,15 @@ def test_wrong_variants_are_refused_by_name(
     [
         ({"a=b": {}}, [0], "ablation.variants is 'a=b'"),
         ({"": {}}, [0], "ablation.variants is ''"),
+        ({7: {}}, [0], "ablation.variants is 7; allowed: names of .*; a number in quotes$"),
+        ({"a": {7: 1}}, [0], "ablation.variants.a is 7; allowed: dotted names of data"),
         ({"a": {"seed": 3}}, [0], "ablation.variants.a is 'seed'; allowed: dotted names of data"),
         ({"a": {}}, [], "ablation.seeds"),
         ({"a": {}}, [1, 1], "ablation.seeds"),
         ({"a": {}}, [-1], "ablation.seeds"),
     ],
 )
-def test_wrong_names_are_refused(variants: dict[str, Any], seeds: list[int], message: str) -> None:
+def test_wrong_names_are_refused(variants: dict[Any, Any], seeds: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AblationConfig(variants, seeds)
 
@@ -159,6 +161,7 @@ def test_a_mistake_is_one_line_and_makes_no_run(
         ("{loss.temperature: 2,\n        loss.kind: hinge}", 6, "loss.kind is 'hinge'"),
         ("{data.tasks: [x]}", 5, "data.tasks names 'x'"),
         ("{seed: 3}", 5, "ablation.variants.b is 'seed'"),
+        ("{7: 3}", 5, "ablation.variants.b is 7; allowed: dotted names"),
     ],
 )
 def test_a_mistake_in_a_file_is_told_with_its_line(
