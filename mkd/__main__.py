@@ -44,6 +44,8 @@ from mkd.tasks.files import Record, Table, listed
 LINES_AT_ONCE = 1024
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
 """Endings of files that are tables with named columns."""
+LINE_ENDINGS = (".jsonl", ".ndjson")
+"""Endings of files of JSON lines."""
 TEXT_KEYS = ("text", "text_pair")
 """Keys of the texts in JSON lines."""
 ANSWER_COLUMNS = ("prediction", "score", "answered", "error")
@@ -88,8 +90,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     complete(parser)
     given = parser.parse_args(argv)
-    form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
+    # --format wins over the ending; standard input, "-", has none.
+    ending = "" if given.format else Path(given.input).suffix.lower()
+    form = given.format or ("jsonl" if ending in LINE_ENDINGS else "tsv")
     try:
+        if ending in files.UNREAD_TABLES:
+            raise ValueError(
+                f"--input is {given.input}; allowed: a file that ends in "
+                f"{', '.join((*TABLE_ENDINGS, *LINE_ENDINGS))}, or of lines, as --format states"
+            )
         student = Student.load(given.folder, given.threads)
         task = given.task or _only_task(student)
         least = given.min_confidence
@@ -105,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         is_file = given.input != "-" and Path(given.input).is_file()
         if not given.text and form == "jsonl" and is_file:
             keys = _keys_of(Path(given.input), student.head(task).pair)
-        if given.format is None and given.input.lower().endswith(TABLE_ENDINGS):
+        if ending in TABLE_ENDINGS:
             bad = answer_table(student, task, Path(given.input), given.text, sys.stdout, least)
         else:
             if Path(given.input).is_block_device() or Path(given.input).is_char_device():

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+UNREAD_TABLES = (".json", ".xls", ".xlsx", ".gz", ".zip")
+"""Endings of files that hold tables, in formats that are not read."""
 NAMED_OBJECTS = 100
 """Number of objects of a JSON Lines file whose keys are its columns."""
 

@@ -13,7 +13,7 @@ from mkd.tasks.task_file import DataFile, TaskDescription, read_task_file
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 """Endings of files of rows."""
 TASK_FILE_ENDINGS = (".yaml", ".yml")
-UNREAD_ENDINGS = (".txt", ".json", ".ndjson", ".xls", ".xlsx", ".gz", ".zip")
+UNREAD_ENDINGS = (".txt", ".ndjson", *files.UNREAD_TABLES)
 """Endings of files that cannot be read; no dataset of the hub is asked for by such a name."""
 GLUE_FOLDERS = {
     "cola": "CoLA",

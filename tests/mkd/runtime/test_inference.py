@@ -616,6 +616,19 @@ def test_a_files_ending_tells_its_form(
     assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
 
 
+@pytest.mark.parametrize("name", ["rows.json", "rows.XLSX", "rows.xls", "rows.csv.gz", "rows.zip"])
+def test_a_table_that_cannot_be_read_is_no_lines_of_text(
+    name: str, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text("a film\n")
+    asked = [str(exported), "--task", "single", "--input", str(path)]
+    assert main(asked) == 2
+    told = "a file that ends in .csv, .tsv, .parquet, .jsonl, .ndjson, or of lines, as --format"
+    assert capsys.readouterr() == ("", f"error: --input is {path}; allowed: {told} states\n")
+    assert main([*asked, "--format", "tsv"]) == 0, "as it is stated"
+
+
 def test_lines_and_tables_tell_which_rows_have_no_answer(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -670,7 +683,7 @@ def test_a_table_is_answered_row_by_row_with_its_columns(
     assert capsys.readouterr()[0] == out
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "ndjson"])
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson", "JSONL"])
 def test_objects_with_other_keys_are_repeated_with_their_answers(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
