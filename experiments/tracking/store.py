@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -279,4 +280,4 @@ def start_of_ui() -> str:
     if uri.startswith("http"):
         return ""
     is_default = uri == f"sqlite:///{DATABASE}" or uri == f"sqlite:///{Path(DATABASE).resolve()}"
-    return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {uri}"
+    return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"

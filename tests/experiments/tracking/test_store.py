@@ -1,6 +1,7 @@
 """Tracking stores that are busy, away, silent or of another kind."""
 
 import os
+import shlex
 import socket
 import sqlite3
 import threading
@@ -24,6 +25,7 @@ from experiments.tracking.store import (
     is_outage,
     link_to,
     retry_on_race,
+    start_of_ui,
     with_store,
 )
 from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
@@ -100,6 +102,16 @@ def test_an_error_that_is_no_race_is_raised_at_once() -> None:
     with pytest.raises(MlflowException, match="no such run"):
         retry_on_race(fails)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("folder", ["plain", "it's a folder"])
+def test_the_command_that_starts_the_ui_is_one_of_a_shell(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:////data/{folder}/mlflow.db"
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+    assert shlex.split(start_of_ui()) == ["mlflow", "ui", "--backend-store-uri", uri]
+    assert ("'" in start_of_ui()) == (folder != "plain"), "quotes where they are needed"
 
 
 def use(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
