@@ -26,6 +26,7 @@ from experiments.tracking.store import address, connected, is_outage, with_retri
 from experiments.tracking.trials import FINISHED_TRIAL
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.storage.addresses import reason
 from mkd.storage.owners import owner
 
 STUDY_FILE = "study.json"
@@ -40,7 +41,7 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
 
     It is the run with the id `known`, or else the one that `mlflow run` created, or a new one. Its
     status is KILLED if the search is interrupted.
-    Raises ValueError if the known run is not in this tracking store.
+    Raises ValueError if the known run is deleted or not in this tracking store.
     """
     own = {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_tag(config.data)}
     with ExitStack() as stack:
@@ -54,8 +55,9 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
                 if not known or is_outage(error):
                     raise
                 raise ValueError(
-                    f"search.study is {config.search.study!r}, "
-                    f"whose run {known} is in another tracking store"
+                    f"search.study is {config.search.study!r}: its run {known} cannot be continued "
+                    f"in {address()} ({reason(error)}); "
+                    "allowed: a study whose run is in this tracking store, and not deleted"
                 ) from error
         with failure_logged(run):
             with_retries(partial(log_settings, run, config, name, {**own, **tags}))
