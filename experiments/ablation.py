@@ -216,9 +216,7 @@ def _trial_key(config: DistillSettings, tasks: list[Task]) -> str:
         "contents": checkpoint_hashes(config.teacher, config.student, config.data),
         "selection": SPLIT_VERSION,
     } | version_key("students")
-    scored = result_settings(settings)
-    del scored["baseline"]  # a twin, which changes nothing of the student
-    return key_of(scored | of)
+    return key_of(result_settings(settings) | of)
 
 
 def timed_distillation(config: DistillSettings, run: OpenRun, report: Report) -> Result:

@@ -70,7 +70,7 @@ from mkd.teachers.multitask import soft_targets
 
 MEASURED_SETTINGS = ("threads", "speed")
 """Settings that the latencies of a search depend on, besides those of the training."""
-SAME_SETTINGS = ("seed", "whole", "baseline")
+SAME_SETTINGS = ("seed", "whole")
 """Settings that are no part of a trial's description: a study stores them elsewhere, or all
 searches share them."""
 

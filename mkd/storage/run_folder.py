@@ -107,9 +107,19 @@ class Checkpoint:
         return SavedState(tensors, about["numbers"])
 
 
-FREE_SETTINGS = ("cache", "checkpoint_seconds", "threads", "registry", "export", "speed", "hub")
+FREE_SETTINGS = (
+    "baseline",
+    "cache",
+    "checkpoint_seconds",
+    "threads",
+    "registry",
+    "export",
+    "speed",
+    "hub",
+)
 """Settings and groups that no training depends on: how its model is measured, exported, registered
-and stored. A killed run is resumed although they have changed.
+and stored, and whether a twin is trained after it. A killed run is resumed although they have
+changed.
 """
 
 

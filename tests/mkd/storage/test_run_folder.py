@@ -130,7 +130,7 @@ def test_without_room_file_and_bytes_are_named_and_the_last_stays(file: Path) ->
 
 def test_settings_that_change_nothing_are_not_part_of_a_trainings_settings() -> None:
     free = {"cache": "x", "checkpoint_seconds": 1, "threads": 2, "registry": {"name": "a"}}
-    free |= {"export": {"max_loss": 1.0}, "speed": {"seconds": 3}}
+    free |= {"export": {"max_loss": 1.0}, "speed": {"seconds": 3}, "baseline": False}
     assert result_settings(free | {"seed": 1, "loss": {}}) == {"seed": 1, "loss": {}}
     assert run_folder_path(free, "distill") == run_folder_path({"cache": "x"}, "distill")
 
