@@ -24,6 +24,8 @@ Raises ValueError if the label is not allowed.
 """
 SEPARATOR = ","
 """Default separator of the labels in a cell of text."""
+MOST_SOURCES = 5
+"""Sources that joined splits name."""
 
 
 NOT_AVAILABLE = frozenset(
@@ -273,13 +275,22 @@ def make_split(*parts: RawRows) -> Split:
 
 
 def join_splits(*splits: Split) -> Split:
-    """Returns the concatenation of splits. Reading it raises ValueError if there are no rows."""
-    source = ", ".join(split.source for split in splits)
+    """Returns the concatenation of splits. Reading it raises ValueError if there are no rows.
+
+    Its fingerprint is of all splits; its source names the first MOST_SOURCES.
+    """
+    source = _listed_sources([split.source for split in splits])
     return Split(
         partial(_chained, splits, source),
         hash_values(*(split.fingerprint for split in splits)),
         source,
     )
+
+
+def _listed_sources(sources: list[str]) -> str:
+    """Returns the first sources and how many more there are: MLflow bounds the whole text."""
+    more = len(sources) - MOST_SOURCES
+    return ", ".join(sources[:MOST_SOURCES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _chained(splits: tuple[Split, ...], source: str) -> Iterator[Row]:

@@ -179,6 +179,22 @@ def test_train_files_have_columns_of_their_own(folder: Path) -> None:
     assert rows(task.train) == [*TWO, Row("so so", None, 1.0), Row("unread", None, None)]
 
 
+def test_of_many_train_files_the_first_are_named_and_all_are_in_the_fingerprint(
+    folder: Path,
+) -> None:
+    files = [f"{number}.csv" for number in range(102)]
+    for name in files:
+        (folder / name).write_text(f"review,verdict\nfilm {name},good\n")
+    first, changed = reviews(folder, train=files), folder / files[-1]
+    named = [f"{folder}/{number}.csv" for number in range(5)]
+    assert first.train.source == f"{', '.join(named)} and 97 more"
+    changed.write_text("review,verdict\nanother,good\n")
+    other = reviews(folder, train=files)
+    assert len(rows(other.train)) == 102 and other.train.source == first.train.source
+    assert other.train.fingerprint != first.train.fingerprint
+    assert reviews(folder, train=files[:5]).train.source == ", ".join(named)
+
+
 SEVERAL: dict[str, Any] = {"kind": "multilabel", "metrics": ["micro_f1"]}
 
 
