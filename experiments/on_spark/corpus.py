@@ -24,7 +24,7 @@ from mlflow.exceptions import ExecutionException
 
 from experiments.settings import LabelConfig
 from mkd import names
-from mkd.storage.disk import check_room
+from mkd.storage.disk import can_create, check_room
 from mkd.storage.pretrained import config_values
 from mkd.storage.written import put_in_place
 from mkd.tasks.files import listed
@@ -61,7 +61,8 @@ def check_labelling(config: LabelConfig, student: Path) -> list[str]:
     """Checks the settings of a labelling, and returns the names of the corpus's text columns.
 
     student: the folder of the model.
-    Raises ValueError for an unknown task, a missing corpus or column, and an output that exists.
+    Raises ValueError for an unknown task, a missing corpus or column, and an output that exists or
+    cannot be created.
     """
     tasks = config_values(student, "label.model").get("tasks")
     if not isinstance(tasks, dict):
@@ -76,6 +77,11 @@ def check_labelling(config: LabelConfig, student: Path) -> list[str]:
     if not config.output or Path(config.output).exists():
         raise ValueError(
             f"label.output is {config.output!r}; allowed: a path that does not exist yet"
+        )
+    if not can_create(Path(config.output)):
+        raise ValueError(
+            f"label.output is {config.output!r}; "
+            "allowed: a path below a folder that can be written to"
         )
     numbers = rows * max(1, len(tasks[config.task]["labels"]))
     check_room(Path(config.output).absolute(), NUMBER_BYTES * numbers, "its answers take")

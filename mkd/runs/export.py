@@ -1,6 +1,5 @@
 """Export of a saved student: a folder with each backend that passes its check on dev."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from mkd.export.hub import add_backend, describe_exported
 from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
+from mkd.storage.disk import can_create
 from mkd.storage.owners import aside_folder
 from mkd.storage.written import earlier_output, put_in_place
 from mkd.students import Student
@@ -152,8 +152,7 @@ def _target(asked: ExportFolderConfig) -> Path:
         raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that does not exist yet")
     if not asked.backends and not asked.torch:
         raise ValueError("export.backends is []; allowed: at least one, or export.torch=true")
-    nearest = next(parent for parent in target.parents if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    if not can_create(target):
         raise ValueError(
             f"export.to is {asked.to!r}; allowed: a folder below one that can be written to"
         )

@@ -40,6 +40,12 @@ def check_room(folder: Path, least: int, what: str) -> None:
         )
 
 
+def can_create(target: Path) -> bool:
+    """Returns whether a file or folder that does not exist can be created, with those above it."""
+    nearest = _nearest(target)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
 @contextmanager
 def full_disk_errors(places: Sequence[Path]) -> Iterator[None]:
     """Converts any error that a full disk causes to a DiskFull with the path and the free bytes.

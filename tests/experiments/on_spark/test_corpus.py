@@ -244,6 +244,8 @@ def test_its_logits_teach_alike(
          "label.output is ''; allowed: a path that does not exist yet"),
         ({"text": ["a"]}, {"output": "/tmp"},
          "label.output is '/tmp'; allowed: a path that does not exist yet"),
+        ({"text": ["a"]}, {"output": "/dev/null/out"},
+         "label.output is '/dev/null/out'; allowed: a path below a folder that can be written to"),
         ({"text": ["a"]}, {"corpus": "none"},
          "label.corpus is 'none'; allowed: a Parquet file or a folder"),
     ],

@@ -633,6 +633,10 @@ def test_what_cannot_be_exported_is_refused(saved: tuple[Path, Path], tmp_path: 
             f"export.to is '{tmp_path}/there'; allowed: a folder that does not exist yet",
         ),
         (
+            config_of(saved, Path("/dev/null/home")),
+            "export.to is '/dev/null/home'; allowed: a folder below one that can be written to",
+        ),
+        (
             replace(config, export=replace(config.export, to="")),
             "export.to is ''; allowed: a folder that does not exist yet",
         ),

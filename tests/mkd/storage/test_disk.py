@@ -1,6 +1,7 @@
 """Room on the disk: foreseen, and told in one line where it lacks."""
 
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from mkd.storage.disk import DiskFull, check_room, full_disk_errors
+from mkd.storage.disk import DiskFull, can_create, check_room, full_disk_errors
 
 
 def test_room_is_foreseen(tmp_path: Path) -> None:
@@ -21,6 +22,14 @@ def test_room_is_foreseen(tmp_path: Path) -> None:
     assert least == 10**18 and 0 < free <= shutil.disk_usage(tmp_path).total
     assert str(tmp_path / "not" / "yet") in str(caught.value)
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_what_can_be_created_lies_below_a_folder_that_can_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert can_create(tmp_path / "not" / "yet") and can_create(tmp_path / "not")
+    assert not can_create(tmp_path / "file" / "not")
+    (tmp_path / "closed").mkdir(0o500)
+    assert can_create(tmp_path / "closed" / "not") == (os.geteuid() == 0)
 
 
 def _no_number() -> None:
