@@ -367,6 +367,10 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json"):
         if (folder / name).exists():
             _json_object(folder / name, unreadable)
+    if "tokenizer.json" not in files:  # then any text in these would be read as a vocabulary
+        for name in ("vocab.txt", "merges.txt"):
+            if (folder / name).exists() and (what := kind_of_file(folder / name)):
+                raise ValueError(f"{unreadable}: {name} is {what}")
     with _refused(unreadable):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False

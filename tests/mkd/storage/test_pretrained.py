@@ -220,6 +220,31 @@ def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str)
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("damage", ["a pointer", "empty", "zeros", "a page"])
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt"])
+def test_a_damaged_vocabulary_without_a_tokenizer_json_is_refused(
+    folder: Path, name: str, damage: str
+) -> None:
+    content, told = DAMAGED[damage]
+    if name == "merges.txt":
+        (folder / "vocab.json").write_text('{"a": 0}')
+    (folder / name).write_bytes(content)
+    load_tokenizer(folder, SETTING)  # tokenizer.json comes before it
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ValueError) as caught:
+        load_tokenizer(folder, SETTING)
+    start = f"{SETTING} is {str(folder)!r}: it has no readable tokenizer: {name} is {told}"
+    assert str(caught.value).startswith(start) and "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_alone_is_a_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "film"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    assert load_tokenizer(folder, SETTING)("film")["input_ids"] == [2, 5, 3]
+
+
 def test_an_index_cannot_point_out_of_the_folder(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
     index = {"weight_map": {"a": "../model.safetensors"}}
