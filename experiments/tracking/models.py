@@ -62,11 +62,11 @@ class DownloadedModel(NamedTuple):
 def fetched_student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
     """Yields the folder of the student that a setting names, and the id of the run that logged it.
 
-    where: a `runs:/` URI, which is downloaded into a temporary folder, or a local folder, whose run
-        id is "".
+    where: a `runs:/` or `models:/` URI, which is downloaded into a temporary folder, or a local
+        folder, whose run id is "".
     setting: the name of the setting, for error messages.
     """
-    if not where.startswith("runs:/"):
+    if not where.startswith(("runs:/", "models:/")):
         yield Path(where), ""
         return
     with tempfile.TemporaryDirectory() as fetched:
@@ -78,7 +78,7 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
     """Downloads the model at `runs:/RUN_ID/student`, or a registered model, into the folder `into`.
 
     setting: the name of the setting, for error messages.
-    Raises ValueError if there is no such run, or no such model in it.
+    Raises ValueError if there is no such run or model.
     """
     configure()
     try:
@@ -90,7 +90,7 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
             raise
         raise ValueError(
             f"{setting} is {uri!r}: not found in {address()} ({error}); "
-            "allowed: runs:/RUN_ID/student of a finished run"
+            "allowed: runs:/RUN_ID/student of a finished run, or models:/NAME@ALIAS"
         ) from error
     return DownloadedModel(model, model / inside, about.run_id)
 

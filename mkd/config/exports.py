@@ -96,7 +96,9 @@ class ExportFolderConfig(ExportConfig):
     """Export of a saved student to a folder (experiments.export)."""
 
     student: str = ""
-    """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
+    """Required. The student: a folder, `runs:/RUN_ID/student` (logged) or `models:/NAME@ALIAS`
+    (registered).
+    """
     to: str = ""
     """Required. The folder to create, in the layout of the Hugging Face hub."""
 

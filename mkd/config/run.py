@@ -19,7 +19,9 @@ class FinetuneConfig:
     """Fine-tuning of a distilled student on the tasks of `data` (experiments.finetune)."""
 
     student: str = ""
-    """Required. The student to fine-tune: a folder, or `runs:/RUN_ID/student` for a logged one."""
+    """Required. The student to fine-tune: a folder, `runs:/RUN_ID/student` (logged) or
+    `models:/NAME@ALIAS` (registered).
+    """
     loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
     """The loss. Defaults to the labels only.
 
@@ -33,7 +35,9 @@ class SubmitConfig:
     """A submission to the GLUE leaderboard (experiments.submit)."""
 
     student: str = ""
-    """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
+    """Required. The student: a folder, `runs:/RUN_ID/student` (logged) or `models:/NAME@ALIAS`
+    (registered).
+    """
     fill: bool = False
     """Whether tasks without a head are filled with a constant prediction.
 

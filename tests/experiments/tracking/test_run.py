@@ -224,14 +224,16 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     assert found["metrics"]["quality/mean"] == found["metrics"]["quality/sentiment/score"]
 
 
-def test_a_submission_is_linked_to_its_student(distilled: Distilled, tmp_path: Path) -> None:
+def test_a_submission_is_linked_to_its_registered_student(
+    distilled: Distilled, tmp_path: Path
+) -> None:
     """It knows no task of GLUE's, so that all answers are filled in."""
     folder, done = distilled
     parent = outcome(done)["run_id"]
     data = ["--data.source=glue", "--data.path", str(make_folder(tmp_path / "glue"))]
     found = outcome(
         command(folder, "submit", *data, "--submit.fill=true", "--submit.student",
-                f"runs:/{parent}/student"),
+                "models:/tiny@best"),
     )  # fmt: skip
     run = client(folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == f"submit {parent[:8]}"
@@ -242,7 +244,12 @@ def test_a_submission_is_linked_to_its_student(distilled: Distilled, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("entry", "uri"), [("finetune", "runs:/0123456789abcdef/student"), ("submit", "runs:/")]
+    ("entry", "uri"),
+    [
+        ("finetune", "runs:/0123456789abcdef/student"),
+        ("finetune", "models:/nobody@champion"),
+        ("submit", "runs:/"),
+    ],
 )
 def test_a_missing_run_is_refused_before_any_is_made(entry: str, uri: str, tmp_path: Path) -> None:
     done = command(tmp_path, entry, *tiny(entry), f"--{entry}.student", uri)
