@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -301,11 +302,10 @@ def address(runs: Runs, run_id: str) -> str:
     """
     experiment_id = connect(runs.store).get_run(run_id).info.experiment_id
     url = f"{_ui(runs)}/#/experiments/{experiment_id}/runs/{run_id}/{ARTIFACT}"
-    return (
-        url
-        if runs.store.startswith("http")
-        else f"mlflow ui --backend-store-uri {without_passwords(runs.store)} then {url}"
-    )
+    if runs.store.startswith("http"):
+        return url
+    store = shlex.quote(without_passwords(runs.store))
+    return f"mlflow ui --backend-store-uri {store} then {url}"
 
 
 def describe_experiment(client: mlflow.MlflowClient, experiment_id: str) -> None:

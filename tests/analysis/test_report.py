@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from analysis import arguments, report
 from analysis.charts.gallery import json_value
 from analysis.findings.summary import summarise
 from analysis.page.content import fronts, number, row_deviations, setting_texts
-from analysis.runs.runs import read_runs
+from analysis.runs.runs import Runs, read_runs
 from analysis.statistics.differences import Difference
 from mkd.config import StudentConfig
 from tests.support import stored
@@ -30,6 +31,18 @@ STUDENTS = (
 )
 """Of the experiment and of the study alike."""
 OTHER = {"mkd.hardware.cpu": "Another CPU", "mkd.hardware.cores": "8"}
+
+
+def test_the_command_that_opens_it_is_one_of_a_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    client = stored.opened(folder)
+    experiment = stored.experiment(client, folder, "mkd")
+    run = client.create_run(experiment).info.run_id
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    runs = Runs(pd.DataFrame(), {}, {}, store, "mkd", experiment, None)
+    words = shlex.split(report.address(runs, run))
+    assert words[:5] == ["mlflow", "ui", "--backend-store-uri", store, "then"]
 
 
 @pytest.fixture(scope="module")
