@@ -178,18 +178,21 @@ def positions(model: PreTrainedModel) -> int | None:
     """Returns the maximum number of tokens of a model, or None if it is unknown.
 
     RoBERTa and similar models count positions from the padding token's id + 1; the rows before are
-    unused.
+    unused. Nystromformer, YOSO and MRA leave two rows unused and do not say so.
     """
+    stated: int | None = getattr(model.config, "max_position_embeddings", None)
+    if stated is not None and stated <= 0:
+        stated = None  # XLNet has -1: any number
     tables = [
         module
         for name, module in model.named_modules()
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
     ]
     if not tables:
-        stated: int | None = getattr(model.config, "max_position_embeddings", None)
-        return stated if stated is None or stated > 0 else None  # XLNet has -1: any number
+        return stated
     unusable = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1
-    return tables[0].num_embeddings - unusable
+    rows = tables[0].num_embeddings - unusable
+    return rows if stated is None else min(rows, stated)
 
 
 def load_whole(

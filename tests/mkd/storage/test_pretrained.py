@@ -1,12 +1,24 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2Model,
+    MraConfig,
+    NystromformerConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+    YosoConfig,
+)
 
 from mkd.storage.pretrained import (
     checkpoint_fingerprint,
@@ -14,6 +26,7 @@ from mkd.storage.pretrained import (
     load_classifier,
     load_encoder,
     load_tokenizer,
+    positions,
 )
 from tests.support.tiny import MINILM, Tokenizer
 
@@ -158,6 +171,35 @@ def test_the_fingerprint_does_not_depend_on_the_folders_name(folder: Path, tmp_p
     assert checkpoint_fingerprint(
         Path(shutil.copytree(folder, tmp_path / "copy"))
     ) == checkpoint_fingerprint(folder)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "stated"),
+    [
+        (BertConfig, 16),
+        (RobertaConfig, 18),  # two rows lie before the first position
+        (NystromformerConfig, 16),
+        (YosoConfig, 16),
+        (MraConfig, 16),
+    ],
+)
+def test_positions_are_those_that_the_model_can_look_up(
+    config_class: Callable[..., PreTrainedConfig], stated: int
+) -> None:
+    config = config_class(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=stated,
+    )
+    model = AutoModel.from_config(config)
+    assert positions(model) == 16
+    embeddings = model.embeddings
+    assert embeddings(torch.full((1, 16), 5)).shape == (1, 16, 16)
+    with pytest.raises((IndexError, RuntimeError)):
+        embeddings(torch.full((1, 17), 5))
 
 
 def changed(folder: Path, name: str, **values: object) -> None:
