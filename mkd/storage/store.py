@@ -61,16 +61,26 @@ def cached_folder(
     The temporary folder is renamed once it is complete and synced to disk; its manifest is written
     last. If several processes need the same folder, one builds it and the others wait for its lock.
 
-    Raises ValueError if a file differs from the manifest, and DiskFull if the disk is full. After
-    an error in `build` nothing of the folder remains, and other folders do not change.
+    Raises ValueError if a file differs from the manifest, DiskFull if the disk is full, and OSError
+    with the reason if `root/kind` is deleted meanwhile. After an error in `build` nothing of the
+    folder remains, and other folders do not change.
     """
     folder = root / kind / key_of(parts)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if folder.exists():
-            _check(folder)
-        else:
-            _build_aside(folder, parts, build)
+    identity = folder.parent.stat().st_ino
+    try:
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.exists():
+                _check(folder)
+            else:
+                _build_aside(folder, parts, build)
+    except FileNotFoundError as error:
+        if folder.parent.exists() and folder.parent.stat().st_ino == identity:
+            raise
+        raise OSError(
+            f"{folder.parent} was deleted while the command worked in it ({error}); give the "
+            "command again: it goes on, and computes again what is missing"
+        ) from error
     return folder
 
 

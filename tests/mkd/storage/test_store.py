@@ -98,6 +98,30 @@ def test_a_failure_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
     assert cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0)).is_dir()
 
 
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_cache_that_is_deleted_while_a_folder_is_built_is_named(
+    made_again: bool, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+
+    def build(folder: Path) -> None:
+        os.rename(cache, tmp_path / "gone")
+        if made_again:  # by another command
+            (cache / "kind").mkdir(parents=True)
+        (folder / "x").write_text("")
+
+    with pytest.raises(OSError) as caught:
+        cached_folder(cache, "kind", PARTS, build)
+    assert str(caught.value).startswith(f"{cache / 'kind'} was deleted while the command worked")
+    assert str(caught.value).endswith("again: it goes on, and computes again what is missing")
+    assert cached_folder(cache, "kind", PARTS, lambda folder: None).exists()
+
+
+def test_a_missing_file_that_is_not_the_caches_is_told_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="none.csv'$"):
+        cached_folder(tmp_path, "kind", PARTS, lambda _: (tmp_path / "none.csv").open().close())
+
+
 def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -> None:
     found = [tmp_path / "found0", tmp_path / "found1"]
     start = tmp_path / "start"
