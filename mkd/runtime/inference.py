@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from mkd.config.checks import MOST_THREADS
 from mkd.runtime import bag
 from mkd.runtime.answers import (
     Head,
@@ -48,6 +47,8 @@ BATCH_TOKENS = 1024
 """Maximum number of tokens in a batch, padding included. Of the sizes from 128 to 4096 this one is
 seldom far from the fastest."""
 
+MOST_THREADS = 512
+"""As in mkd/config, which is not imported here: that would make loading a student slower."""
 EXTERNAL_WEIGHTS = "session.model_external_initializers_file_folder_path"
 NO_FOLDER = "/nonexistent/weights outside of the graph"
 

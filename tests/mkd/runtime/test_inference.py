@@ -24,7 +24,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from mkd.__main__ import answer, main
-from mkd.config import StudentConfig
+from mkd.config import MOST_THREADS, StudentConfig
 from mkd.export.folder import export_onnx
 from mkd.runtime import inference
 from mkd.runtime.answers import Head, Prediction, head_of
@@ -402,6 +402,7 @@ def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.Mon
         student = Student.load(exported, asked)
         assert os.environ["RAYON_NUM_THREADS"] == str(used)
         assert student.encode.parallel == (used > 1)
+    assert inference.MOST_THREADS == MOST_THREADS == 512
     for wrong in (-1, 513, 100_000):
         with pytest.raises(ValueError, match=f"^threads is {wrong}; allowed: from 0 to 512$"):
             Student.load(exported, wrong)
