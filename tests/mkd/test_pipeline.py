@@ -450,7 +450,8 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
     assert some(found.metrics, QUALITY, "anew/") == some(result.metrics, QUALITY, "baseline/")
     assert told.of("anew/train/hard/sentiment") and told.of("progress/anew/student")[-1] == 1
     table = score_table(found)
-    assert table[0].split()[5::2] == ["before", "student", "anew"]
+    columns = [cell.strip() for cell in table[0].split("|")]
+    assert columns[2:-1] == ["before", "student", "from scratch"]
     assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
     alone = tuned(replace(config, baseline=False), tmp_path / "alone")
     assert not starting(alone.metrics, "anew/")
