@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, hstack
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -26,20 +24,12 @@ from mkd.evaluation.intervals import half_width
 from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Kind, Row, Task
+from tests.bench.tfidf import features, fitted_words
 
 METRICS = (("f1",), ("accuracy", "f1"), ("accuracy", "macro_f1"), ("matthews",))
 SEEDS = 3
 MOST_ROWS = 20_000
 """Train rows that are read."""
-
-
-def features(rows: list[Row], words: TfidfVectorizer) -> csr_matrix:
-    """Returns the words of a text; of a pair, what differs and what is in both."""
-    first = words.transform([row.text_a for row in rows])
-    if rows[0].text_b is None:
-        return first
-    second = words.transform([row.text_b for row in rows])
-    return hstack([abs(first - second), first.multiply(second)]).tocsr()
 
 
 def of_label(task: Task, label: int) -> dict[str, tuple[list[Row], np.ndarray]]:
@@ -55,8 +45,7 @@ def of_label(task: Task, label: int) -> dict[str, tuple[list[Row], np.ndarray]]:
 def gains(splits: dict[str, tuple[list[Row], np.ndarray]]) -> list[dict[str, float]]:
     """Returns, for each seed, the rarer class's share of train and the gain by metrics."""
     (rows, labels), (dev, gold) = splits["train"], splits["dev"]
-    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    words.fit([text for row in rows for text in row[:2] if text is not None])
+    words = fitted_words(rows)
     train_RW, dev_RW = features(rows, words), features(dev, words)
     found = []
     for seed in range(SEEDS):
