@@ -10,7 +10,7 @@ from analysis.presentation.label_placement import evenly
 from analysis.presentation.palette import LINES
 from analysis.presentation.table import markdown
 from mkd import names
-from mkd.evaluation.deferral import BUDGETS, NEVER, Point, chosen
+from mkd.evaluation.deferral import BUDGETS, NEVER, Point, chosen, points_text
 
 MOST = len(LINES)
 """Maximum number of tasks in the picture."""
@@ -70,7 +70,7 @@ def info(columns: Mapping[str, Any], metrics: Mapping[str, float]) -> DeferralPl
     )
     title = (
         f"The student answers {answered:.0f} % of the texts, and the teacher the rest: "
-        f"{lost:z.1f} points lost on dev"
+        f"{points_text(lost)} on dev"
     )
     more = "" if len(curves) == len(lines) else f" {len(lines)} of {len(curves)} tasks are drawn."
     small = (

@@ -216,8 +216,13 @@ def deferral_note(metrics: Mapping[str, float]) -> list[str]:
         return []
     return [
         f"deferral: if the teacher answers what the student is less sure of, the student answers "
-        f"{answered:.0f} % of the dev rows, and {lost:z.1f} points are lost"
+        f"{answered:.0f} % of the dev rows: {points_text(lost)}"
     ]
+
+
+def points_text(lost: float) -> str:
+    """Returns what is lost for display, such as `1.1 points lost`; less than nothing is gained."""
+    return f"{abs(lost):.1f} points {'gained' if lost <= -0.05 else 'lost'}"
 
 
 def deferral_columns(found: Mapping[str, list[Point]]) -> dict[str, np.ndarray]:

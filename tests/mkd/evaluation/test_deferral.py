@@ -16,6 +16,8 @@ from mkd.evaluation.deferral import (
     curve,
     deferral_columns,
     deferral_metrics,
+    deferral_note,
+    points_text,
 )
 from mkd.runtime import answers as runtime
 from mkd.runtime.answers import Head, predictions
@@ -90,6 +92,23 @@ def test_metrics_and_columns_of_two_tasks() -> None:
     assert columns["task"].tolist() == ["good"] * 3 + ["bad"] * 3
     assert columns["lost"].tolist() == [0, 0.25, 4, 0, 3, 9]
     assert deferral_columns({}) == {} and deferral_metrics({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("lost", "text"),
+    [
+        (1.06, "1.1 points lost"),
+        (-0.84, "0.8 points gained"),
+        (0, "0.0 points lost"),
+        (-0.04, "0.0 points lost"),
+        (-0.06, "0.1 points gained"),
+    ],
+)
+def test_less_than_nothing_lost_is_gained(lost: float, text: str) -> None:
+    assert points_text(lost) == text
+    metrics = {names.deferral(names.MEAN, names.LOSSLESS, names.ANSWERED): 66.7}
+    metrics[names.deferral(names.MEAN, names.LOSSLESS, names.LOST)] = lost
+    assert deferral_note(metrics)[0].endswith(f"the student answers 67 % of the dev rows: {text}")
 
 
 def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> None:
