@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from mkd.config import MOST_THREADS
 from mkd.shell import called_as, complete
 from mkd.storage.addresses import one_line
 
@@ -60,7 +61,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=_number(1, 256), default=1, help="processes, each with its model"
     )
-    parser.add_argument("--threads", type=_number(1, 256), default=1, help="of each model")
+    parser.add_argument("--threads", type=_number(1, MOST_THREADS), default=1, help="of each model")
     parser.add_argument(
         "--max-bytes", type=_number(1, 1 << 31), default=MAX_BYTES, help="of a request's body"
     )
