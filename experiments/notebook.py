@@ -59,7 +59,8 @@ LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
 TIMING_NOISE = 0.1
-"""Share by which one timing of a student may differ from the next, on an idle machine."""
+"""Share by which timings of a student may differ on an idle machine. 0.03 was measured (RESULTS.md,
+"Speed, as a trial, a run and a promoted student")."""
 
 
 class Distilled:
@@ -303,7 +304,8 @@ def _with_budget_note(found: Distilled, budget_ms: float | None, chosen_ms: floa
     if max(chosen_ms, after_ms) > budget_ms:
         note = (
             f"budget_ms is {budget_ms:g}: the student took {chosen_ms:.3g} ms before its training "
-            f"and {after_ms:.3g} ms after it; timings differ by a tenth, or more on a busy machine"
+            f"and {after_ms:.3g} ms after it; timings may differ by a tenth, on a busy machine by "
+            "more"
         )
         print(note)
         found.notes = [note, *found.notes]
