@@ -18,6 +18,7 @@ class Stage(NamedTuple):
 
 
 STAGES = {
+    "tasks": Stage(1),
     "words": Stage(1, ("pyarrow",)),
     "plain": Stage(1, ("pyarrow",)),
     "augmented": Stage(1),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from mkd.storage.store import cached_folder
+from mkd.storage.versions import version_key
 from mkd.tasks.task import Kind, Row, Split, Task
 
 TASK_FILE = "tasks.yaml"
@@ -22,7 +23,7 @@ CHUNK_ROWS = 10_000
 def save_tasks(root: Path, tasks: Sequence[Task]) -> Path:
     """Writes the rows of the tasks to Parquet files, and returns the YAML file that describes them.
 
-    root: the cache folder. The same rows are written once.
+    root: the cache folder. The same rows are written once by each version of this code.
 
     Raises ValueError for a wrong row.
     """
@@ -44,7 +45,8 @@ def save_tasks(root: Path, tasks: Sequence[Task]) -> Path:
         text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
         (aside / TASK_FILE).write_text(text, encoding="utf-8")
 
-    return cached_folder(root, "tasks", {"tasks": parts}, build) / TASK_FILE
+    key = {"tasks": parts} | version_key("tasks")
+    return cached_folder(root, "tasks", key, build) / TASK_FILE
 
 
 def _written(folder: Path, name: str, task: Task) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mkd.config import DataConfig
+from mkd.storage.versions import STAGES
 from mkd.tasks.frames import task_from_data
 from mkd.tasks.saved import save_tasks
 from mkd.tasks.sources import load_tasks
@@ -38,3 +39,14 @@ def test_a_share_of_train_that_becomes_dev_is_kept(tmp_path: Path) -> None:
     file = save_tasks(tmp_path, [task_from_data("t", frame, 0.25)])
     (again,) = load_tasks(DataConfig(source="files", path=str(file)))
     assert (again.dev, again.dev_share) == ({}, 0.25)
+
+
+def test_another_version_of_the_code_writes_the_rows_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_from_data("t", pd.DataFrame({"text": TEXTS, "label": LABELS["scores"]}), 0.25)
+    older = save_tasks(tmp_path, [task])
+    monkeypatch.setitem(STAGES, "tasks", STAGES["tasks"]._replace(version=99))
+    newer = save_tasks(tmp_path, [task])
+    assert newer != older and newer.read_text() == older.read_text()
+    assert save_tasks(tmp_path, [task]) == newer
