@@ -64,7 +64,7 @@ from mkd.teachers import (
     refined_tasks,
     weak_teacher_note,
 )
-from mkd.teachers.architectures import check_steps, padding_note
+from mkd.teachers.architectures import check_steps, padding_error, padding_note
 from mkd.teachers.contents import check_contents, checkpoint_hashes
 from mkd.teachers.multitask import (
     MultiTaskTeacher,
@@ -177,7 +177,7 @@ def run_teacher(
         report,
     )
     notes = (
-        [note for note in [*weak_notes, padding_note(model, teacher.name)] if note]
+        [note for note in [*weak_notes, padding_note(padding_error(model), teacher.name)] if note]
         + exports.notes
         + coverage.notes
     )
@@ -496,9 +496,9 @@ def padding_notes(student: Student | None, teacher: MultiTaskTeacher | None) -> 
     """Returns a note for each model whose outputs depend on padding. Both come from checkpoints."""
     notes = []
     if teacher is not None and teacher.refined is not None:
-        notes.append(padding_note(teacher.refined.model, teacher.name))
+        notes.append(padding_note(padding_error(teacher.refined.model), teacher.name))
     if isinstance(student, TransformerStudent):
-        notes.append(padding_note(student, "the student"))
+        notes.append(padding_note(padding_error(student), "the student"))
     return [note for note in notes if note]
 
 

@@ -27,6 +27,7 @@ STAGES = {
     "imported": Stage(1),
     "teachers": Stage(2, ("torch", "transformers")),
     "logits": Stage(1, ("torch", "transformers")),
+    "padding": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
     "pretrained": Stage(1, ("torch", "transformers")),
     "students": Stage(3, ("torch", "transformers")),

@@ -14,6 +14,7 @@ from mkd.evaluation.speed import embedding_token_ids, flops, random_batch
 from mkd.runtime.layout import Arrays
 from mkd.students.heads import ModelOutput
 from mkd.students.transformer import TransformerStudent
+from mkd.teachers.classifier import Classifier
 from mkd.tokenization.tokens import Inputs, as_inputs
 
 LENGTH = 8
@@ -66,25 +67,30 @@ def check_steps(model: TransformerStudent, precision: str, states: bool, setting
 
 
 def padding_error(model: TransformerStudent) -> float:
-    """Returns how much a row's logits change in a batch with a longer row.
-
-    The change is relative to the largest logit, and 0 if it is within PADDING_ERROR. Some
-    architectures read padding: FNet mixes all positions regardless of the mask.
-    """
+    """Returns the `batch_error` of a row of random tokens in a batch with one twice as long."""
     rows = _rows(model)
     alone = Inputs(rows.ids[1:, :, : LENGTH // 2], rows.mask[1:, :, : LENGTH // 2], None)
+    return batch_error(model, rows, alone)
+
+
+def batch_error(model: TransformerStudent | Classifier, together: Inputs, alone: Inputs) -> float:
+    """Returns how much a row's logits change in a batch with a longer row.
+
+    `together` has the longer row first, then the row that `alone` has without padding. The change
+    is relative to the largest logit, and 0 if it is within PADDING_ERROR. Some architectures read
+    padding: FNet mixes all positions regardless of the mask.
+    """
     task, before = next(iter(model.config.tasks)), model.training
     model.train(False)
     with torch.inference_mode():
-        together_C, alone_C = model(rows, task)[1].float(), model(alone, task)[0].float()
+        together_C, alone_C = model(together, task)[1].float(), model(alone, task)[0].float()
     model.train(before)
     error = float((together_C - alone_C).abs().max() / together_C.abs().max().clamp(min=1e-30))
     return error if error > PADDING_ERROR else 0.0
 
 
-def padding_note(model: TransformerStudent, name: str) -> str:
-    """Returns a note on a teacher whose logits depend on padding; empty for others."""
-    error = padding_error(model)
+def padding_note(error: float, name: str) -> str:
+    """Returns a note on a teacher or student with this padding error; empty if it is 0."""
     if not error:
         return ""
     return (

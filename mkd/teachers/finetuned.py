@@ -5,7 +5,9 @@ It keeps its own tokenizer; its outputs are put in the order of the task's label
 Axes: B rows of a batch, C classes (1 for regression).
 """
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,13 +18,15 @@ from transformers import PreTrainedConfig
 
 from mkd.config import Stores
 from mkd.result import Report, no_report
-from mkd.runtime.layout import Layout
+from mkd.runtime.layout import Layout, padded, sequence_lengths
 from mkd.storage import pretrained
-from mkd.storage.store import key_of
+from mkd.storage.store import cached_folder, key_of
+from mkd.storage.versions import version_key
 from mkd.students.heads import on
 from mkd.tasks.files import listed
 from mkd.tasks.metrics import NotFinite
 from mkd.tasks.task import Kind, Task
+from mkd.teachers.architectures import batch_error, padding_note
 from mkd.teachers.classifier import Classifier
 from mkd.teachers.task_teacher import (
     RunnableModel,
@@ -34,7 +38,11 @@ from mkd.teachers.task_teacher import (
     stores_by_split,
 )
 from mkd.tokenization.tokenise import tokenise_task
-from mkd.tokenization.tokens import layout_of
+from mkd.tokenization.tokens import as_inputs, layout_of
+
+PADDING_FILE = "error.json"
+PADDED_ROWS = 1000
+"""Rows of which the shortest and the longest show whether a model reads padding."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,32 @@ class FineTunedTeacher(TaskTeacher):
         """See TaskTeacher.runnable_model."""
         return RunnableModel(self.model(), pretrained.load_tokenizer(self.folder, self.setting))
 
+    @property
+    def notes(self) -> list[str]:
+        """See TaskTeacher.notes. A model that reads padding is named."""
+        note = padding_note(self._padding_error(self.model), f"{self.data.name}: {self.name}")
+        return [note] if note else []
+
+    def _padding_error(self, model: Callable[[], Classifier]) -> float:
+        """Returns the model's `batch_error` on rows of the task; computed once and stored."""
+        store = self.data.train
+
+        def build(aside: Path) -> None:
+            lengths = sequence_lengths(
+                store, self.layout, np.arange(len(store.labels))[:PADDED_ROWS]
+            )
+            places = [int(lengths.argmax()), int(lengths.argmin())]
+            together, alone = (
+                as_inputs(padded(store, np.array(rows), self.layout)).to(self.device)
+                for rows in (places, places[1:])
+            )
+            error = batch_error(model(), together, alone)
+            (aside / PADDING_FILE).write_text(json.dumps(error))
+
+        by = {"classifier": self.key, "layout": list(self.layout), "rows": store.fingerprint}
+        folder = cached_folder(self.root, "padding", by | version_key("padding"), build)
+        return float(json.loads((folder / PADDING_FILE).read_text()))
+
     def state_model(self) -> StateModel:
         """See TaskTeacher.state_model."""
         config = pretrained.load_config(self.folder, self.setting)
@@ -91,9 +125,10 @@ class FineTunedTeacher(TaskTeacher):
         """
         store = stores_by_split(self.data)[split]
         by = {"classifier": self.key, "layout": list(self.layout)}
-        reader = TaskModel(
-            cache(self.model), self.layout, self.precision, self.data.name, len(self.order)
-        )
+        model = cache(self.model)
+        reader = TaskModel(model, self.layout, self.precision, self.data.name, len(self.order))
+        # Here, so that the notes at the end of a run do not load the weights a second time.
+        self._padding_error(model)
         try:
             return standardise_scores(
                 cached_logits(self.root, by, reader, store, report), self.data

@@ -172,9 +172,9 @@ def test_the_flops_of_relative_positions_are_those_of_their_products_too() -> No
 
 
 def test_a_note_names_what_reads_padding() -> None:
-    note = padding_note(on_encoder(encoder("fnet"), "mean", SHARED), "fnet-3x16")
-    assert note.startswith("fnet-3x16 reads padding")
-    assert padding_note(on_encoder(encoder("bert"), "mean", SHARED), "bert-3x16") == ""
+    fnet, plain = (on_encoder(encoder(name), "mean", SHARED) for name in ("fnet", "bert"))
+    assert padding_note(padding_error(fnet), "fnet-3x16").startswith("fnet-3x16 reads padding")
+    assert padding_note(padding_error(plain), "bert-3x16") == ""
 
 
 def test_settings_with_a_value_a_layer_are_those_of_the_kept_layers() -> None:

@@ -9,8 +9,12 @@ import torch
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BartConfig,
+    BartForSequenceClassification,
     BertForSequenceClassification,
     BertModel,
+    FNetConfig,
+    FNetForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     PreTrainedConfig,
@@ -19,6 +23,7 @@ from transformers import (
 from mkd.students.embeddings import input_table
 from mkd.tasks.metrics import accuracy
 from mkd.tasks.task import Kind
+from mkd.teachers import teacher_notes
 from mkd.teachers.classifier import Classifier
 from mkd.teachers.finetuned import label_order
 from mkd.teachers.task_teacher import stores_by_split
@@ -237,3 +242,40 @@ def test_the_model_answers_as_a_student_does(tmp_path: Path, tokenizer: Tokenize
     assert isinstance(model, Classifier) and not model.training
     assert model.config.tasks["pair"]["labels"] == list(PAIR.labels)
     assert input_table(model.model).weight.shape == (len(tokenizer), 16)
+
+
+def test_a_checkpoint_that_reads_padding_is_told_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """FNet mixes all positions, also those of padding. What is known of it needs no weights."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32,
+        "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    model = FNetForSequenceClassification(FNetConfig(id2label={0: "bad", 1: "good"}, **sizes))
+    with torch.no_grad():  # A new table has zeros for padding; that of a checkpoint need not.
+        input_table(model).weight[tokenizer.pad_token_id] += 1
+    checkpoint = saved(model, tokenizer, tmp_path / "fnet")
+    teacher = labeller(tmp_path, "single", checkpoint)
+    teacher.logits("train")
+    (Path(checkpoint) / "model.safetensors").unlink()
+    (note,) = [text for text in teacher_notes(teacher.data, teacher) if "padding" in text]
+    assert note.startswith("single: fnet-1x16 reads padding: its logits for a text depend on the")
+
+
+def test_a_checkpoint_that_reads_no_padding_has_no_note(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Of both kinds that need more than tokens: pairs with segments, and one end in each row."""
+    bert_like = classifier(tmp_path, tokenizer, "different", "same")
+    assert labeller(tmp_path, "pair", bert_like).notes == []
+    sizes: dict[str, Any] = {
+        "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+        "vocab_size": len(tokenizer), "max_position_embeddings": 64, "bos_token_id": 1,
+        "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.sep_token_id,
+        "decoder_start_token_id": tokenizer.sep_token_id,
+    }  # fmt: skip
+    model = BartForSequenceClassification(BartConfig(id2label={0: "bad", 1: "good"}, **sizes))
+    single = AutoTokenizer.from_pretrained(bert_like)
+    single.model_input_names = ["input_ids", "attention_mask"]
+    assert labeller(tmp_path, "single", saved(model, single, tmp_path / "bart")).notes == []
