@@ -59,8 +59,8 @@ LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
 TIMING_NOISE = 0.1
-"""Share by which timings of a student may differ on an idle machine. 0.03 was measured (RESULTS.md,
-"Speed, as a trial, a run and a promoted student")."""
+"""Share by which timings of a student may differ on an idle machine. 0.03 was measured
+(docs/results/speed.md, "One student in three ways")."""
 
 
 class Distilled:

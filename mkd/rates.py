@@ -17,7 +17,8 @@ STUDENT_RATE = 2e-3
 PRETRAINED_RATE = 2e-4
 """Student initialised with pretrained layers."""
 FINETUNING_RATE = 2e-3
-"""Fine-tuning of a distilled student. With lower rates it learns new tasks badly (RESULTS.md)."""
+"""Fine-tuning of a distilled student. With lower rates it learns new tasks badly
+(docs/results/options.md, "Fine-tuning on new tasks")."""
 
 
 def with_learning_rates(config: Config) -> Config:

@@ -27,7 +27,7 @@ LARGEST_LOGIT = 15.0
 """Maximum absolute value of a threshold's logit, so that its probability is neither 0 nor 1."""
 RARE = 0.3
 """Share of the rows below which one of two classes is rare. Tasks of smaller shares gained, those
-of larger ones did not (RESULTS.md, "Thresholds of two classes")."""
+of larger ones did not (docs/results/options.md, "Thresholds of two classes")."""
 DECIDING_METRICS = ("f1", "macro_f1", "matthews")
 """Metrics in which a rare class weighs more than its share of the rows."""
 

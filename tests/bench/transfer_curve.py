@@ -1,7 +1,7 @@
 """What augmentation and transfer text add over gold rows, from the comparisons that
 experiments.ablation has logged.
 
-python tests/bench/transfer_curve.py docs/transfer.png bilstm=COMPARISON.json
+python tests/bench/transfer_curve.py transfer.png bilstm=COMPARISON.json
 transformer=COMPARISON.json
 """
 

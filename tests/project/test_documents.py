@@ -28,7 +28,7 @@ from tests.support.blocks import README, ROOT, SITE, Block, blocks_of, commands,
 
 TYPED = [README, *sorted(SITE.rglob("*.md"))]
 """The documents whose blocks a reader may type."""
-DOCUMENTS = [*TYPED, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "RESULTS.md"]
+DOCUMENTS = [*TYPED, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 MOST_WORDS = 1500
 """Of README.md."""
 OURS = ("mkd", "experiments", "analysis", "tests")
@@ -84,9 +84,8 @@ def test_links_and_their_anchors_are_there(document: Path) -> None:
         place, _, anchor = link.partition("#")
         target = (document.parent / place).resolve() if place else document
         assert target.exists(), f"{document.name} links to {link}"
-        read = ROOT / "RESULTS.md" if target == SITE / "results.md" else target
-        assert not anchor or anchor in headings(read), (
-            f"{document.name} links to {link}: allowed are {sorted(headings(read))}"
+        assert not anchor or anchor in headings(target), (
+            f"{document.name} links to {link}: allowed are {sorted(headings(target))}"
         )
 
 
@@ -164,6 +163,8 @@ def check_module(module: str, argv: list[str]) -> None:
         arguments.parse(argv, "")
     elif module == "experiments.serve":
         serve.parse(argv)
+    elif module.startswith("tests.bench."):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
     else:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file() and module.startswith(
             "experiments."
