@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from experiments.settings import DistillSettings, ExportSettings
+from experiments.settings import DistillSettings, ExportSettings, with_open_length
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
@@ -76,7 +76,7 @@ def with_run_settings(config: ExportSettings, run: str) -> ExportSettings:
 
     run: the settings of the run, in YAML.
     """
-    whole = cli.from_yaml(run, DistillSettings)
+    whole = with_open_length(cli.from_yaml(run, DistillSettings))
     groups = {name: getattr(whole, name) for name in RUN_GROUPS}
     data, checkpoint = whole.data, whole.teacher.checkpoint
     on_hub = HUB_NAME.fullmatch(checkpoint) and not Path(checkpoint).exists()

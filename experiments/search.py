@@ -123,7 +123,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
             job = WorkerJob(config, tasks, tracking_uri(), run.id, time.time())
             ENGINES[config.search.engine](job, optuna_study)
             seconds = time.time() - job.began
-            speed = teacher_speed(ready, base.stores.root, base.speed)
+            speed = teacher_speed(ready, base.stores.root, base.timing)
             outputs = search_outputs(
                 config, optuna_study, ready, speed, HEADLINE_SETTING.name, seconds
             )
@@ -137,7 +137,7 @@ def _prepare_engine(
     config: SearchSettings, base: DistillSettings, space: Space
 ) -> Callable[[], optuna.Study]:
     """Checks that the engine can run this search, and returns the function that opens its study."""
-    settings = asdict(base)
+    settings = asdict(base) | {"speed": asdict(base.timing)}
     base_settings = {name: settings[name] for name in MEASURED_SETTINGS} | {
         name: value
         for name, value in result_settings(settings).items()
@@ -232,7 +232,7 @@ def store_teacher(base: DistillSettings, rows: RunData, report: Report) -> DataA
     """Stores the teacher, its logits and its speed, so that workers only load them."""
     ready = DataAndTeacher(rows, load_or_refine_teacher(base, rows, report))
     soft_targets(base.loss, base.stores.root, rows.student_data, ready.teacher, report)
-    teacher_speed(ready, base.stores.root, base.speed)
+    teacher_speed(ready, base.stores.root, base.timing)
     return ready
 
 

@@ -358,24 +358,21 @@ class Command:
         own = {
             name: getattr(self, name) for name in Config.__dataclass_fields__ if hasattr(self, name)
         }
-        # A command without speed settings measures no speed, so the default speed.length must not
-        # conflict with a smaller data.max_length.
-        if isinstance(data := own.get("data"), DataConfig) and "speed" not in own:
-            own["speed"] = SpeedConfig(length=min(SpeedConfig.length, data.max_length))
         return Config(**own | changes)
 
     def shown(self) -> Self:
         """Returns the settings for display and logs.
 
-        Null learning rates are replaced by their defaults, data.source=auto by what it stands for,
-        and passwords are removed.
+        Null learning rates are replaced by their defaults, data.source=auto and a speed.length of 0
+        by what they stand for, and passwords are removed.
         """
         core = with_learning_rates(self.core())
         core = replace(core, data=replace(core.data, source=source_of(core.data)))
         groups = ("data", "teacher", "train")
-        return replace(
-            self, **{name: getattr(core, name) for name in groups if hasattr(self, name)}
-        )
+        changed = {name: getattr(core, name) for name in groups if hasattr(self, name)}
+        if isinstance(speed := getattr(self, "speed", None), LengthConfig):
+            changed["speed"] = replace(speed, length=core.timing.length)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -598,6 +595,16 @@ most often."""
 def command_of(kind: type[Command]) -> str:
     """Returns the name of the command with these settings."""
     return next(name for name, other in COMMANDS.items() if other is kind)
+
+
+def with_open_length(config: DistillSettings) -> DistillSettings:
+    """Returns the settings that a run has logged with a speed.length of 0 if it is the usual one.
+
+    It then follows another data.max_length.
+    """
+    if config.speed.length != config.usual_length:
+        return config
+    return replace(config, speed=replace(config.speed, length=0))
 
 
 def distill_settings(core: Config) -> DistillSettings:

@@ -162,14 +162,14 @@ def run_teacher(
     coverage = input_coverage(teacher_data.datas, teacher_data.tokenizer, layout)
     metrics = (
         teacher.metrics
-        | size_metrics(model, folder / MODEL, config.speed.length)
+        | size_metrics(model, folder / MODEL, config.timing.length)
         | coverage.metrics
     )
     trained = TrainedStudent(
         model, teacher_data, layout, dev_logits(torch_infer(model), teacher_data.datas, layout)
     )
     exports = export_student(
-        ExportRequest(config.export, config.speed, config.threads),
+        ExportRequest(config.export, config.timing, config.threads),
         trained,
         tasks,
         None,
@@ -252,7 +252,7 @@ def run(
         folder / "student.safetensors",
     )
     # Measuring speed must not dominate a short run, so its time limit depends on the training time.
-    speed = limit_seconds(config.speed, time.perf_counter() - training_start)
+    speed = limit_seconds(config.timing, time.perf_counter() - training_start)
     save_model(student, student_data.tokenizer, folder / MODEL)
     # Without targets the student itself learns from labels only, and needs no twin.
     metrics = (

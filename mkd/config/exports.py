@@ -5,17 +5,23 @@ from typing import Literal
 
 from mkd.config.checks import MOST_THREADS, require, require_at_most
 
+USUAL_LENGTH = 128
+"""Tokens of the row that is timed, if neither speed.length nor data.max_length says otherwise."""
+
 
 @dataclass(frozen=True)
 class LengthConfig:
     """Length of the row for which FLOPs are counted."""
 
-    length: int = 128
-    """Length in tokens. The latency without tokenization is measured on the same length."""
+    length: int = 0
+    """Length in tokens. The latency without tokenization is measured on the same length.
+
+    0: 128, or data.max_length if that is smaller. A length above data.max_length is refused.
+    """
 
     def __post_init__(self) -> None:
         require_at_most(self, "speed", length=1 << 15)
-        require(self.length > 0, "speed.length", self.length, "above 0")
+        require(self.length >= 0, "speed.length", self.length, "0 or more")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Settings of a whole run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from mkd.config.checks import MOST_THREADS, require, require_at_most, require_path
 from mkd.config.data import DataConfig
-from mkd.config.exports import ExportConfig, SpeedConfig
+from mkd.config.exports import USUAL_LENGTH, ExportConfig, SpeedConfig
 from mkd.config.models import PretrainConfig, StudentConfig, TeacherConfig
 from mkd.config.training import LossConfig, TrainConfig
 
@@ -127,13 +127,22 @@ class Config:
             self.pretrain.steps,
             "0 for loss.hard_weight=1, which needs no teacher",
         )
-        length = self.speed.length
         require(
-            length <= self.data.max_length,
+            self.speed.length <= self.data.max_length,
             "speed.length",
-            length,
+            self.speed.length,
             f"at most data.max_length={self.data.max_length}",
         )
+
+    @property
+    def timing(self) -> SpeedConfig:
+        """The settings of speed with the length that a speed.length of 0 stands for."""
+        return replace(self.speed, length=self.speed.length or self.usual_length)
+
+    @property
+    def usual_length(self) -> int:
+        """What a speed.length of 0 stands for."""
+        return min(USUAL_LENGTH, self.data.max_length)
 
     @property
     def stores(self) -> Stores:

@@ -94,19 +94,19 @@ def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             save_model(student, data.student_data.tokenizer, folder / TORCH)
-            metrics = size_metrics(student, folder / TORCH, config.speed.length)
+            metrics = size_metrics(student, folder / TORCH, config.timing.length)
             timed = _in_backend(
                 student, data.student_data.tokenizer, backend, config.export, folder
             )
             metrics |= speed_metrics(
                 {backend: timed},
                 dev_texts(data.tasks),
-                one_thread_settings(config.speed),
-                config.speed.seconds,
+                one_thread_settings(config.timing),
+                config.timing.seconds,
             )
         _write(aside, metrics)
 
-    parts = _measurement_key(data, config.speed) | {
+    parts = _measurement_key(data, config.timing) | {
         "student": student.config.to_dict(),
         "backend": backend,
     }
@@ -172,7 +172,7 @@ def run_candidate(
     supervision = Supervision(tasks, teacher, targets, config.whole)
     trained = trained_student(student, student_data, config.data.max_length)
     scores = student_scores(trained, supervision)
-    costs = cost.metrics | teacher_speed(inputs, config.stores.root, config.speed)
+    costs = cost.metrics | teacher_speed(inputs, config.stores.root, config.timing)
     weak = weak_student_notes(student_data.datas, scores.answers)
     return student_result(
         supervision,

@@ -65,7 +65,7 @@ def prepare_export(
     config = replace(
         config,
         data=replace(config.data, max_length=most),
-        speed=replace(config.speed, length=min(config.speed.length, most)),
+        speed=replace(config.speed, length=min(config.timing.length, most)),
     )
     tasks = _known_tasks(tasks_with_dev(config.stores), student)
     student_data = tokenise_tasks(
@@ -100,7 +100,7 @@ def run_export(
     # Next to the target, so that the rename stays on one file system and is atomic.
     with aside_folder(target.parent, f".{target.name}") as temporary:
         whole = temporary / "whole"
-        request = ExportRequest(asked, config.speed, config.threads)
+        request = ExportRequest(asked, config.timing, config.threads)
         exports = export_student(
             request,
             TrainedStudent(student, student_data, layout, dev),

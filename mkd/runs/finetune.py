@@ -174,7 +174,7 @@ def run_finetune(
         phase_report(report, "", names.PHASE_STUDENT),
         checkpoint,
     )
-    speed = limit_seconds(config.speed, time.perf_counter() - training_start)
+    speed = limit_seconds(config.timing, time.perf_counter() - training_start)
     save_model(student, tokenizer, folder / MODEL)
 
     # A mean over fewer tasks would not be comparable with the mean after training.

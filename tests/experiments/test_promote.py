@@ -52,7 +52,7 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
     )  # a search that was stopped has none, and finished trials
     told = outcome(
         command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8",
-                f"--loss.temperature={DEFAULT}"),
+                "--data.max_length=64", f"--loss.temperature={DEFAULT}"),
     )  # fmt: skip
     study.rename(study.with_name("study.json"))
     assert (told["study"], told["trial"], told["model"]) == (
@@ -77,8 +77,8 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
         # The command's own settings hold for all that is no student's.
         assert run.data.metrics["baseline/quality/mean"] >= 0
-        # The trial's: they are in its latency.
-        assert params["speed.seconds"] == "0.1" and params["speed.length"] == "128"
+        # The trial's, as they are in its latency, except a length that no one has set.
+        assert params["speed.seconds"] == "0.1" and params["speed.length"] == "64"
     version = client(folder).get_model_version_by_alias("little", "champion")
     assert version.run_id == told["runs"]["0"]
 

@@ -1,0 +1,82 @@
+"""Settings that are open by default follow others, and what is set stays."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from experiments import cli
+from experiments.ablation import plan
+from experiments.export import with_run_settings
+from experiments.settings import (
+    COMMANDS,
+    AblationConfig,
+    AblationSettings,
+    Command,
+    DistillSettings,
+    ExportSettings,
+    with_open_length,
+)
+from mkd.config import Config, DataConfig, LengthConfig, SpeedConfig
+
+TIMED = [name for name, kind in COMMANDS.items() if hasattr(kind(), "speed")]
+LENGTHS = [(32, 0, 32), (128, 0, 128), (512, 0, 128), (32, 8, 8), (512, 200, 200), (64, 64, 64)]
+"""Of data.max_length and speed.length, the length that is timed."""
+
+
+def parsed(command: str, *argv: str) -> Command:
+    return cli.parse(list(argv), "", COMMANDS[command])
+
+
+def test_the_commands_that_time_are_found() -> None:
+    assert {"distill", "teacher", "finetune", "search", "promote", "ablation"} <= set(TIMED)
+
+
+@pytest.mark.parametrize(("most", "length", "timed"), LENGTHS)
+def test_the_timed_length_follows_max_length_where_it_is_not_set(
+    most: int, length: int, timed: int
+) -> None:
+    config = Config(data=DataConfig(max_length=most), speed=SpeedConfig(length=length, seconds=7))
+    assert config.timing == SpeedConfig(length=timed, seconds=7)
+    assert config.speed.length == length, "it stays open"
+
+
+@pytest.mark.parametrize("command", TIMED)
+def test_every_command_takes_a_short_max_length_alone_and_shows_what_it_times(command: str) -> None:
+    config = parsed(command, "--data.max_length=64")
+    assert cli.flat(config)["speed.length"] == 64
+    assert cli.overrides(config) == {"data.max_length": 64}
+    assert cli.flat(parsed(command))["speed.length"] == 128
+
+
+@pytest.mark.parametrize("command", TIMED)
+def test_a_longer_length_that_was_set_is_refused(command: str) -> None:
+    told = "speed.length is 65; allowed: at most data.max_length=64"
+    with pytest.raises(ValueError, match=told):
+        parsed(command, "--data.max_length=64", "--speed.length=65")
+
+
+def test_a_variant_may_shorten_max_length_alone() -> None:
+    def planned(**changes: Any) -> list[int]:
+        variants: dict[str, dict[str, Any]] = {"long": {}, "short": {"data.max_length": 64}}
+        config = replace(AblationSettings(ablation=AblationConfig(variants, [0])), **changes)
+        return [trial.config.timing.length for trial in plan(config)]
+
+    assert planned() == [128, 64]
+    with pytest.raises(ValueError, match="ablation.variants.short: .*speed.length is 100"):
+        planned(speed=LengthConfig(length=100))
+
+
+@pytest.mark.parametrize(
+    ("most", "length", "expected"), [(128, 0, 64), (512, 0, 64), (32, 0, 64), (128, 16, 16)]
+)
+def test_the_length_of_a_run_follows_another_max_length_unless_it_was_set(
+    most: int, length: int, expected: int
+) -> None:
+    """An export reads the settings of its run, in which the length is a number."""
+    run = DistillSettings(data=DataConfig(max_length=most), speed=SpeedConfig(length=length))
+    text = cli.to_yaml(run)
+    assert "length: 0" not in text
+    asked = ExportSettings(data=DataConfig(max_length=64))
+    assert with_run_settings(asked, text).core().timing.length == expected
+    assert with_open_length(cli.from_yaml(text, DistillSettings)).speed.length == length
