@@ -21,7 +21,9 @@ class ReportSettings:
     """The settings of a report."""
 
     experiment: str = ""
-    """Name of the MLflow experiment. May be empty if `study` is given."""
+    """Name of the MLflow experiment. Empty: that of the study, or the only one with finished runs
+    of students.
+    """
     study: str = ""
     """Name of a study (mkd.study). Only its trials are reported. Empty: all runs of the
     experiment.

@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import mlflow
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from analysis import tables
@@ -43,6 +44,8 @@ from mkd import names, progress
 from mkd.storage.addresses import without_passwords
 from mkd.storage.owners import is_gone, owner
 
+OWN_RUN = "MLFLOW_RUN_ID"
+"""The environment variable that `mlflow run` sets to the run that it has created."""
 PAGE = "report.html"
 """File name of the page."""
 OUTCOME = "report.json"
@@ -77,11 +80,14 @@ def command(asked: ReportSettings) -> None:
 def report(asked: ReportSettings) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
     earlier = checked_target(Path(asked.to)) if asked.to else set()
+    client = connect()
+    claim_own_run(client)
     runs = read_runs(asked.experiment, asked.study)
+    if not asked.experiment and not asked.study:
+        print(f"the report is of the experiment {runs.experiment}: none was named", flush=True)
     with progress.job_bar(2, "step") as show:
         show(0, "comparing models", 0.0)
         summary = summarise(runs, asked.machine)
-        client = connect()
         with tempfile.TemporaryDirectory() as aside:
             folder = Path(aside) / "report"
             run_id, links = report_run(client, runs)
@@ -243,27 +249,42 @@ def report_json(summary: Summary) -> dict[str, Any]:
     return values
 
 
+def claim_own_run(client: mlflow.MlflowClient) -> None:
+    """Marks the run that `mlflow run` created as that of this report, in this process.
+
+    If the process is killed, the next report finds it.
+    """
+    if own := os.environ.get(OWN_RUN, ""):
+        client.set_tag(own, names.TAG_KIND, names.KIND_REPORT)
+        client.set_tag(own, names.TAG_PROCESS, owner())
+
+
 def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     """Returns the id of the run that the report is logged to, and the links of the page.
 
     It is the study's run, or else the run that `mlflow run` created if it is in the experiment, or
-    else a new run there.
+    else a new run there. Runs of reports whose process was killed are used again, or ended.
     """
-    own = os.environ.get("MLFLOW_RUN_ID", "")
+    own = os.environ.get(OWN_RUN, "")
     name = f"report of {runs.study.name if runs.study else runs.experiment}"
+    place = runs.experiment_id
     if own:
-        client.set_tag(own, names.TAG_KIND, names.KIND_REPORT)
         client.set_tag(own, "mlflow.runName", name)
-    here = own and client.get_run(own).info.experiment_id == runs.experiment_id
-    run_id = runs.study.run_id if runs.study else own if here else ""
+        place = client.get_run(own).info.experiment_id
+    killed = _killed_reports(client, sorted({place, runs.experiment_id}))
+    run_id = runs.study.run_id if runs.study else own if place == runs.experiment_id else ""
     if not run_id:
-        run_id = _unfinished_report(client, runs.experiment_id, name) or (
-            client.create_run(
-                runs.experiment_id,
-                run_name=name,
-                tags={names.TAG_KIND: names.KIND_REPORT, names.TAG_PROCESS: owner()},
-            ).info.run_id
-        )
+        tags = {names.TAG_KIND: names.KIND_REPORT, names.TAG_PROCESS: owner()}
+        again = [run.info for run in killed if run.info.experiment_id == runs.experiment_id]
+        run_id = next((info.run_id for info in again if info.run_name == name), "")
+        if run_id:
+            client.set_tag(run_id, names.TAG_PROCESS, tags[names.TAG_PROCESS])
+        else:
+            run_id = client.create_run(runs.experiment_id, run_name=name, tags=tags).info.run_id
+    for run in killed:
+        if run.info.run_id != run_id and run.info.status == "RUNNING":
+            client.set_tag(run.info.run_id, names.TAG_ERROR, "its process was killed")
+            client.set_terminated(run.info.run_id, "KILLED")
     if own and run_id != own:
         # The run that `mlflow run` created has no report of its own, so its description links to
         # the report.
@@ -280,14 +301,11 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
     ]
 
 
-def _unfinished_report(client: mlflow.MlflowClient, experiment_id: str, name: str) -> str:
-    """Returns the id of a report's run whose process was killed, or "". It is used again."""
+def _killed_reports(client: mlflow.MlflowClient, experiments: list[str]) -> list[Run]:
+    """Returns the unfinished runs of reports whose process has ended."""
     wanted = f"attributes.status != 'FINISHED' and tags.`{names.TAG_KIND}` = '{names.KIND_REPORT}'"
-    for run in client.search_runs([experiment_id], wanted):
-        if run.info.run_name == name and is_gone(run.data.tags.get(names.TAG_PROCESS, "")):
-            client.set_tag(run.info.run_id, names.TAG_PROCESS, owner())
-            return str(run.info.run_id)
-    return ""
+    found = client.search_runs(experiments, wanted)
+    return [run for run in found if is_gone(run.data.tags.get(names.TAG_PROCESS, ""))]
 
 
 def _ui(runs: Runs) -> str:

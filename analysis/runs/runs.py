@@ -11,6 +11,7 @@ import difflib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -120,11 +121,12 @@ class Runs(NamedTuple):
 def read_runs(experiment: str = "", study: str = "", store: str = "") -> Runs:
     """Reads the runs of an experiment, or of one study.
 
-    A study without an experiment is looked up in all experiments.
+    A study without an experiment is looked up in all experiments. With neither, it is the only
+    experiment with finished runs of students.
 
     store: a tracking URI. Empty: MLflow's default.
     Raises ValueError if there is no such experiment or study (the message suggests similar names),
-    or no run with quality and speed.
+    no run with quality and speed, or no name where several experiments have students.
     Raises ConnectionError if the store cannot be reached.
     """
     client = connect(store)
@@ -271,10 +273,8 @@ def _place(
             f"experiment is {experiment!r}: there is none in {shown}; allowed: "
             f"{similar_names(experiment, known)}"
         )
-    if not experiment and not study:
-        raise ValueError(f"experiment is ''; allowed: {similar_names('', known)}")
     if not study:
-        return known[experiment], None
+        return known[experiment or _only_experiment(client, known)], None
     places = [known[experiment]] if experiment else list(known.values())
     searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
     parents = client.search_runs(
@@ -291,6 +291,37 @@ def _place(
     run = named[study]
     place = next(one for one in places if one.experiment_id == run.info.experiment_id)
     return place, Study(study, run.info.run_id, place.experiment_id, _study_json(client, run))
+
+
+def _only_experiment(client: mlflow.MlflowClient, known: dict[str, Experiment]) -> str:
+    """Returns the name of the only experiment with finished runs of students.
+
+    Raises ValueError if there is none, or more than one.
+    """
+    with_students = [
+        name
+        for name, place in sorted(known.items())
+        if any(
+            client.search_runs(
+                [place.experiment_id],
+                f"attributes.status = 'FINISHED' and tags.`{names.TAG_KIND}` = '{kind}'",
+                max_results=1,
+            )
+            for kind in STUDENT_RUNS
+        )
+    ]
+    if len(with_students) == 1:
+        return with_students[0]
+    if not with_students:
+        raise ValueError(
+            f"experiment is '': no experiment in {without_passwords(client.tracking_uri)} has a "
+            "finished run of a student; allowed: a store that has some"
+        )
+    listed = " or ".join(f"--experiment {shlex.quote(name)}" for name in with_students)
+    raise ValueError(
+        f"experiment is '', and {len(with_students)} have finished runs; allowed: {listed}, or "
+        "--study NAME"
+    )
 
 
 def similar_names(name: str, known: dict[str, Any]) -> str:

@@ -101,9 +101,10 @@ def command(folder: Path, module: str, *argv: str, **more: str) -> subprocess.Co
 
 
 def entry_point(module: str, *argv: str) -> None:
-    """As `python -m experiments.MODULE` does it."""
+    """As `python -m experiments.MODULE` does it, or as that of a module of another package."""
     sys.argv[1:] = argv
-    runpy.run_module(f"experiments.{module}", run_name="__main__", alter_sys=True)
+    whole = module if "." in module else f"experiments.{module}"
+    runpy.run_module(whole, run_name="__main__", alter_sys=True)
 
 
 class Event(NamedTuple):

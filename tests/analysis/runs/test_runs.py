@@ -3,7 +3,7 @@ question."""
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,12 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
     ("experiment", "study", "message"),
     [
         ("mdk", "", "experiment is 'mdk': there is none in .*; allowed: 'mkd'"),
-        ("", "", "experiment is ''; allowed: 'Default', 'mkd', 'searches'"),
+        (
+            "",
+            "",
+            "experiment is '', and 2 have finished runs; allowed: --experiment mkd or "
+            "--experiment searches, or --study NAME$",
+        ),
         ("", "smal", "study is 'smal': there is none in sqlite.*; allowed: 'small'"),
         (
             "mkd",
@@ -133,6 +138,24 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
 def test_close_names_are_suggested(store: Store, experiment: str, study: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_runs(experiment, study, store.uri)
+
+
+def test_without_a_name_the_only_experiment_with_finished_students_is_read(tmp_path: Path) -> None:
+    client = stored.opened(tmp_path)
+    uri = client.tracking_uri
+    with pytest.raises(
+        ValueError, match="experiment is '': no experiment in sqlite.* has a finished"
+    ):
+        read_runs(store=uri)
+    run = stored.made(stored.Wish(BAG))
+    changes_by_name: dict[str, dict[str, Any]] = {
+        "running": {"status": "RUNNING"},
+        "teachers": {"tags": run.tags | {"mkd.kind": "teacher"}},
+        "it's mine": {},
+    }
+    for name, changes in changes_by_name.items():
+        stored.logged(client, stored.experiment(client, tmp_path, name), run._replace(**changes))
+    assert read_runs(store=uri).experiment == "it's mine"
 
 
 def test_a_database_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
