@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from mkd.evaluation.scoring import dev_logits, quality_metrics, selection_logits
 from mkd.pipeline import DataAndTeacher, load_data_and_teacher
 from mkd.teachers.multitask import deferral_curves, soft_targets
 from mkd.tokenization.tokens import layout_of
-from tests.bench.seeds import student_of
+from tests.bench.claims import student_of
 
 Curves = dict[str, list[Point]]
 
@@ -49,13 +50,13 @@ Curves = dict[str, list[Point]]
 def measured(inputs: DataAndTeacher, seed: int) -> tuple[Curves, dict[str, float]]:
     """Returns the curves and the metrics of one student."""
     data, teacher = inputs.data.student_data, inputs.teacher
-    student = student_of(inputs, seed, "distilled")
-    layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
-    answers = answers_of(student, dev_logits(torch_infer(student), data.datas, layout))
     config = inputs.data.config
     targets = soft_targets(
         config.loss, config.stores.root, data, teacher, lambda step, values: None
     )
+    student = student_of(replace(config, seed=seed), inputs, targets)
+    layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
+    answers = answers_of(student, dev_logits(torch_infer(student), data.datas, layout))
     curves = deferral_curves(
         data.datas, selection_logits(student, data.datas, layout), answers, teacher, targets
     )

@@ -1,0 +1,200 @@
+"""Students of several seeds and variants on one teacher: the measurements behind the claims.
+
+    PYTHONPATH=. python tests/bench/claims.py OUT/NAME --seeds 0 1 2 \\
+        --config bag --data.path TASKS.yaml --teacher.checkpoint ENCODER ...
+
+Variants, all with the settings that are given:
+
+- `distilled`: one student for all tasks, from the teacher's logits.
+- `labels alone`: the same on the labels, without the teacher.
+- `one by one`: a distilled student for each task, each with all the steps. It stops early after
+  train.patience evaluations, 3 where that is not set.
+- `text first`: distilled, and trained on text before (needs pretrain.steps). The other variants
+  have no text.
+
+A seed decides a student's weights, batches and dropout; teacher, tokens and selection split are
+those of the config's own seed. Each training leaves its answers on dev and its figures in OUT/NAME,
+and is not done again: a bench that was stopped goes on. `tests/bench/evidence.py` makes tables and
+pictures of OUT.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from experiments import cli
+from experiments.settings import DistillSettings
+from mkd import names
+from mkd.config import Config, MatchConfig, PretrainConfig, SamplingConfig
+from mkd.evaluation.answers import NO_ANSWERS, Answers, answers_of, dev_predictions
+from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
+from mkd.evaluation.speed import hardware
+from mkd.pipeline import DataAndTeacher, distil, load_data_and_teacher
+from mkd.storage.store import key_of
+from mkd.students import Student
+from mkd.teachers.multitask import TaskTarget, soft_targets
+from mkd.tokenization.tokens import ModelData, layout_of
+
+DISTILLED, ALONE, ONE_BY_ONE, TEXT_FIRST = VARIANTS = (
+    "distilled",
+    "labels alone",
+    "one by one",
+    "text first",
+)
+TEACHER = "teacher"
+PATIENCE = 3
+
+
+class Training(NamedTuple):
+    """What the trainings of all variants and seeds share.
+
+    targets: the teacher's, one a task.
+    """
+
+    inputs: DataAndTeacher
+    targets: list[TaskTarget]
+
+
+def commit() -> str:
+    """The commit of the code, with a + where files differ from it."""
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def variant_config(config: Config, variant: str, seed: int) -> Config:
+    """The settings of a variant's student."""
+    if variant != TEXT_FIRST:
+        config = replace(config, pretrain=PretrainConfig())
+    if variant == ALONE:
+        loss = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
+        config = replace(config, loss=loss)
+    if variant == ONE_BY_ONE:
+        patience = config.train.patience or PATIENCE
+        config = replace(
+            config, train=replace(config.train, patience=patience, sampling=SamplingConfig())
+        )
+    return replace(config, seed=seed)
+
+
+def student_of(config: Config, inputs: DataAndTeacher, targets: list[TaskTarget] | None) -> Student:
+    """Trains a student on the tasks of the inputs. targets: None for labels alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "student.safetensors"
+        return distil(config, inputs, targets, lambda step, metrics: None, file)
+
+
+def of_one_task(training: Training, task: int) -> Training:
+    """The inputs and targets of one of the tasks, by its place."""
+    data = training.inputs.data
+    one = data.student_data._replace(datas=[data.student_data.datas[task]])
+    inputs = training.inputs._replace(data=data._replace(student_data=one))
+    return Training(inputs, [training.targets[task]])
+
+
+def trained(config: Config, training: Training, alone: bool) -> Answers:
+    """Trains a student and returns its answers on dev."""
+    student = student_of(config, training.inputs, None if alone else training.targets)
+    return answers(student, training.inputs.data.student_data)
+
+
+def answers(student: Student, data: ModelData) -> Answers:
+    """The student's answers on the dev splits of these tasks."""
+    layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
+    return answers_of(student, dev_logits(torch_infer(student), data.datas, layout))
+
+
+def merged(parts: list[Answers]) -> Answers:
+    """The answers of one student a task as those of one student."""
+    return Answers(
+        {key: logits for part in parts for key, logits in part.logits.items()},
+        {name: each for part in parts for name, each in part.thresholds.items()},
+        {name: each for part in parts for name, each in part.temperatures.items()},
+    )
+
+
+def save(
+    folder: Path, name: str, found: Answers, training: Training, about: dict[str, Any]
+) -> None:
+    """Writes predictions and figures of a model; the second file says that both are whole."""
+    datas = training.inputs.data.student_data.datas
+    pd.DataFrame(dev_predictions(datas, found, NO_ANSWERS)).to_parquet(folder / f"{name}.parquet")
+    metrics = quality_metrics(datas, *found)
+    scores = {data.name: metrics[names.quality(data.name)] for data in datas}
+    official = {
+        data.name: [metric + suffix for suffix in data.dev for metric in data.kind.metrics]
+        for data in datas
+    }
+    whole = about | {"scores": scores, "metrics": official}
+    temporary = folder / f"{name}.json.new"
+    temporary.write_text(json.dumps(whole, indent=1))
+    temporary.replace(folder / f"{name}.json")
+    print(name, f"mean {metrics[names.QUALITY_MEAN]:.2f}", flush=True)
+
+
+def is_done(file: Path, key: str) -> bool:
+    """Whether a training has been done. Exits where it has been done with other settings."""
+    if not file.exists():
+        return False
+    if json.loads(file.read_text())["key"] != key:
+        sys.exit(f"{file} is of other settings or another teacher; give another folder")
+    return True
+
+
+def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) -> None:
+    """Trains what is not there yet."""
+    if config.pretrain.steps == 0 and TEXT_FIRST in variants:
+        sys.exit(f"--variants has {TEXT_FIRST!r}; it needs pretrain.steps")
+    torch.set_num_threads(config.threads)
+    inputs = load_data_and_teacher(config)
+    config, teacher, data = inputs.data.config, inputs.teacher, inputs.data.student_data
+    if teacher is None:
+        sys.exit("the settings have no teacher; distillation needs one")
+    targets = soft_targets(
+        config.loss, config.stores.root, data, teacher, lambda step, metrics: None
+    )
+    if targets is None:
+        sys.exit("loss.hard_weight is 1; distillation needs a smaller one")
+    training = Training(inputs, targets)
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = {"commit": commit(), "date": str(date.today()), "threads": config.threads}
+    machine |= hardware()
+    if not is_done(folder / f"{TEACHER}.json", teacher.key):
+        save(folder, TEACHER, teacher.answers, training, machine | {"key": teacher.key})
+    for seed in seeds:
+        for variant in variants:
+            settings = variant_config(config, variant, seed)
+            name, key = f"{variant}-{seed}", key_of(asdict(settings) | {"teacher": teacher.key})
+            if is_done(folder / f"{name}.json", key):
+                continue
+            start = time.perf_counter()
+            if variant == ONE_BY_ONE:
+                places = range(len(data.datas))
+                parts = [trained(settings, of_one_task(training, at), False) for at in places]
+            else:
+                parts = [trained(settings, training, variant == ALONE)]
+            about = {"key": key, "variant": variant, "seed": seed}
+            about |= {"seconds": time.perf_counter() - start, "load": os.getloadavg()[0]}
+            save(folder, name, merged(parts), training, machine | about)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, metavar="OUT/NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[DISTILLED, ALONE])
+    given, rest = parser.parse_known_args()
+    main(cli.parse(rest, "", DistillSettings).core(), given.out, given.seeds, given.variants)
