@@ -42,6 +42,7 @@ from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.pipeline import DataAndTeacher, distil, load_data_and_teacher
 from mkd.storage.store import key_of
+from mkd.student_result import save_model
 from mkd.students import Student
 from mkd.teachers.multitask import TaskTarget, soft_targets
 from mkd.tokenization.tokens import ModelData, layout_of
@@ -101,12 +102,6 @@ def of_one_task(training: Training, task: int) -> Training:
     one = data.student_data._replace(datas=[data.student_data.datas[task]])
     inputs = training.inputs._replace(data=data._replace(student_data=one))
     return Training(inputs, [training.targets[task]])
-
-
-def trained(config: Config, training: Training, alone: bool) -> Answers:
-    """Trains a student and returns its answers on dev."""
-    student = student_of(config, training.inputs, None if alone else training.targets)
-    return answers(student, training.inputs.data.student_data)
 
 
 def answers(student: Student, data: ModelData) -> Answers:
@@ -180,13 +175,22 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
                 continue
             start = time.perf_counter()
             if variant == ONE_BY_ONE:
-                places = range(len(data.datas))
-                parts = [trained(settings, of_one_task(training, at), False) for at in places]
+                parts = [of_one_task(training, place) for place in range(len(data.datas))]
             else:
-                parts = [trained(settings, training, variant == ALONE)]
+                parts = [training]
+            students = [
+                student_of(settings, part.inputs, None if variant == ALONE else part.targets)
+                for part in parts
+            ]
             about = {"key": key, "variant": variant, "seed": seed}
             about |= {"seconds": time.perf_counter() - start, "load": os.getloadavg()[0]}
-            save(folder, name, merged(parts), training, machine | about)
+            found = [
+                answers(student, part.inputs.data.student_data)
+                for student, part in zip(students, parts, strict=True)
+            ]
+            if variant in (DISTILLED, TEXT_FIRST):
+                save_model(students[0], data.tokenizer, folder / name)
+            save(folder, name, merged(found), training, machine | about)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,239 @@
+"""Tables and pictures of the claims, from the trainings of tests/bench/claims.py.
+
+    PYTHONPATH=. python tests/bench/evidence.py OUT --pictures FOLDER
+
+OUT has a folder for each student. A claim is that one variant scores above another. Its table has a
+row a student: the means over seeds, and the differences with their 95 % intervals, which cover
+seeds and dev rows (analysis/statistics/differences.py). The tables are printed, and written to
+OUT/claims.md; numbers are in OUT/claims.json. FOLDER gets a picture a claim.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.presentation.figure import (
+    fix_layout,
+    image_bytes,
+    names_width,
+    new_figure,
+    style_axes,
+)
+from analysis.presentation.palette import INK, KINDS, OTHER
+from analysis.presentation.table import markdown
+from analysis.statistics.differences import (
+    Difference,
+    Resampled,
+    Scores,
+    difference,
+    over_seeds,
+    resampled,
+    split_answers,
+)
+from tests.bench.claims import ALONE, DISTILLED, ONE_BY_ONE, TEACHER, TEXT_FIRST
+
+MEAN = "mean"
+
+
+class Claim(NamedTuple):
+    """Variant `first` scores above variant `second`.
+
+    name: of the picture's file.
+    """
+
+    name: str
+    title: str
+    first: str
+    second: str
+
+
+CLAIMS = (
+    Claim("distillation", "Distilled, less the same student on labels alone", DISTILLED, ALONE),
+    Claim("joint", "One student for all tasks, less one student a task", DISTILLED, ONE_BY_ONE),
+    Claim("text", "Trained on text first, less without", TEXT_FIRST, DISTILLED),
+)
+
+
+class Model(NamedTuple):
+    """A variant of a student, over its seeds, or the teacher.
+
+    runs: its scores, by seed.
+    about: what each training has told, by seed.
+    """
+
+    runs: dict[int, Resampled]
+    about: dict[int, dict[str, Any]]
+
+    @property
+    def scores(self) -> Scores:
+        return over_seeds(self.runs)
+
+    def of(self, seeds: set[int]) -> "Model":
+        """The same with these seeds alone."""
+        return Model(
+            {seed: run for seed, run in self.runs.items() if seed in seeds},
+            {seed: found for seed, found in self.about.items() if seed in seeds},
+        )
+
+
+class Compared(NamedTuple):
+    """One student's part in a claim. differences: by task, and of the mean."""
+
+    student: str
+    first: Model
+    second: Model
+    differences: dict[str, Difference]
+
+
+def model(files: list[Path]) -> Model:
+    """Reads a variant's trainings, given as their JSON files."""
+    about = {found.get("seed", 0): found for found in (json.loads(f.read_text()) for f in files)}
+    answers = [split_answers(pd.read_parquet(f.with_suffix(".parquet"))) for f in files]
+    runs = {
+        seed: resampled(own, found["metrics"])
+        for (seed, found), own in zip(about.items(), answers, strict=True)
+    }
+    for seed, found in about.items():  # the bench's own scores, computed another way
+        for task, score in found["scores"].items():
+            assert abs(runs[seed].tasks[task][0] - score) < 0.01, f"{task} of seed {seed}: {score}"
+    return Model(runs, about)
+
+
+def variants_of(folder: Path) -> dict[str, Model]:
+    """Returns all variants of one student by name, and the teacher."""
+    files: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*.json")):
+        files.setdefault(file.stem.rpartition("-")[0] or TEACHER, []).append(file)
+    return {name: model(own) for name, own in files.items()}
+
+
+def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Compared]:
+    """Compares the variants of a claim for each student that has both, on the seeds of both."""
+    for student, variants in students.items():
+        if claim.first not in variants or claim.second not in variants:
+            continue
+        seeds = variants[claim.first].runs.keys() & variants[claim.second].runs.keys()
+        first, second = (variants[name].of(set(seeds)) for name in (claim.first, claim.second))
+        ours, theirs = first.scores, second.scores
+        differences = {
+            task: difference(score, theirs.tasks[task]) for task, score in ours.tasks.items()
+        } | {MEAN: difference(ours.mean, theirs.mean)}
+        yield Compared(student, first, second, differences)
+
+
+def cell(found: Difference) -> str:
+    """A difference and its interval; bold where the interval leaves out 0."""
+    text = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    return f"**{text}**" if found.is_one else text
+
+
+def claim_table(claim: Claim, found: list[Compared]) -> list[str]:
+    """One row a student: means, and the differences by task."""
+    tasks = list(found[0].first.scores.tasks)
+    head = ["student", "seeds", claim.first, claim.second, "difference", *tasks]
+    rows = [
+        [
+            one.student,
+            str(one.differences[MEAN].seeds),
+            f"{one.first.scores.mean.rows[0]:.1f}",
+            f"{one.second.scores.mean.rows[0]:.1f}",
+            *(cell(one.differences[name]) for name in (MEAN, *tasks)),
+        ]
+        for one in found
+    ]
+    return markdown([head, *rows])
+
+
+def scores_table(students: dict[str, dict[str, Model]]) -> list[str]:
+    """The mean over seeds of each variant, and of the teacher, by task."""
+    rows: list[list[str]] = []
+    for number, (student, variants) in enumerate(students.items()):
+        for name, own in variants.items():
+            if name == TEACHER and number:  # all have the same
+                continue
+            label = TEACHER if name == TEACHER else f"{student}, {name}"
+            values = [*own.scores.tasks.values(), own.scores.mean]
+            minutes = sum(each.get("seconds", 0) for each in own.about.values()) / 60
+            row = [label, str(len(own.about)), *(f"{each.rows[0]:.1f}" for each in values)]
+            row.append(f"{minutes / len(own.about):.1f}" if minutes else "-")
+            rows.insert(0, row) if name == TEACHER else rows.append(row)
+    tasks = next(iter(next(iter(students.values())).values())).scores.tasks
+    return markdown([["score on dev", "seeds", *tasks, MEAN, "minutes each"], *rows])
+
+
+def made_by(models: list[Model]) -> str:
+    """Says on what machine, at which commit and in how many minutes trainings were made."""
+    about = [each for one in models for each in one.about.values()]
+    cpus, commits, dates = (sorted({str(a[k]) for a in about}) for k in ("cpu", "commit", "date"))
+    minutes = sum(each.get("seconds", 0) for each in about) / 60
+    threads = sorted({str(each["threads"]) for each in about})
+    return (
+        f"{', '.join(cpus)}; threads: {', '.join(threads)}; {minutes:.0f} minutes; "
+        f"commit {', '.join(commits)}; {', '.join(dates)}"
+    )
+
+
+def draw(claim: Claim, found: list[Compared]) -> Figure:
+    """Draws the differences by task and of the mean, with a mark for each student."""
+    tasks = [*found[0].first.scores.tasks, MEAN]
+    figure = new_figure(names_width(tasks) + 6.5, 1.2 + 0.17 * len(tasks) * (1 + len(found)))
+    axes = figure.subplots()
+    for number, one in enumerate(found):
+        look = KINDS.get(one.student, KINDS[OTHER])
+        for place, task in enumerate(tasks):
+            own = one.differences[task]
+            height = place + 0.22 * (number - (len(found) - 1) / 2)
+            axes.errorbar(
+                own.points, height, xerr=own.high - own.points, fmt=look.marker, color=look.colour,
+                markersize=6, capsize=2.5, label=one.student if place == 0 else None,
+            )  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(tasks)), tasks)
+    axes.invert_yaxis()
+    axes.set_title(claim.title, loc="left", fontsize=11)
+    axes.set_xlabel("points on dev (bar: 95 % interval over seeds and dev rows)")
+    axes.legend(frameon=False, loc="best")
+    style_axes(axes, "x")
+    fix_layout(figure)
+    return figure
+
+
+def main(out: Path, pictures: Path) -> None:
+    """Writes and prints everything."""
+    students = {
+        folder.name: variants_of(folder)
+        for folder in sorted(out.iterdir())
+        if (folder / f"{TEACHER}.json").exists()
+    }
+    lines = [*scores_table(students), ""]
+    lines += [f"{made_by([m for own in students.values() for m in own.values()])}", ""]
+    numbers: dict[str, Any] = {}
+    pictures.mkdir(parents=True, exist_ok=True)
+    for claim in CLAIMS:
+        found = list(compared(students, claim))
+        if not found:
+            continue
+        lines += [f"### {claim.title}", "", *claim_table(claim, found), ""]
+        numbers[claim.name] = {
+            one.student: {task: own._asdict() for task, own in one.differences.items()}
+            for one in found
+        }
+        (pictures / f"claim-{claim.name}.png").write_bytes(image_bytes(draw(claim, found), "png"))
+    (out / "claims.md").write_text("\n".join(lines))
+    (out / "claims.json").write_text(json.dumps(numbers, indent=1))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--pictures", type=Path, required=True, metavar="FOLDER")
+    given = parser.parse_args()
+    main(given.out, given.pictures)
