@@ -1,0 +1,149 @@
+"""What a student's earlier training gives on new tasks: fine-tuned, less the same student anew.
+
+    PYTHONPATH=. python tests/bench/finetuning.py OUT TASKS.yaml --rows 200 1000 0 \\
+        --start NAME=FOLDER NAME=FOLDER ... [settings of mkd finetune]
+
+Each task is learnt alone, from so many of its training rows (0: all). A FOLDER has a distilled
+student, such as tests/bench/claims.py leaves; those of one NAME are its seeds. Both sides have the
+same rows, steps and seed; `anew` has the default learning rate of a new student. Each training
+leaves its scores in OUT and is not done again. The table has means over the seeds and the
+difference with its 95 % t interval over them. It is printed, and written to OUT/finetuning.md.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import yaml
+
+from analysis.presentation.table import markdown
+from experiments import cli
+from experiments.settings import FinetuneSettings
+from mkd import names
+from mkd.config import DataConfig
+from mkd.evaluation.intervals import half_width, interval_text
+from mkd.evaluation.speed import hardware
+from mkd.runs.finetune import run_finetune
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Row, Task
+from tests.bench.claims import commit
+
+TEXTS = ("text_a", "text_b")
+
+
+def write_rows(rows: list[Row], file: Path) -> None:
+    """Writes rows as JSON lines with the columns text_a, text_b and label."""
+    with file.open("w") as lines:
+        for row in rows:
+            print(json.dumps(row._asdict()), file=lines)
+
+
+def task_file(task: Task, rows: int, seed: int, folder: Path) -> Path:
+    """Writes a task with so many of its training rows, drawn by the seed; 0: all."""
+    train = [row for row in task.train.read() if row.label is not None]
+    write_rows(Random(seed).sample(train, rows) if rows else train, folder / "train.jsonl")
+    write_rows(list(task.dev[""].read()), folder / "dev.jsonl")
+    kind = task.kind
+    described: dict[str, Any] = {
+        "train": str(folder / "train.jsonl"),
+        "dev": str(folder / "dev.jsonl"),
+        "text": list(TEXTS) if kind.pair else TEXTS[0],
+        "label": "label",
+        "labels": list(range(len(kind.labels))),
+        "metrics": list(kind.metrics),
+    }
+    file = folder / "task.yaml"
+    file.write_text(yaml.safe_dump({task.name: described}))
+    return file
+
+
+def starts_of(entries: list[str]) -> Iterator[tuple[str, int, Path]]:
+    """Returns name, seed and folder of each student."""
+    seeds: dict[str, int] = {}
+    for entry in entries:
+        name, _, folder = entry.partition("=")
+        yield name, seeds.get(name, 0), Path(folder)
+        seeds[name] = seeds.get(name, 0) + 1
+
+
+def table(found: list[dict[str, Any]]) -> list[str]:
+    """A row for each student, task and number of rows."""
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for one in found:
+        groups.setdefault((one["student"], one["task"], one["rows"]), []).append(one)
+    body = []
+    for (student, task, rows), own in groups.items():
+        differences = [one["finetuned"] - one["anew"] for one in own]
+        middle = statistics.mean(differences)
+        body.append(
+            [student, task, f"{rows:,}" if rows else "all", str(len(own))]
+            + [f"{statistics.mean(one[side] for one in own):.1f}" for side in ("anew", "finetuned")]
+            + [f"{middle:+.1f}", interval_text(middle, half_width(differences))]
+        )
+    head = ["student", "task", "rows", "seeds", "anew", "fine-tuned", "difference"]
+    return markdown([[*head, "95 % interval"], *body])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("tasks", help="the YAML file of the tasks")
+    parser.add_argument("--only", nargs="*", default=[], help="of its tasks; none: all")
+    parser.add_argument("--rows", nargs="+", type=int, default=[0])
+    parser.add_argument("--start", nargs="+", required=True, metavar="NAME=FOLDER")
+    given, rest = parser.parse_known_args()
+    settings = cli.parse(rest, "", FinetuneSettings)
+    torch.set_num_threads(settings.threads)
+    given.out.mkdir(parents=True, exist_ok=True)
+    tasks = load_tasks(DataConfig(source="files", path=given.tasks, tasks=given.only))
+    found = []
+    for name, seed, folder in starts_of(given.start):
+        for task in tasks:
+            for rows in given.rows:
+                file = given.out / f"{name}-{task.name}-{rows}-{seed}.json"
+                if not file.exists():
+                    file.write_text(json.dumps(measured(settings, folder, task, rows, seed)))
+                found.append(json.loads(file.read_text()) | {"student": name})
+                print(found[-1], flush=True)
+    lines = table(found)
+    (given.out / "finetuning.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def measured(
+    settings: FinetuneSettings, folder: Path, task: Task, rows: int, seed: int
+) -> dict[str, Any]:
+    """Trains a student both ways and returns its scores on the task's dev rows."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        data = replace(
+            settings.data, source="files", path=str(task_file(task, rows, seed, Path(work)))
+        )
+        core = replace(settings, data=data, seed=seed).core()
+        finetune = replace(settings.finetune, student=str(folder))
+        metrics = run_finetune(core, finetune, Path(work)).metrics
+    quality = names.quality(task.name)
+    return {
+        "task": task.name,
+        "rows": rows,
+        "seed": seed,
+        "finetuned": metrics[quality],
+        "anew": metrics[names.ANEW + quality],
+        "seconds": time.perf_counter() - start,
+        "commit": commit(),
+        **hardware(),
+    }
+
+
+if __name__ == "__main__":
+    main()
