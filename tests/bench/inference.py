@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from analysis.presentation.table import markdown
 from mkd.config import DataConfig, ExportConfig
@@ -39,6 +38,7 @@ from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
 from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import ModelData, layout_of
@@ -48,12 +48,19 @@ ONE_ROW = SpeedSetting(1, 128, 1)
 SENTENCES = SpeedSetting(32, 0, 1)
 
 
-def bert_base(tokenizer: PreTrainedTokenizerBase) -> TimedModel:
-    """BERT-base with a head for SST-2: 12 layers of 768, random weights."""
-    sizes = bert_config(len(tokenizer), 12, 768, 12, 0.1, 512)
-    head = {"labels": ["negative", "positive"], "pair": False, "mean": 0.0, "std": 1.0}
-    model = TransformerStudent(TransformerConfig(encoder=sizes, tasks={"sst2": head}))
-    return in_torch(RunnableModel(model, tokenizer))
+def bert_base(vocabulary: int, tasks: list[Task]) -> Student:
+    """BERT-base with a head for each task: 12 layers of 768, random weights."""
+    sizes = bert_config(vocabulary, 12, 768, 12, 0.1, 512)
+    heads = {
+        task.name: {
+            "labels": list(task.kind.labels),
+            "pair": task.kind.pair,
+            "mean": 0.0,
+            "std": 1.0,
+        }
+        for task in tasks
+    }
+    return TransformerStudent(TransformerConfig(encoder=sizes, tasks=heads))
 
 
 def exported(student: Student, side: ModelData, folder: Path) -> dict[str, dict[str, float]]:
@@ -104,7 +111,8 @@ def main() -> None:
             for backend in BACKENDS:
                 load = partial(inference.Student.load, root / name / backend)
                 timed[f"{name}/{backend}"] = TimedModel(load, embedding_token_ids(student))
-        timed = {"bert-base/torch": bert_base(tokenizer)} | timed
+        rival = RunnableModel(bert_base(len(tokenizer), tasks), tokenizer)
+        timed = {"bert-base/torch": in_torch(rival)} | timed
         work = {"sst2": dev_texts(tasks)["sst2"]}
         speed = speed_metrics(timed, work, [ONE_ROW, SENTENCES], given.seconds)
         row = {name: speed[f"speed/{name}/{ONE_ROW.name}/p50_ms"] for name in timed}

@@ -19,7 +19,8 @@ run in an environment of their own (--env), made at the first use; nothing else 
 - Times. Raw text in, answer out, one row a call, one thread. Each rival and student is a process,
   and only one of them works at a time: in rounds, a block of calls each, over the same dev rows,
   after a warm-up on training rows. The median is that of a block, as the median over the rounds.
-  Beside each student is its tokenizer alone.
+  Beside each student is its tokenizer alone. With --bert-base, a model of BERT-base's size with
+  random weights is timed in ONNX Runtime, with the tokenizer of --teacher.
 
 Fitted rivals are kept in --cache, so that other students can be compared with them later. OUT gets
 rivals.md and rivals.json; the last line is JSON too.
@@ -48,12 +49,15 @@ from analysis.presentation.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.evaluation.timing import TimedBlock, block_statistics
+from mkd.export.folder import export_onnx
 from mkd.runtime.manifest import MANIFEST
 from mkd.selection.split import selection_split
+from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row, Split, Task
+from tests.bench.inference import bert_base
 from tests.bench.rivals_worker import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +82,10 @@ ONE_THREAD = {
     )
 } | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 WARM_ROWS = 1000
-"""Training rows that each block answers before it is timed."""
+"""Training rows that each block answers before it is timed, or as many as WARM_SECONDS of
+tests/bench/rivals_worker.py allow."""
+BERT_BASE = "BERT-base"
+"""A model of this size with random weights, in ONNX Runtime: it is timed alone."""
 TOKENIZER = "tokenizer of "
 """Before a student's name: its tokenizer alone."""
 
@@ -281,6 +288,11 @@ def measured(
                 process,
                 ((folder_of(given.cache, **own, seed=s), asked | {"seed": s}) for s in seeds),
             )
+        if given.bert_base:
+            process = Process(sys.executable, given.out / "workers.log")
+            opened.callback(process.close)
+            process.ask(load=str(work / BERT_BASE), rows=str(file), task=task.name)
+            processes[BERT_BASE] = process
         for name, folders in students_of(given.student).items():
             process = Process(sys.executable, given.out / "workers.log")
             opened.callback(process.close)
@@ -409,6 +421,7 @@ def arguments() -> argparse.Namespace:
         metavar="NAME=FOLDER",
         help="exported folders; those of one name are seeds",
     )
+    parser.add_argument("--bert-base", action="store_true", help="time a model of its size too")
     parser.add_argument("--env", type=Path, default=Path(".rivals"))
     parser.add_argument("--cache", type=Path, default=Path(".mkd"))
     parser.add_argument("--out", type=Path, default=Path("outputs/rivals"))
@@ -417,8 +430,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=300, help="dev rows to time")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    if "model2vec" in given.rivals and given.teacher is None:
-        parser.error("--teacher is missing; model2vec needs the folder of a checkpoint")
+    if ("model2vec" in given.rivals or given.bert_base) and given.teacher is None:
+        parser.error("--teacher is missing; model2vec and --bert-base need a checkpoint's folder")
     for entry in given.student:
         name, _, folder = entry.partition("=")
         if name in PACKAGES or not (Path(folder) / MANIFEST).exists():
@@ -435,6 +448,9 @@ def main() -> None:
     times: Times = {}
     with TemporaryDirectory(dir=given.out) as temporary:
         static = static_model(given, python, given.out / "workers.log")
+        if given.bert_base:
+            tokenizer = pretrained.load_tokenizer(given.teacher, "--teacher")
+            export_onnx(bert_base(len(tokenizer), tasks), tokenizer, Path(temporary) / BERT_BASE)
         for task in tasks:
             if given.rows:
                 small = {name: limited(split, given.rows) for name, split in task.dev.items()}

@@ -42,6 +42,8 @@ Text = Any
 """A string, or two in a list for a pair."""
 VERSION = 2
 """Raised whenever a rival would be fitted otherwise: what earlier versions kept is made anew."""
+WARM_SECONDS = 5.0
+"""The longest that a block is warmed up."""
 PAIR_BATCH = 4096
 """Pairs whose features are computed together, so that few are in memory twice."""
 
@@ -462,6 +464,10 @@ class Worker:
         if "distill" in request:
             distill_model2vec(Path(request["distill"]), Path(request["folder"]))
             return {}
+        if "load" in request:
+            self.rows = read_rows(Path(request["rows"]))
+            self.timed = load_student(Path(request["load"]), request["task"], self.rows.kind)
+            return {}
         if "fit" in request:
             return self.fit(request)
         return self.time(request["time"])
@@ -491,8 +497,11 @@ class Worker:
         # A student keeps the words that it has seen: the rows to time must be new to it.
         timed = self.timed.anew() if isinstance(self.timed, Ours) else self.timed
         call = getattr(timed, what)
+        warmed = time.perf_counter() + WARM_SECONDS
         for text in self.rows.to_warm:
             call(text)
+            if time.perf_counter() > warmed:
+                break
         gc.disable()
         seconds = []
         start, worked = time.perf_counter(), time.thread_time()
