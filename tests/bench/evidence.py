@@ -1,15 +1,18 @@
 """Tables and pictures of the claims, from the trainings of tests/bench/claims.py.
 
-    PYTHONPATH=. python tests/bench/evidence.py OUT --pictures FOLDER
+    PYTHONPATH=. python tests/bench/evidence.py OUT --pictures FOLDER [--rivals rivals.json]
 
 OUT has a folder for each student. A claim is that one variant scores above another. Its table has a
 row a student: the means over seeds, and the differences with their 95 % intervals, which cover
 seeds and dev rows (analysis/statistics/differences.py). The tables are printed, and written to
-OUT/claims.md; numbers are in OUT/claims.json. FOLDER gets a picture a claim.
+OUT/claims.md; numbers are in OUT/claims.json. FOLDER gets a picture a claim, and front.png: quality
+against latency of all that tests/bench/rivals.py has timed in one run. A student's name there
+starts with its kind, the teacher's is `teacher`.
 """
 
 import argparse
 import json
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +27,15 @@ from analysis.presentation.figure import (
     new_figure,
     style_axes,
 )
-from analysis.presentation.palette import INK, KINDS, OTHER
+from analysis.presentation.front_plot import (
+    FrontPlot,
+    Mark,
+    ModelPoint,
+    draw_front,
+    finish_front,
+    front_line,
+)
+from analysis.presentation.palette import INK, KINDS, OTHER, STUDENT_LOOKS
 from analysis.presentation.table import markdown
 from analysis.statistics.differences import (
     Difference,
@@ -36,6 +47,7 @@ from analysis.statistics.differences import (
     split_answers,
 )
 from tests.bench.claims import ALONE, DISTILLED, ONE_BY_ONE, TEACHER, TEXT_FIRST
+from tests.bench.rivals import BERT_BASE
 
 MEAN = "mean"
 
@@ -203,7 +215,62 @@ def draw(claim: Claim, found: list[Compared]) -> Figure:
     return figure
 
 
-def main(out: Path, pictures: Path) -> None:
+def front_plot(found: dict[str, Any]) -> FrontPlot:
+    """Returns the picture of rivals.json: means over the tasks that all contenders can do."""
+    tasks = found["tasks"]
+    cost = {
+        name: statistics.mean(task["times"][name]["p50_ms"] for task in tasks.values())
+        for name in next(iter(tasks.values()))["times"]
+        if all(name in task["times"] for task in tasks.values())
+    }
+    points, teachers = [], []
+    for name in cost:
+        if any(name not in task["contenders"] for task in tasks.values()):
+            continue  # a tokenizer alone, or a model that is only timed
+        each = [task["contenders"][name]["scores"] for task in tasks.values()]
+        means = [statistics.mean(scores) for scores in zip(*each, strict=False)]
+        quality = statistics.mean(means)
+        if name == TEACHER:
+            teachers.append(Mark(name, cost[name], quality))
+            continue
+        kind = name.split()[0]
+        points.append(
+            ModelPoint(
+                name, kind if kind in STUDENT_LOOKS else OTHER, cost[name], quality,
+                min(means), max(means),
+            )
+        )  # fmt: skip
+    points.sort(key=lambda point: point.cost)
+    best = [
+        point
+        for place, point in enumerate(points)
+        if all(point.quality > other.quality for other in points[:place])
+    ]
+    small = "other: what users would pick instead; bars: the least and the best seed"
+    if BERT_BASE in cost:
+        small += f"; a model of BERT-base's size takes {cost[BERT_BASE]:.0f} ms"
+    return FrontPlot(
+        points,
+        front_line([(point.cost, point.quality) for point in best]),
+        teachers,
+        [],
+        "latency of one text on one thread, tokenization included (ms)",
+        "mean score on dev",
+        small=small,
+    )
+
+
+def front_picture(file: Path) -> Figure:
+    """Draws quality against latency of students, teacher and rivals."""
+    plot = front_plot(json.loads(file.read_text()))
+    figure = new_figure(8.5, 5.2)
+    axes = figure.subplots()
+    draw_front(axes, plot)
+    finish_front(axes, plot)
+    return figure
+
+
+def main(out: Path, pictures: Path, rivals: Path | None) -> None:
     """Writes and prints everything."""
     students = {
         folder.name: variants_of(folder)
@@ -224,6 +291,8 @@ def main(out: Path, pictures: Path) -> None:
             for one in found
         }
         (pictures / f"claim-{claim.name}.png").write_bytes(image_bytes(draw(claim, found), "png"))
+    if rivals is not None:
+        (pictures / "front.png").write_bytes(image_bytes(front_picture(rivals), "png"))
     (out / "claims.md").write_text("\n".join(lines))
     (out / "claims.json").write_text(json.dumps(numbers, indent=1))
     print("\n".join(lines))
@@ -235,5 +304,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--pictures", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--rivals", type=Path, metavar="rivals.json")
     given = parser.parse_args()
-    main(given.out, given.pictures)
+    main(given.out, given.pictures, given.rivals)
