@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set every process would compile all that it imports, as the installation does not.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint docs
+.PHONY: run test lint docs evidence
 
 # One thread: the demo's models are too small to gain from a second one.
 run: .venv/.run
@@ -24,6 +24,10 @@ lint: .venv/.test
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: .venv/.docs
 	$(BIN)/mkdocs build --strict
+
+# The measurements of docs/results/claims.md: hours, and the folders that tests/bench/evidence.sh names.
+evidence: .venv/.test
+	tests/bench/evidence.sh
 
 # Made anew when a pin changes, so that nothing stays behind that is no longer pinned.
 .venv/.new: requirements.txt

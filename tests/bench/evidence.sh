@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Makes the tables and pictures of docs/results/claims.md: trains a teacher and all students, which takes hours, and goes on
+# where it was stopped. Everything is left in outputs/evidence.
+#
+#   make evidence GLUE=FOLDER TEACHER=ENCODER_FOLDER TASKS=TASKS.yaml NEW=TASKS.yaml CORPUS='[{file: FILE, text: [COLUMN]}]'
+#
+# GLUE: its official TSV layout. TASKS: the same five tasks as a task file. NEW: tasks to fine-tune on. CORPUS: pretrain.corpus.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+: "${GLUE:?is missing}" "${TEACHER:?is missing}" "${TASKS:?is missing}" "${NEW:?is missing}" "${CORPUS:?is missing}"
+export PYTHONPATH=. OMP_NUM_THREADS=1
+out=outputs/evidence
+teacher=(--config glue --data.path "$GLUE" --teacher.checkpoint "$TEACHER" --teacher.train.steps 1500
+    --teacher.train.learning_rate 1e-4 --threads 1)
+text=(--pretrain.steps 3000 --pretrain.corpus "$CORPUS")
+claims() { python tests/bench/claims.py "$out/$1" "${teacher[@]}" "${@:2}"; }
+
+claims bag --config bag --train.lazy true --variants distilled "labels alone" "one by one"
+claims bilstm --config bilstm --student.hidden 64 --student.attention false --student.min_count 2 --train.lazy true \
+    --train.learning_rate 3e-3 --train.steps 2000 "${text[@]}" --variants distilled "labels alone" "text first"
+claims transformer --config scratch --train.steps 1500 --train.eval_every 250 --variants distilled "labels alone"
+
+starts=()
+for seed in 0 1 2; do starts+=("bag=$out/bag/distilled-$seed" "bilstm=$out/bilstm/text first-$seed"); done
+python tests/bench/finetuning.py outputs/finetuning "$NEW" --rows 200 1000 --start "${starts[@]}" --threads 1 \
+    --export.backends '[]' --speed.seconds 1
+
+exported=()
+# NAME:TRAININGS:BACKEND, each the fastest of its kind that loses nothing.
+for student in "bag:bag/distilled:int8" "bilstm:bilstm/text first:onnx" "transformer:transformer/distilled:onnx"; do
+    IFS=: read -r name trainings backend <<<"$student"
+    for seed in 0 1 2; do
+        folder="outputs/exported/$name-$seed"
+        [ -d "$folder" ] || python -m experiments.export --export.student "$out/$trainings-$seed" --export.to "$folder" \
+            --data.source glue --data.path "$GLUE" --data.tasks '[sst2, mrpc, cola, rte, stsb]' --speed.seconds 5
+        exported+=("$name=$folder/$backend")
+    done
+done
+python tests/bench/rivals.py "$TASKS" --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 100 --rounds 3
+python tests/bench/evidence.py "$out" --pictures docs/results --rivals outputs/rivals/rivals.json
