@@ -27,6 +27,8 @@ from mkd.storage.store import key_of
 
 CONNECT_ARGS = {"connect_timeout": CONNECT_SECONDS}
 """Connection settings of a database server."""
+LOCK_SECONDS = 0.2
+"""Pause between two tries to get the lock of a study."""
 TABLE = "studies"
 """A table that every database of Optuna has."""
 
@@ -210,12 +212,14 @@ def study_lock(config: SearchConfig, wait: bool = True) -> Iterator[None]:
 def _locked(config: SearchConfig, wait: bool) -> Connection:
     """Returns a connection to a server that holds the study's lock. wait: as in study_lock."""
     engine = create_engine(config.storage, connect_args=CONNECT_ARGS, poolclass=NullPool)
-    lock = select(func.pg_advisory_lock(int(key_of({"study": config.study})[:15], 16)))
+    lock = select(func.pg_try_advisory_lock(int(key_of({"study": config.study})[:15], 16)))
     begin, waiting = time.monotonic(), False
     while True:
         try:
             connection = engine.connect()
-            connection.execute(lock)
+            # A statement that waits for another process looks like a server that hangs.
+            while not connection.scalar(lock):
+                time.sleep(LOCK_SECONDS)
         except OperationalError as error:
             if not wait:
                 raise

@@ -2,18 +2,24 @@
 
 import os
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Dialect, Engine
+from sqlalchemy.event import contains, listen
 from sqlalchemy.exc import SQLAlchemyError
 
 from mkd.storage.addresses import reason
 from mkd.storage.disk import DiskFull, check_room
 
 CONNECT_SECONDS = 5
-"""A database server has to answer within this time."""
+"""A database server has to accept a connection within this time."""
+ANSWER_SECONDS = 12
+"""A PostgreSQL server has to answer a statement within this time. A try of an open connection and
+a new one take 17 seconds together."""
 LOCKED_SECONDS = 15
 """How long a try of a SQLite file waits for another writer."""
 NEW_BYTES, ADDED_BYTES = 1 << 20, 1 << 17
@@ -37,7 +43,8 @@ def check_database(address: str, table: str, write: bool = True) -> None:
     """Raises ConnectionError if a database cannot be read and written, with the reason.
 
     A SQLite file that does not exist, and an empty database, are accepted. Takes at most
-    LOCKED_SECONDS. Libraries would retry for minutes instead.
+    LOCKED_SECONDS. Libraries would retry for minutes instead. From then on, all connections of this
+    process to PostgreSQL have the limits of `limit_waits`.
 
     table: a table of the library that will use the database. A database with other tables only is
         refused.
@@ -55,6 +62,7 @@ def check_database(address: str, table: str, write: bool = True) -> None:
                 raise ConnectionError(error.strerror) from error
         if not file.exists():
             return
+    limit_waits()
     try:
         tables = _tables(make_url(address), write)
     except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
@@ -65,6 +73,45 @@ def check_database(address: str, table: str, write: bool = True) -> None:
             f"it is a database of another program (its tables are {shown}, ...); allowed: a "
             "database of its own"
         )
+
+
+def limit_waits() -> None:
+    """Gives each new connection to PostgreSQL in this process its time limits.
+
+    MLflow and Optuna set none, and would wait for ever for a server that hangs after it has
+    accepted a connection. Neither limits on the server nor TCP's keepalives help: the server does
+    nothing, and its system still answers.
+    """
+    if not contains(Engine, "do_connect", _connect_with_limits):
+        listen(Engine, "do_connect", _connect_with_limits)
+
+
+def _connect_with_limits(
+    dialect: Dialect, record: object, words: tuple[Any, ...], named: dict[str, Any]
+) -> Any:
+    """Returns a new connection, or None for a database that needs no limits: SQLAlchemy then makes
+    it."""
+    if dialect.driver != "psycopg":
+        return None
+    return _limited_connection().connect(*words, **{"connect_timeout": CONNECT_SECONDS} | named)
+
+
+@cache
+def _limited_connection() -> Any:
+    """Returns the class of connections whose statements have ANSWER_SECONDS."""
+    import psycopg  # an optional dependency
+
+    class LimitedConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, timeout or ANSWER_SECONDS)
+            except psycopg.errors._WaitTimeout:
+                self.pgconn.finish()  # what the server answers later would be taken for another's
+                raise psycopg.OperationalError(
+                    f"the server has not answered for {timeout or ANSWER_SECONDS} seconds"
+                ) from None
+
+    return LimitedConnection
 
 
 def check_folder(folder: Path, write: bool = True) -> None:

@@ -5,13 +5,19 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from tests.support.needs import need
 from tests.support.needs import program as path_of
+
+HANG_SECONDS = 60
+"""After this time a server that hangs goes on, so that a test that waits for it fails."""
 
 
 class Server(NamedTuple):
@@ -27,6 +33,28 @@ class Server(NamedTuple):
     def stop(self, mode: str) -> None:
         """mode: `fast` ends what is at work in order, `immediate` is as a crash."""
         self._control("-m", mode, "stop")
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stops all its processes (SIGSTOP); afterwards, or after HANG_SECONDS, they go on. Its
+        system still accepts connections."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        main = psutil.Process(first)
+        found = [main, *main.children(recursive=True)]
+
+        def resume() -> None:
+            for each in found:
+                each.resume()
+
+        late = threading.Timer(HANG_SECONDS, resume)
+        for each in found:
+            each.suspend()
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()
+            resume()
 
     def _control(self, *argv: str) -> None:
         _run("pg_ctl", "-D", str(self.folder / "data"), "-w", *argv)

@@ -14,8 +14,9 @@ import pytest
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
 from experiments.tracking.store import (
     HTTP_SECONDS,
@@ -28,9 +29,12 @@ from experiments.tracking.store import (
     start_of_ui,
     with_store,
 )
+from mkd.storage import databases
 from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
+from mkd.storage.databases import check_database
 from tests.support.database import put_database, use_store
 from tests.support.entry import client
+from tests.support.postgres import server
 
 LOCKED_SECONDS = 6
 """More than the 5 seconds that SQLite waits by default."""
@@ -181,6 +185,31 @@ def test_no_try_of_a_store_is_silent_for_20_seconds(monkeypatch: pytest.MonkeyPa
     configure()
     tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
     assert HTTP_SECONDS * tries < 20 and TRY_SECONDS < 20 and NOTE_SECONDS <= 15
+
+
+def test_a_database_server_that_hangs_is_an_outage_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its connections are open, and the system answers for it; so only a limit here ends a wait."""
+    assert databases.CONNECT_SECONDS + databases.ANSWER_SECONDS <= 20
+    monkeypatch.setattr(databases, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(databases, "CONNECT_SECONDS", 2)  # the least that the driver takes
+    with server() as database:
+        check_database(database.address, "experiments")
+        engine = create_engine(database.address)  # as MLflow and Optuna make theirs
+        with engine.connect() as connection, database.hanging():
+            begin = time.monotonic()
+            with pytest.raises(OperationalError, match="has not answered for 1 sec") as hung:
+                connection.execute(text("select 1"))
+            with pytest.raises(OperationalError, match="timeout") as refused:
+                create_engine(database.address).connect()
+            with pytest.raises(ConnectionError, match="timeout"):
+                check_database(database.address, "experiments")
+            assert time.monotonic() - begin < 15
+            assert is_outage(hung.value) and is_outage(refused.value)
+        with engine.connect() as connection:
+            assert connection.scalar(text("select 2")) == 2, "it is back"
+        engine.dispose()
 
 
 def test_a_link_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
