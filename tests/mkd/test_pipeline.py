@@ -2,8 +2,10 @@ import copy
 import json
 import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,6 +32,7 @@ from mkd.config import (
     TrainConfig,
     TransferConfig,
 )
+from mkd.export.backends import ExportRequest
 from mkd.names import PHASES_WITHOUT_STEPS
 from mkd.pipeline import run, run_teacher, set_up_device
 from mkd.result import MODEL, Result
@@ -463,6 +466,49 @@ def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
     assert "DOES NOT HELP" in told and "its mean score is 70.3, 9.1 points higher" in told
     assert useless_training_note({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == []
     assert useless_training_note({"quality/mean": 61.2}) == []
+
+
+class Ended(Exception):
+    """Ends a run where its student is to be measured."""
+
+
+def test_runs_are_timed_for_half_as_long_as_their_student_was_trained(
+    result: Result, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ExportRequest] = []
+
+    def ended(trained: object, supervision: object, request: ExportRequest, *more: object) -> None:
+        asked.append(request)
+        raise Ended
+
+    config = demo_config(shared / "cache", {"speed.seconds": 1e5}, baseline=False)
+    further = replace(
+        finetuning(shared / "cache", result.folder, TASKS, HARD),
+        speed=config.speed,
+        baseline=False,
+    )
+    starts: list[tuple[str, Callable[[], Result]]] = [
+        ("mkd.pipeline", partial(run, config, tmp_path / "run")),
+        ("mkd.runs.finetune", partial(tuned, further, tmp_path / "tuned")),
+    ]
+    for module, start in starts:
+        monkeypatch.setattr(f"{module}.exported_result", ended)
+        begin = time.perf_counter()
+        with pytest.raises(Ended):
+            start()
+        assert 0 < asked[-1].speed.seconds < (time.perf_counter() - begin) / 2, module
+    assert len(asked) == 2
+
+
+def test_a_fine_tuning_has_its_note_first(
+    result: Result, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {"quality/mean": 61.2, "anew/quality/mean": 70.3}
+    made = result._replace(metrics=scores, notes=["another"])
+    monkeypatch.setattr("mkd.runs.finetune.exported_result", lambda *given: made)
+    config = replace(finetuning(shared / "cache", result.folder, TASKS, HARD), baseline=False)
+    first, second = tuned(config, tmp_path).notes
+    assert "DOES NOT HELP" in first and second == "another"
 
 
 def test_finetuning_may_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:

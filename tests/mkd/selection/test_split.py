@@ -1,5 +1,6 @@
 """Which rows are set apart for selection."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -173,6 +174,20 @@ def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
     assert not any(any(close[row]) for row in found.train_rows)
     close_by = [row for row in range(300) if labels[row] is None and any(close[row])]
     assert found.left_out.tolist() == close_by != []
+
+
+def test_added_rows_that_overlap_with_selected_ones_are_not_learnt_from(tmp_path: Path) -> None:
+    """Of data.transfer: each training text without its first word, and as many texts of others."""
+    texts = [" ".join(f"w{place}x{i}" for place in range(8)) for i in range(60)]
+    near = [text.partition(" ")[2] for text in texts]
+    far = [text.replace("x", "y") for text in texts]
+    added = tuple(split([Row(text, None, None) for text in each]) for each in (near, far))
+    task = replace(task_of(texts, [float(i % 2) for i in range(60)]), added=added)
+    found = selection_split(tmp_path, task, DataConfig(selection_fraction=0.2), 0)
+    assert len(found.selection_rows) == 12
+    assert found.left_out.tolist() == [60 + row for row in found.selection_rows]
+    kept = set(range(60, 180)) - set(found.left_out)
+    assert set(found.train_rows) >= kept and len(kept) == 108
 
 
 def test_the_split_follows_the_seed_alone(tmp_path: Path) -> None:

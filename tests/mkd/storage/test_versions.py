@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import BertModel
 
 from mkd.config import (
     AugmentConfig,
@@ -10,18 +12,25 @@ from mkd.config import (
     DataConfig,
     DemoConfig,
     ExportConfig,
+    PretrainConfig,
     SpeedConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,
 )
-from mkd.pipeline import run
+from mkd.pipeline import prepare, run, untrained_student
+from mkd.pretraining import pretrain
+from mkd.result import no_report
+from mkd.runs.candidate import measure_cost
 from mkd.selection.split import SPLIT_VERSION
 from mkd.storage import versions
 from mkd.storage.versions import STAGES, Stage, version_key
 from mkd.teachers.contents import checkpoint_hashes, row_fingerprints
+from mkd.teachers.imported import import_logits
 from mkd.tokenization.tokenise import token_store
-from tests.support.tiny import make_tasks, make_tokenizer
+from tests.support.checkpoints import bert, saved
+from tests.support.runs import demo_config
+from tests.support.tiny import Tokenizer, make_tasks, make_tokenizer
 
 
 def test_another_version_makes_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,16 +78,51 @@ def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
         ),
         tmp_path / "run",
     )  # fmt: skip
+    kinds = checked_kinds(tmp_path / "cache")
+    assert {"tokens", "teachers", "logits", "tokenizers", "words"} <= kinds
+
+
+def checked_kinds(cache: Path) -> set[str]:
+    """The kinds of stores in a cache, each of which has its version in its key."""
     kinds: dict[str, list[dict[str, Any]]] = {}
-    for manifest in (tmp_path / "cache").glob("*/*/manifest.json"):
+    for manifest in cache.glob("*/*/manifest.json"):
         kinds.setdefault(manifest.parents[1].name, []).append(
             json.loads(manifest.read_text())["parts"]
         )
-    assert {"tokens", "teachers", "logits", "tokenizers", "words"} <= set(kinds)
     for kind, found in kinds.items():
         for parts in found:
             version = parts["made_by"]["version"] if kind in STAGES else parts["version"]
             assert version == (STAGES[kind].version if kind in STAGES else SPLIT_VERSION), kind
+    return set(kinds)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_the_stores_that_not_every_run_has_tell_it_too(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Pretraining, which reads hidden states, a measured cost, and a file of answers."""
+    encoder = saved(BertModel(bert(("a", "b"), tokenizer)), tokenizer, tmp_path / "encoder")
+    config = demo_config(
+        tmp_path / "cache",
+        {"teacher.checkpoint": encoder, "train.learning_rate": 1e-2},
+        pretrain=PretrainConfig(steps=1),
+        student=StudentConfig(kind="bag", hidden=16, embedding=16, buckets=64),
+    )
+    data = prepare(config)
+    assert data.untrained_teacher is not None
+    torch.manual_seed(0)
+    student = untrained_student(config.student, 64, data.student_data, None)
+    pretrain(
+        config, student, data.student_data, data.teacher_data, data.untrained_teacher, no_report
+    )
+    measure_cost(data, config, "torch")
+    task, file = data.tasks[0], tmp_path / "answers.jsonl"
+    rows = [
+        {"split": "train", "row": row, "logits": [0.0] * task.kind.num_logits} for row in range(9)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_logits(config.stores.root, file, task, data.student_data.datas[0])
+    assert {"pretrained", "states", "costs", "imported"} <= checked_kinds(config.stores.root)
 
 
 def test_contents_are_those_of_the_files_whatever_their_names(tmp_path: Path) -> None:
