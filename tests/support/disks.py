@@ -4,6 +4,7 @@ import ctypes
 import os
 from pathlib import Path
 
+READ_ONLY = 1
 NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000
 RECURSIVE, PRIVATE, REMOUNT = 1 << 14, 1 << 18, 1 << 5
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -23,9 +24,9 @@ def own_mounts() -> None:
     _check(LIBC.mount(b"none", b"/", None, RECURSIVE | PRIVATE, None))
 
 
-def mount(folder: Path, size: int, again: bool = False) -> None:
+def mount(folder: Path, size: int, again: bool = False, read_only: bool = False) -> None:
     """Mounts an empty disk of so many bytes on a folder; again: changes its size."""
-    flags = REMOUNT if again else 0
+    flags = (REMOUNT if again else 0) | (READ_ONLY if read_only else 0)
     options = f"size={size}".encode()
     _check(LIBC.mount(b"none", os.fsencode(folder), b"tmpfs", flags, options))
 

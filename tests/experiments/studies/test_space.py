@@ -565,3 +565,22 @@ def test_every_space_that_ships_is_among_them() -> None:
 def test_the_same_seed_draws_the_same_settings() -> None:
     space = parse_space(NESTED | {WEIGHTS: "simplex"}, TASKS)
     assert drawn(space, 20, seed=4) == drawn(space, 20, seed=4) != drawn(space, 20, seed=5)
+
+
+def test_numbers_with_an_exponent_are_numbers_on_a_command_line_and_in_a_file(
+    tmp_path: Path,
+) -> None:
+    """PyYAML reads 1e3 as text; JSON has such numbers too."""
+    text = "{loss.temperature: {low: 1, high: 1e3}, train.learning_rate: [1e-3, 2E-3]}"
+    expected = {
+        "loss.temperature": {"low": 1, "high": 1000.0},
+        "train.learning_rate": [0.001, 0.002],
+    }
+    file = tmp_path / "space.yaml"
+    file.write_text(f"search:\n  space: {text}\n")
+    for argv in ([f"--search.space={text}"], ["--config", str(file)]):
+        config = cli.parse(["--search.study=s", *argv], "", SearchSettings)
+        assert config.search.space == expected
+        range_, choices = (leaf.kind for leaf in parse_space(config.search.space, TASKS))
+        assert range_ == FloatDistribution(1.0, 1000.0)
+        assert choices == CategoricalDistribution([0.001, 0.002])

@@ -49,6 +49,17 @@ def test_a_plain_number_is_what_it_looks() -> None:
     strict_yaml.check_yaml("[0, -1, 10, 1.50, .5, 1e-3, 1.5e3, .inf, '077', on]", "f.yaml")
 
 
+def test_a_range_may_have_an_exponent(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,0\nb,1000\nc,2.5\n")
+    (tmp_path / "t.yaml").write_text(
+        "t: {kind: regression, range: [0, 1e3], text: text, label: label, metrics: [pearson], "
+        "train: a.csv, dev: a.csv}\n"
+    )
+    (task,) = load_tasks(DataConfig(source="files", path=str(tmp_path / "t.yaml")))
+    assert task.kind.range == (0.0, 1000.0)
+    assert [row.label for row in task.train.read()] == [0.0, 1000.0, 2.5]
+
+
 def test_aliases_of_aliases_are_not_followed_without_end() -> None:
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
     with pytest.raises(ValueError, match="f.yaml: its aliases stand for over 1,000,000 values"):

@@ -1,0 +1,83 @@
+"""Where a report is written, and what must not stand in its files."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from analysis import arguments
+from analysis.runs import runs as runs_module
+from mkd.config import StudentConfig
+from tests.support import disks, stored
+from tests.support.entry import entry_point, started
+
+PASSWORD = "s3cret-word"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of two students, in a folder with an apostrophe, that this process reads."""
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    client = stored.opened(folder)
+    experiment = stored.experiment(client, folder, "mkd")
+    for hidden in (16, 96):
+        stored.logged(client, experiment, stored.made(stored.Wish(StudentConfig(hidden=hidden))))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    return folder
+
+
+def test_no_file_of_a_report_has_the_password_of_the_store(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store says that its address has one: links and tables are made from it."""
+    address = f"http://mkd:{PASSWORD}@host:5000"
+    real = runs_module.connect
+    made: list[mlflow.MlflowClient] = []
+
+    class Client(mlflow.MlflowClient):
+        tracking_uri = address
+
+    def connect(store: str = "") -> mlflow.MlflowClient:
+        client = real("" if store == address else store)
+        client.__class__ = Client
+        made.append(client)
+        return client
+
+    monkeypatch.setattr(runs_module, "connect", connect)
+    monkeypatch.setattr("analysis.report.connect", connect)
+    to = folder / "my report's"
+    assert arguments.main(None, ["--experiment", "mkd", "--json", "--to", str(to)]) == 0
+    said = capsys.readouterr()
+    texts = {
+        path.name: path.read_text("utf-8")
+        for path in to.rglob("*")
+        if path.suffix in (".html", ".json", ".csv", ".md")
+    }
+    assert made and {"report.html", "report.json", "runs.csv", "front.md"} <= set(texts)
+    assert any("mkd:***@host:5000" in text for text in texts.values()), "the address is in a link"
+    for name, text in {**texts, "stdout": said.out, "stderr": said.err}.items():
+        assert PASSWORD not in text, name
+
+
+def to_a_read_only_disk(to: str, *argv: str) -> None:
+    """A report as the command makes it, beside a disk that cannot be written to."""
+    disks.own_mounts()
+    disks.mount(Path("read-only"), 1 << 16, read_only=True)
+    entry_point("analysis.report", "--to", to, *argv)
+
+
+@pytest.mark.parametrize("to", ["read-only", "read-only/new"])
+def test_a_read_only_folder_is_refused_before_anything_is_read(folder: Path, to: str) -> None:
+    if started(folder, disks.own_mounts).end().returncode:
+        pytest.skip("this system lets no process have mounts of its own")
+    (folder / "read-only").mkdir()
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    done = started(
+        folder, to_a_read_only_disk, to, "--experiment", "mkd", MLFLOW_TRACKING_URI=store
+    ).end()
+    assert done.returncode == 2, done.stderr[-2000:]
+    told = f"error: to is {to!r}; allowed: a folder that can be written to, or made"
+    assert done.stderr.strip().splitlines()[-1] == told
+    assert mlflow.MlflowClient().search_runs(["1"], "tags.`mkd.kind` = 'report'") == []
