@@ -136,3 +136,20 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
     empty = client(tmp_path).get_run(own)
     assert empty.info.run_name.endswith(f"continues in {run.info.run_id}")
     assert empty.data.metrics == {}
+
+
+def test_a_killed_run_goes_on_where_its_folders_have_apostrophes_and_spaces(tmp_path: Path) -> None:
+    """It is found by the path of its folder, and MLflow's filters have no escapes."""
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    put_database(folder)
+    argv = [
+        *TINY, "--data.tasks=[sentiment]", "--checkpoint_seconds=0", "--baseline=false",
+        "--cache=my cache's", "--speed.seconds=0",
+    ]  # fmt: skip
+    assert killed(folder, argv, CHECKPOINT, 2)
+    ((first, status),) = [(run.info.run_id, run.info.status) for run in runs(folder)]
+    assert status == "RUNNING"
+    assert outcome(command(folder, "distill", *argv))["run_id"] == first
+    assert [run.info.status for run in runs(folder)] == ["FINISHED"]
+    assert list((folder / "my cache's" / "tokens").glob("*/manifest.json"))
