@@ -21,9 +21,9 @@ claims bilstm --config bilstm --student.hidden 64 --student.attention false --st
 claims transformer --config scratch --train.steps 1500 --train.eval_every 250 --variants distilled "labels alone"
 
 starts=()
-for seed in 0 1 2; do starts+=("bag=$out/bag/distilled-$seed" "bilstm=$out/bilstm/text first-$seed"); done
-python tests/bench/finetuning.py outputs/finetuning "$NEW" --rows 200 1000 --start "${starts[@]}" --threads 1 \
-    --export.backends '[]' --speed.seconds 1
+for seed in 0 1 2; do starts+=("bag=$out/bag/distilled-$seed"); done
+python tests/bench/finetuning.py outputs/finetuning "$NEW" --rows 200 1000 --start "${starts[@]}" --config bag \
+    --student.init "$TEACHER" --threads 1
 
 exported=()
 # NAME:TRAININGS:BACKEND, each the fastest of its kind that loses nothing.

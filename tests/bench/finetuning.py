@@ -1,13 +1,15 @@
 """What a student's earlier training gives on new tasks: fine-tuned, less the same student anew.
 
     PYTHONPATH=. python tests/bench/finetuning.py OUT TASKS.yaml --rows 200 1000 0 \\
-        --start NAME=FOLDER NAME=FOLDER ... [settings of mkd finetune]
+        --start NAME=FOLDER NAME=FOLDER ... --config bag --student.init ENCODER
 
 Each task is learnt alone, from so many of its training rows (0: all). A FOLDER has a distilled
-student, such as tests/bench/claims.py leaves; those of one NAME are its seeds. Both sides have the
-same rows, steps and seed; `anew` has the default learning rate of a new student. Each training
-leaves its scores in OUT and is not done again. The table has means over the seeds and the
-difference with its 95 % t interval over them. It is printed, and written to OUT/finetuning.md.
+student, such as tests/bench/claims.py leaves; those of one NAME are its seeds. Beside it stand two
+students of its sizes: with random weights, and with the embeddings of student.init, as a student is
+when one starts anew; its settings are those that are given. All have the same rows, steps and seed;
+the new ones have the default learning rate of a new student. Each training leaves its scores in OUT
+and is not done again. The table has means over the seeds, and how far fine-tuning is above the
+embeddings, with a 95 % t interval over the seeds. It is printed, and written to OUT/finetuning.md.
 """
 
 import argparse
@@ -26,17 +28,20 @@ import yaml
 
 from analysis.presentation.table import markdown
 from experiments import cli
-from experiments.settings import FinetuneSettings
+from experiments.settings import DistillSettings
 from mkd import names
-from mkd.config import DataConfig
+from mkd.config import DataConfig, FinetuneConfig, PretrainConfig
 from mkd.evaluation.intervals import half_width, interval_text
+from mkd.evaluation.scoring import quality_metrics
 from mkd.evaluation.speed import hardware
+from mkd.pipeline import load_data_and_teacher
 from mkd.runs.finetune import run_finetune
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row, Task
-from tests.bench.claims import commit
+from tests.bench.claims import answers, commit, student_of
 
 TEXTS = ("text_a", "text_b")
+RANDOM, EMBEDDINGS, FINETUNED = SIDES = ("random weights", "teacher's embeddings", "fine-tuned")
 
 
 def write_rows(rows: list[Row], file: Path) -> None:
@@ -81,15 +86,53 @@ def table(found: list[dict[str, Any]]) -> list[str]:
         groups.setdefault((one["student"], one["task"], one["rows"]), []).append(one)
     body = []
     for (student, task, rows), own in groups.items():
-        differences = [one["finetuned"] - one["anew"] for one in own]
+        means = [f"{statistics.mean(one[side] for one in own):.1f}" for side in SIDES]
+        differences = [one[FINETUNED] - one[EMBEDDINGS] for one in own]
         middle = statistics.mean(differences)
         body.append(
-            [student, task, f"{rows:,}" if rows else "all", str(len(own))]
-            + [f"{statistics.mean(one[side] for one in own):.1f}" for side in ("anew", "finetuned")]
+            [student, task, f"{rows:,}" if rows else "all", str(len(own)), *means]
             + [f"{middle:+.1f}", interval_text(middle, half_width(differences))]
         )
-    head = ["student", "task", "rows", "seeds", "anew", "fine-tuned", "difference"]
-    return markdown([[*head, "95 % interval"], *body])
+    head = ["student", "task", "rows", "seeds", *SIDES, "difference", "95 % interval"]
+    return markdown([head, *body])
+
+
+def both_ways(settings: DistillSettings, folder: Path, name: str) -> dict[str, float]:
+    """Fine-tunes the student in a folder, and trains it from random weights."""
+    finetune = FinetuneConfig(student=str(folder))
+    with tempfile.TemporaryDirectory() as work:
+        metrics = run_finetune(settings.core(), finetune, Path(work)).metrics
+    quality = names.quality(name)
+    return {FINETUNED: metrics[quality], RANDOM: metrics[names.ANEW + quality]}
+
+
+def from_embeddings(settings: DistillSettings, folder: Path, name: str) -> dict[str, float]:
+    """Trains a new student that has the embeddings of student.init."""
+    own = FinetuneConfig()
+    config = replace(settings.core(), loss=own.loss, train=own.train, pretrain=PretrainConfig())
+    inputs = load_data_and_teacher(config)
+    data = inputs.data.student_data
+    found = answers(student_of(inputs.data.config, inputs, None), data)
+    return {EMBEDDINGS: quality_metrics(data.datas, *found)[names.quality(name)]}
+
+
+def measured(
+    settings: DistillSettings, folder: Path, task: Task, rows: int, seed: int, out: Path
+) -> dict[str, Any]:
+    """Returns the scores of all sides on the task's dev rows; those in `out` are not made again."""
+    scores: dict[str, Any] = {"task": task.name, "rows": rows, "seed": seed}
+    for trained in (both_ways, from_embeddings):
+        file = out / f"{task.name}-{rows}-{seed}-{trained.__name__}.json"
+        if not file.exists():
+            start = time.perf_counter()
+            with tempfile.TemporaryDirectory() as work:
+                path = str(task_file(task, rows, seed, Path(work)))
+                data = replace(settings.data, source="files", path=path)
+                found = trained(replace(settings, data=data, seed=seed), folder, task.name)
+            about = {"seconds": time.perf_counter() - start, "commit": commit(), **hardware()}
+            file.write_text(json.dumps(about | found))
+        scores |= json.loads(file.read_text())
+    return scores
 
 
 def main() -> None:
@@ -102,47 +145,25 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[0])
     parser.add_argument("--start", nargs="+", required=True, metavar="NAME=FOLDER")
     given, rest = parser.parse_known_args()
-    settings = cli.parse(rest, "", FinetuneSettings)
+    settings = cli.parse(rest, "", DistillSettings)
+    settings = replace(
+        settings,
+        export=replace(settings.export, backends=[]),
+        speed=replace(settings.speed, seconds=1.0),
+    )
     torch.set_num_threads(settings.threads)
-    given.out.mkdir(parents=True, exist_ok=True)
     tasks = load_tasks(DataConfig(source="files", path=given.tasks, tasks=given.only))
     found = []
     for name, seed, folder in starts_of(given.start):
+        (given.out / name).mkdir(parents=True, exist_ok=True)
         for task in tasks:
             for rows in given.rows:
-                file = given.out / f"{name}-{task.name}-{rows}-{seed}.json"
-                if not file.exists():
-                    file.write_text(json.dumps(measured(settings, folder, task, rows, seed)))
-                found.append(json.loads(file.read_text()) | {"student": name})
+                scores = measured(settings, folder, task, rows, seed, given.out / name)
+                found.append(scores | {"student": name})
                 print(found[-1], flush=True)
     lines = table(found)
     (given.out / "finetuning.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-
-
-def measured(
-    settings: FinetuneSettings, folder: Path, task: Task, rows: int, seed: int
-) -> dict[str, Any]:
-    """Trains a student both ways and returns its scores on the task's dev rows."""
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as work:
-        data = replace(
-            settings.data, source="files", path=str(task_file(task, rows, seed, Path(work)))
-        )
-        core = replace(settings, data=data, seed=seed).core()
-        finetune = replace(settings.finetune, student=str(folder))
-        metrics = run_finetune(core, finetune, Path(work)).metrics
-    quality = names.quality(task.name)
-    return {
-        "task": task.name,
-        "rows": rows,
-        "seed": seed,
-        "finetuned": metrics[quality],
-        "anew": metrics[names.ANEW + quality],
-        "seconds": time.perf_counter() - start,
-        "commit": commit(),
-        **hardware(),
-    }
 
 
 if __name__ == "__main__":
