@@ -166,6 +166,9 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
     machine = {"commit": commit(), "date": str(date.today()), "threads": config.threads}
     machine |= hardware()
     if not is_done(folder / f"{TEACHER}.json", teacher.key):
+        if teacher.refined is not None:
+            tokenizer = inputs.data.teacher_data.tokenizer
+            save_model(teacher.refined.model, tokenizer, folder / TEACHER)
         save(folder, TEACHER, teacher.answers, training, machine | {"key": teacher.key})
     for seed in seeds:
         for variant in variants:

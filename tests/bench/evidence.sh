@@ -19,22 +19,28 @@ claims bag --config bag --train.lazy true --variants distilled "labels alone" "o
 claims bilstm --config bilstm --student.hidden 64 --student.attention false --student.min_count 2 --train.lazy true \
     --train.learning_rate 3e-3 --train.steps 2000 "${text[@]}" --variants distilled "labels alone" "text first"
 claims transformer --config scratch --train.steps 1500 --train.eval_every 250 --variants distilled "labels alone"
+claims transformer-3x384 --config transformer --seeds 0 --variants distilled
 
 starts=()
 for seed in 0 1 2; do starts+=("bag=$out/bag/distilled-$seed"); done
 python tests/bench/finetuning.py outputs/finetuning "$NEW" --rows 200 1000 --start "${starts[@]}" --config bag \
     --student.init "$TEACHER" --threads 1
 
-exported=()
-# NAME:TRAININGS:BACKEND, each the fastest of its kind that loses nothing.
-for student in "bag:bag/distilled:int8" "bilstm:bilstm/text first:onnx" "transformer:transformer/distilled:onnx"; do
-    IFS=: read -r name trainings backend <<<"$student"
-    for seed in 0 1 2; do
-        folder="outputs/exported/$name-$seed"
-        [ -d "$folder" ] || python -m experiments.export --export.student "$out/$trainings-$seed" --export.to "$folder" \
-            --data.source glue --data.path "$GLUE" --data.tasks '[sst2, mrpc, cola, rte, stsb]' --speed.seconds 5
-        exported+=("$name=$folder/$backend")
-    done
+# Exports NAME MODEL; each is timed and scored in the backend that is given to rivals.py.
+export_model() {
+    [ -d "outputs/exported/$1" ] || python -m experiments.export --export.student "$2" --export.to "outputs/exported/$1" \
+        --data.source glue --data.path "$GLUE" --data.tasks '[sst2, mrpc, cola, rte, stsb]' --speed.seconds 5
+}
+export_model teacher "$out/bag/teacher"
+exported=("teacher=outputs/exported/teacher/onnx")
+for seed in 0 1 2; do
+    export_model "bag-$seed" "$out/bag/distilled-$seed"
+    export_model "bilstm-$seed" "$out/bilstm/text first-$seed"
+    export_model "transformer-$seed" "$out/transformer/distilled-$seed"
+    exported+=("bag=outputs/exported/bag-$seed/int8" "bilstm 64=outputs/exported/bilstm-$seed/onnx"
+        "transformer 2x128=outputs/exported/transformer-$seed/onnx")
 done
+export_model transformer-3x384 "$out/transformer-3x384/distilled-0"
+exported+=("transformer 3x384=outputs/exported/transformer-3x384/onnx")
 python tests/bench/rivals.py "$TASKS" --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 100 --rounds 3
 python tests/bench/evidence.py "$out" --pictures docs/results --rivals outputs/rivals/rivals.json
