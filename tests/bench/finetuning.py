@@ -80,10 +80,17 @@ def starts_of(entries: list[str]) -> Iterator[tuple[str, int, Path]]:
 
 
 def table(found: list[dict[str, Any]]) -> list[str]:
-    """A row for each student, task and number of rows."""
+    """A row for each student, task and number of rows, and for the mean over the tasks."""
     groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for one in found:
         groups.setdefault((one["student"], one["task"], one["rows"]), []).append(one)
+    for student, rows in dict.fromkeys((one["student"], one["rows"]) for one in found):
+        alike = [one for one in found if (one["student"], one["rows"]) == (student, rows)]
+        seeds = dict.fromkeys(one["seed"] for one in alike)
+        groups[student, "mean", rows] = [
+            {side: statistics.mean(o[side] for o in alike if o["seed"] == seed) for side in SIDES}
+            for seed in seeds
+        ]
     body = []
     for (student, task, rows), own in groups.items():
         means = [f"{statistics.mean(one[side] for one in own):.1f}" for side in SIDES]
