@@ -68,6 +68,7 @@ CLAIMS = (
     Claim("distillation", "Distilled, less the same student on labels alone", DISTILLED, ALONE),
     Claim("joint", "One student for all tasks, less one student a task", DISTILLED, ONE_BY_ONE),
     Claim("text", "Trained on text first, less without", TEXT_FIRST, DISTILLED),
+    Claim("both", "Text first and a teacher, less labels alone", TEXT_FIRST, ALONE),
 )
 
 
