@@ -33,7 +33,6 @@ from analysis.presentation.front_plot import (
     ModelPoint,
     draw_front,
     finish_front,
-    front_line,
 )
 from analysis.presentation.palette import INK, KINDS, OTHER, STUDENT_LOOKS
 from analysis.presentation.table import markdown
@@ -229,8 +228,9 @@ def front_plot(found: dict[str, Any]) -> FrontPlot:
         if any(name not in task["contenders"] for task in tasks.values()):
             continue  # a tokenizer alone, or a model that is only timed
         each = [task["contenders"][name]["scores"] for task in tasks.values()]
+        # A rival that is random on some tasks alone has one seed for the others.
         means = [statistics.mean(scores) for scores in zip(*each, strict=False)]
-        quality = statistics.mean(means)
+        quality = statistics.mean(statistics.mean(scores) for scores in each)
         if name == TEACHER:
             teachers.append(Mark(name, cost[name], quality))
             continue
@@ -242,17 +242,12 @@ def front_plot(found: dict[str, Any]) -> FrontPlot:
             )
         )  # fmt: skip
     points.sort(key=lambda point: point.cost)
-    best = [
-        point
-        for place, point in enumerate(points)
-        if all(point.quality > other.quality for other in points[:place])
-    ]
     small = "other: what users would pick instead; bars: the least and the best seed"
     if BERT_BASE in cost:
         small += f"; a model of BERT-base's size takes {cost[BERT_BASE]:.0f} ms"
     return FrontPlot(
         points,
-        front_line([(point.cost, point.quality) for point in best]),
+        [],
         teachers,
         [],
         "latency of one text on one thread, tokenization included (ms)",
