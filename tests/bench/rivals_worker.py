@@ -434,12 +434,14 @@ class Ours:
 
 def load_student(folder: Path, task: str, kind: Kind) -> Ours:
     """Raises NotImplementedError if the student does not know the task, and ValueError if it knows
-    other labels of it."""
+    other labels of it. Labels of which all have other names, such as 0 and negative, are the same.
+    """
     ours = Ours(folder, task)
     if task not in ours.student.heads:
         raise NotImplementedError(f"{folder} does not know {task}")
     head = ours.student.head(task)
-    if (head.labels, head.pair) != (kind.labels, kind.pair):
+    renamed = len(head.labels) == len(kind.labels) and not set(head.labels) & set(kind.labels)
+    if (head.labels != kind.labels and not renamed) or head.pair != kind.pair:
         raise ValueError(f"{folder}: its task {task} has other labels, or another number of texts")
     return ours
 
