@@ -139,9 +139,9 @@ def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Co
 
 
 def cell(found: Difference) -> str:
-    """A difference and its interval; bold where the interval leaves out 0."""
+    """A difference and its interval; bold where that leaves out 0 and there are several seeds."""
     text = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
-    return f"**{text}**" if found.is_one else text
+    return f"**{text}**" if found.is_one and found.is_of_methods else text
 
 
 def claim_table(claim: Claim, found: list[Compared]) -> list[str]:
