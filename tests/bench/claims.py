@@ -41,6 +41,7 @@ from mkd.evaluation.answers import NO_ANSWERS, Answers, answers_of, dev_predicti
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.pipeline import DataAndTeacher, distil, load_data_and_teacher
+from mkd.storage.run_folder import result_settings
 from mkd.storage.store import key_of
 from mkd.student_result import save_model
 from mkd.students import Student
@@ -173,7 +174,8 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
     for seed in seeds:
         for variant in variants:
             settings = variant_config(config, variant, seed)
-            name, key = f"{variant}-{seed}", key_of(asdict(settings) | {"teacher": teacher.key})
+            of = result_settings(asdict(settings)) | {"teacher": teacher.key}
+            name, key = f"{variant}-{seed}", key_of(of)
             if is_done(folder / f"{name}.json", key):
                 continue
             start = time.perf_counter()

@@ -15,9 +15,12 @@ teacher=(--config glue --data.path "$GLUE" --teacher.checkpoint "$TEACHER" --tea
 text=(--pretrain.steps 3000 --pretrain.corpus "$CORPUS")
 claims() { python tests/bench/claims.py "$out/$1" "${teacher[@]}" "${@:2}"; }
 
-claims bag --config bag --train.lazy true --variants distilled "labels alone" "one by one"
+bag=(--config bag --train.lazy true)
+claims bag "${bag[@]}" --seeds 0 1 2 3 4 --variants distilled "labels alone"
+claims bag "${bag[@]}" --variants "one by one"
+claims bag "${bag[@]}" "${text[@]}" --seeds 0 --variants "text first"
 claims bilstm --config bilstm --student.hidden 64 --student.attention false --student.min_count 2 --train.lazy true \
-    --train.learning_rate 3e-3 --train.steps 2000 "${text[@]}" --variants distilled "labels alone" "text first"
+    --train.learning_rate 3e-3 --train.steps 2000 "${text[@]}" --variants distilled "labels alone" "text first" "one by one"
 claims transformer --config scratch --train.steps 1500 --train.eval_every 250 --variants distilled "labels alone"
 claims transformer-3x384 --config transformer --seeds 0 --variants distilled
 
