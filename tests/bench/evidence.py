@@ -3,7 +3,7 @@
     PYTHONPATH=. python tests/bench/evidence.py OUT --pictures FOLDER [--rivals rivals.json]
 
 OUT has a folder for each student. A claim is that one variant scores above another. Its table has a
-row a student: the means over seeds, and the differences with their 95 % intervals, which cover
+column a student: the means over seeds, and the differences with their 95 % intervals, which cover
 seeds and dev rows (analysis/statistics/differences.py). The tables are printed, and written to
 OUT/claims.md; numbers are in OUT/claims.json. FOLDER gets a picture a claim, and front.png: quality
 against latency of all that tests/bench/rivals.py has timed in one run. A student's name there
@@ -145,7 +145,7 @@ def cell(found: Difference) -> str:
 
 
 def claim_table(claim: Claim, found: list[Compared]) -> list[str]:
-    """One row a student: means, and the differences by task."""
+    """One column a student: means, and the differences by task."""
     tasks = list(found[0].first.scores.tasks)
     head = ["student", "seeds", claim.first, claim.second, "difference", *tasks]
     rows = [
@@ -158,7 +158,7 @@ def claim_table(claim: Claim, found: list[Compared]) -> list[str]:
         ]
         for one in found
     ]
-    return markdown([head, *rows])
+    return markdown([list(row) for row in zip(head, *rows, strict=True)])
 
 
 def scores_table(students: dict[str, dict[str, Model]]) -> list[str]:
