@@ -8,6 +8,7 @@ server is MLflow's own, behind a proxy (tests/support/proxy.py) that refuses, ha
 so on; at last it is killed, and back after a minute. Seconds are those of the clock.
 """
 
+import argparse
 import os
 import re
 import signal
@@ -321,4 +322,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     main()
