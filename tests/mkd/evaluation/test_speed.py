@@ -93,20 +93,27 @@ def test_settings_are_each_measured_once_the_headline_first() -> None:
     ]
     expected = list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
     assert many == expected
-    assert speed_settings(SpeedConfig(batch_size=1, threads=[1])) == [
+    assert speed_settings(SpeedConfig(length=128, batch_size=1, threads=[1])) == [
         HEADLINE_SETTING,
         SpeedSetting(1, 128, 1),
     ]
-    assert speed_settings(SpeedConfig(threads=[])) == [HEADLINE_SETTING, SpeedSetting(1, 128, 1)]
+    assert speed_settings(SpeedConfig(length=128, threads=[])) == [
+        HEADLINE_SETTING,
+        SpeedSetting(1, 128, 1),
+    ]
 
 
 def test_a_trial_has_the_settings_of_one_thread() -> None:
-    assert [setting.name for setting in one_thread_settings(SpeedConfig(threads=[7, 1]))] == [
+    assert [
+        setting.name for setting in one_thread_settings(SpeedConfig(length=128, threads=[7, 1]))
+    ] == [
         "b1-text-t1",
         "b1-l128-t1",
         "b32-text-t1",
     ]
-    assert [setting.name for setting in one_thread_settings(SpeedConfig(threads=[7]))] == [
+    assert [
+        setting.name for setting in one_thread_settings(SpeedConfig(length=128, threads=[7]))
+    ] == [
         "b1-text-t1",
         "b1-l128-t1",
     ]
