@@ -144,7 +144,7 @@ def is_done(file: Path, key: str) -> bool:
     if not file.exists():
         return False
     if json.loads(file.read_text())["key"] != key:
-        sys.exit(f"{file} is of other settings or another teacher; give another folder")
+        sys.exit(f"{file} is of other settings or another model; give another folder")
     return True
 
 

@@ -45,5 +45,5 @@ export_model transformer "$out/transformer/distilled-0"
 exported+=("bilstm 64=outputs/exported/bilstm/onnx" "transformer 2x128=outputs/exported/transformer/onnx")
 export_model transformer-3x384 "$out/transformer-3x384/distilled-0"
 exported+=("transformer 3x384=outputs/exported/transformer-3x384/onnx")
-python tests/bench/rivals.py "$TASKS" --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 100 --rounds 3
+python tests/bench/rivals.py "$TASKS" --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 60 --rounds 2
 python tests/bench/evidence.py "$out" --pictures docs/results --rivals outputs/rivals/rivals.json

@@ -8,7 +8,7 @@ student, such as tests/bench/claims.py leaves; those of one NAME are its seeds. 
 students of its sizes: with random weights, and with the embeddings of student.init, as a student is
 when one starts anew; its settings are those that are given. All have the same rows, steps and seed;
 the new ones have the default learning rate of a new student. Each training leaves its scores in OUT
-and is not done again. The table has means over the seeds, and how far fine-tuning is above the
+and is not done again; with other settings or students it is refused. The table has means over the seeds, and how far fine-tuning is above the
 embeddings, with a 95 % t interval over the seeds. It is printed, and written to OUT/finetuning.md.
 """
 
@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,9 +36,11 @@ from mkd.evaluation.scoring import quality_metrics
 from mkd.evaluation.speed import hardware
 from mkd.pipeline import load_data_and_teacher
 from mkd.runs.finetune import run_finetune
+from mkd.storage.run_folder import result_settings
+from mkd.storage.store import file_hash, key_of
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row, Task
-from tests.bench.claims import answers, commit, student_of
+from tests.bench.claims import answers, commit, is_done, student_of
 
 TEXTS = ("text_a", "text_b")
 RANDOM, EMBEDDINGS, FINETUNED = SIDES = ("random weights", "teacher's embeddings", "fine-tuned")
@@ -130,13 +132,16 @@ def measured(
     scores: dict[str, Any] = {"task": task.name, "rows": rows, "seed": seed}
     for trained in (both_ways, from_embeddings):
         file = out / f"{task.name}-{rows}-{seed}-{trained.__name__}.json"
-        if not file.exists():
+        of = {"settings": result_settings(asdict(replace(settings, seed=seed).core()))}
+        key = key_of(of | {"student": file_hash(folder / "model.safetensors")})
+        if not is_done(file, key):
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as work:
                 path = str(task_file(task, rows, seed, Path(work)))
                 data = replace(settings.data, source="files", path=path)
                 found = trained(replace(settings, data=data, seed=seed), folder, task.name)
-            about = {"seconds": time.perf_counter() - start, "commit": commit(), **hardware()}
+            about = {"key": key, "seconds": time.perf_counter() - start, "commit": commit()}
+            about |= hardware()
             file.write_text(json.dumps(about | found))
         scores |= json.loads(file.read_text())
     return scores
