@@ -8,8 +8,9 @@ student, such as tests/bench/claims.py leaves; those of one NAME are its seeds. 
 students of its sizes: with random weights, and with the embeddings of student.init, as a student is
 when one starts anew; its settings are those that are given. All have the same rows, steps and seed;
 the new ones have the default learning rate of a new student. Each training leaves its scores in OUT
-and is not done again; with other settings or students it is refused. The table has means over the seeds, and how far fine-tuning is above the
-embeddings, with a 95 % t interval over the seeds. It is printed, and written to OUT/finetuning.md.
+and is not done again; with other settings or students it is refused. The table has means over the
+seeds, and how far fine-tuning is above the embeddings, with a 95 % t interval over the seeds. It is
+printed, and written to OUT/finetuning.md.
 """
 
 import argparse
