@@ -319,8 +319,8 @@ def _only_experiment(client: mlflow.MlflowClient, known: dict[str, Experiment]) 
         )
     listed = " or ".join(f"--experiment {shlex.quote(name)}" for name in with_students)
     raise ValueError(
-        f"experiment is '', and {len(with_students)} have finished runs; allowed: {listed}, or "
-        "--study NAME"
+        f"experiment is '': {len(with_students)} have finished runs of students; allowed: "
+        f"{listed}, or --study NAME"
     )
 
 

@@ -4,6 +4,10 @@ import ctypes
 import os
 from pathlib import Path
 
+import pytest
+
+from tests.support.entry import started
+
 READ_ONLY = 1
 NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000
 RECURSIVE, PRIVATE, REMOUNT = 1 << 14, 1 << 18, 1 << 5
@@ -22,6 +26,13 @@ def own_mounts() -> None:
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
         Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     _check(LIBC.mount(b"none", b"/", None, RECURSIVE | PRIVATE, None))
+
+
+def skip_without_mounts(folder: Path) -> None:
+    """Skips the test where the system allows no process mounts of its own."""
+    tried = started(folder, own_mounts).end()
+    if tried.returncode:
+        pytest.skip(f"this system allows no mounts: {tried.stderr.strip().splitlines()[-1]}")
 
 
 def mount(folder: Path, size: int, again: bool = False, read_only: bool = False) -> None:

@@ -123,7 +123,7 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
         (
             "",
             "",
-            "experiment is '', and 2 have finished runs; allowed: --experiment mkd or "
+            "experiment is '': 2 have finished runs of students; allowed: --experiment mkd or "
             "--experiment searches, or --study NAME$",
         ),
         ("", "smal", "study is 'smal': there is none in sqlite.*; allowed: 'small'"),
