@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from mkd import names
-from mkd.config import StudentConfig
 from tests.support import stored
 from tests.support.entry import Event, client, dying, entry_point, outcome, started
 
@@ -18,12 +17,7 @@ REPORT = "analysis.report"
 def folder(tmp_path: Path) -> Path:
     """The experiments `mkd`, with two students, and `empty`."""
     folder = tmp_path / "it's a folder"
-    folder.mkdir()
-    store = stored.opened(folder)
-    experiment = stored.experiment(store, folder, "mkd")
-    for hidden in (16, 96):
-        stored.logged(store, experiment, stored.made(stored.Wish(StudentConfig(hidden=hidden))))
-    stored.experiment(store, folder, "empty")
+    stored.experiment(stored.with_two_students(folder), folder, "empty")
     return folder
 
 

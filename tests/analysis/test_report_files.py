@@ -7,7 +7,6 @@ import pytest
 
 from analysis import arguments
 from analysis.runs import runs as runs_module
-from mkd.config import StudentConfig
 from tests.support import disks, stored
 from tests.support.entry import entry_point, started
 
@@ -18,11 +17,7 @@ PASSWORD = "s3cret-word"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of two students, in a folder with an apostrophe, that this process reads."""
     folder = tmp_path / "it's a folder"
-    folder.mkdir()
-    client = stored.opened(folder)
-    experiment = stored.experiment(client, folder, "mkd")
-    for hidden in (16, 96):
-        stored.logged(client, experiment, stored.made(stored.Wish(StudentConfig(hidden=hidden))))
+    stored.with_two_students(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     return folder

@@ -266,6 +266,16 @@ def experiment(client: mlflow.MlflowClient, folder: Path, name: str) -> str:
     )
 
 
+def with_two_students(folder: Path) -> mlflow.MlflowClient:
+    """A new folder with a store, whose experiment `mkd` has runs of two students."""
+    folder.mkdir()
+    client = opened(folder)
+    place = experiment(client, folder, "mkd")
+    for hidden in (16, 96):
+        logged(client, place, made(Wish(StudentConfig(hidden=hidden))))
+    return client
+
+
 def log_json(client: mlflow.MlflowClient, run_id: str, name: str, text: str) -> None:
     """A text artifact of a run."""
     with tempfile.TemporaryDirectory() as aside:
