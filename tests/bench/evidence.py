@@ -202,19 +202,22 @@ def draw(claim: Claim, found: list[Compared]) -> Figure:
     figure = new_figure(names_width(tasks) + 6.5, 1.2 + 0.17 * len(tasks) * (1 + len(found)))
     axes = figure.subplots()
     for number, one in enumerate(found):
-        look = KINDS.get(one.student, KINDS[OTHER])
+        look, seeds = KINDS.get(one.student, KINDS[OTHER]), len(one.first.runs)
+        name = f"{one.student}, {seeds} seeds" if seeds > 1 else f"{one.student}, 1 seed"
         for place, task in enumerate(tasks):
             own = one.differences[task]
             height = place + 0.22 * (number - (len(found) - 1) / 2)
             axes.errorbar(
                 own.points, height, xerr=own.high - own.points, fmt=look.marker, color=look.colour,
-                markersize=6, capsize=2.5, label=one.student if place == 0 else None,
+                markersize=6, capsize=2.5, label=name if place == 0 else None,
             )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(tasks)), tasks)
     axes.invert_yaxis()
     axes.set_title(claim.title, loc="left", fontsize=11)
-    axes.set_xlabel("points on dev (bar: 95 % interval over seeds and dev rows)")
+    axes.set_xlabel(
+        "points on dev (bar: 95 % interval over seeds and dev rows; of 1 seed over dev rows alone)"
+    )
     axes.legend(frameon=False, loc="best")
     style_axes(axes, "x")
     fix_layout(figure)
