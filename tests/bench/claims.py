@@ -46,7 +46,7 @@ from mkd.storage.store import key_of
 from mkd.student_result import save_model
 from mkd.students import Student
 from mkd.teachers.multitask import TaskTarget, soft_targets
-from mkd.tokenization.tokens import ModelData, layout_of
+from mkd.tokenization.tokens import ModelData, TaskData, layout_of
 
 DISTILLED, ALONE, ONE_BY_ONE, TEXT_FIRST = VARIANTS = (
     "distilled",
@@ -120,11 +120,15 @@ def merged(parts: list[Answers]) -> Answers:
     )
 
 
+def about_now(threads: int) -> dict[str, Any]:
+    """What a record says of how it was made."""
+    return {"commit": commit(), "date": str(date.today()), "threads": threads} | hardware()
+
+
 def save(
-    folder: Path, name: str, found: Answers, training: Training, about: dict[str, Any]
+    folder: Path, name: str, found: Answers, datas: list[TaskData], about: dict[str, Any]
 ) -> None:
     """Writes predictions and figures of a model; the second file says that both are whole."""
-    datas = training.inputs.data.student_data.datas
     pd.DataFrame(dev_predictions(datas, found, NO_ANSWERS)).to_parquet(folder / f"{name}.parquet")
     metrics = quality_metrics(datas, *found)
     scores = {data.name: metrics[names.quality(data.name)] for data in datas}
@@ -164,13 +168,12 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
         sys.exit("loss.hard_weight is 1; distillation needs a smaller one")
     training = Training(inputs, targets)
     folder.mkdir(parents=True, exist_ok=True)
-    machine = {"commit": commit(), "date": str(date.today()), "threads": config.threads}
-    machine |= hardware()
+    machine = about_now(config.threads)
     if not is_done(folder / f"{TEACHER}.json", teacher.key):
         if teacher.refined is not None:
             tokenizer = inputs.data.teacher_data.tokenizer
             save_model(teacher.refined.model, tokenizer, folder / TEACHER)
-        save(folder, TEACHER, teacher.answers, training, machine | {"key": teacher.key})
+        save(folder, TEACHER, teacher.answers, data.datas, machine | {"key": teacher.key})
     for seed in seeds:
         for variant in variants:
             settings = variant_config(config, variant, seed)
@@ -195,7 +198,7 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
             ]
             if variant in (DISTILLED, TEXT_FIRST):
                 save_model(students[0], data.tokenizer, folder / name)
-            save(folder, name, merged(found), training, machine | about)
+            save(folder, name, merged(found), data.datas, machine | about)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python tests/bench/evidence.py OUT --pictures FOLDER [--rivals rivals.json]
 
-OUT has a folder for each student. A claim is that one variant scores above another. Its table has a
-column a student: the means over seeds, and the differences with their 95 % intervals, which cover
-seeds and dev rows (analysis/statistics/differences.py). The tables are printed, and written to
+OUT has a folder for each student, and one of tests/bench/refinement.py. A claim is that one variant
+scores above another. Its table has a column a student: the means over seeds, and the differences
+with their 95 % intervals, which cover seeds and dev rows (analysis/statistics/differences.py). The
+tables are printed, and written to
 OUT/claims.md; numbers are in OUT/claims.json. FOLDER gets a picture a claim, and front.png: quality
 against latency of all that tests/bench/rivals.py has timed in one run. A student's name there
 starts with its kind, the teacher's is `teacher`.
@@ -46,6 +47,7 @@ from analysis.statistics.differences import (
     split_answers,
 )
 from tests.bench.claims import ALONE, DISTILLED, ONE_BY_ONE, TEACHER, TEXT_FIRST
+from tests.bench.refinement import ALL_TASKS, ONE_TASK
 from tests.bench.rivals import BERT_BASE
 
 MEAN = "mean"
@@ -69,6 +71,7 @@ CLAIMS = (
     Claim("text", "Trained on text first, less without", TEXT_FIRST, DISTILLED),
     Claim("both", "Text first and a teacher, less labels alone", TEXT_FIRST, ALONE),
     Claim("teacher", "Distilled, less its teacher", DISTILLED, TEACHER),
+    Claim("refinement", "Teacher refined on all tasks, less one a task", ALL_TASKS, ONE_TASK),
 )
 
 
@@ -277,12 +280,9 @@ def front_picture(file: Path) -> Figure:
 
 def main(out: Path, pictures: Path, rivals: Path | None) -> None:
     """Writes and prints everything."""
-    students = {
-        folder.name: variants_of(folder)
-        for folder in sorted(out.iterdir())
-        if (folder / f"{TEACHER}.json").exists()
-    }
-    lines = [*scores_table(students), ""]
+    folders = sorted({file.parent for file in out.glob("*/*.json")})
+    students = {folder.name: variants_of(folder) for folder in folders}
+    lines = [*scores_table({n: own for n, own in students.items() if TEACHER in own}), ""]
     lines += [f"{made_by([m for own in students.values() for m in own.values()])}", ""]
     numbers: dict[str, Any] = {}
     pictures.mkdir(parents=True, exist_ok=True)
