@@ -5,10 +5,11 @@
 OUT has a folder for each student, and one of tests/bench/refinement.py. A claim is that one variant
 scores above another. Its table has a column a student: the means over seeds, and the differences
 with their 95 % intervals, which cover seeds and dev rows (analysis/statistics/differences.py). The
-tables are printed, and written to
-OUT/claims.md; numbers are in OUT/claims.json. FOLDER gets a picture a claim, and front.png: quality
-against latency of all that tests/bench/rivals.py has timed in one run. A student's name there
-starts with its kind, the teacher's is `teacher`.
+tables are printed, and written to OUT/claims.md; numbers are in OUT/claims.json.
+
+FOLDER gets a picture a claim; front.png, quality against speed of all that tests/bench/rivals.py
+has timed in one run; and front-sst2.png, the same for SST-2, with published scores. A student's
+name there starts with its kind, the teacher's is `teacher`, and BERT-base is timed too.
 """
 
 import argparse
@@ -51,6 +52,7 @@ from tests.bench.refinement import ALL_TASKS, ONE_TASK
 from tests.bench.rivals import BERT_BASE
 
 MEAN = "mean"
+SST2 = "sst2"
 
 
 class Claim(NamedTuple):
@@ -227,50 +229,79 @@ def draw(claim: Claim, found: list[Compared]) -> Figure:
     return figure
 
 
-def front_plot(found: dict[str, Any]) -> FrontPlot:
-    """Returns the picture of rivals.json: means over the tasks that all contenders can do."""
-    tasks = found["tasks"]
-    cost = {
-        name: statistics.mean(task["times"][name]["p50_ms"] for task in tasks.values())
-        for name in next(iter(tasks.values()))["times"]
-        if all(name in task["times"] for task in tasks.values())
+class Published(NamedTuple):
+    """A published accuracy on SST-2, with the speed that was published with it.
+
+    times: speed relative to BERT-base.
+    """
+
+    name: str
+    times: float
+    sst2: float
+
+
+PUBLISHED = (
+    Published("DistilBERT", 1.73, 91.3),
+    Published("MiniLM 6x384", 5.3, 91.3),
+    Published("XtremeDistil 6x384", 5.3, 92.3),
+    Published("XtremeDistil 6x256", 8.7, 91.2),
+    Published("TinyBERT-4, test", 9.3, 92.6),
+    Published("MKD-LSTM, test", 8.6, 91.0),
+    Published("Zhao H=48, test", 22.7, 82.2),
+)
+"""From Ganesh et al. 2021 (TACL 9), who measured on CPUs (DistilBERT's speed, TinyBERT, MKD-LSTM,
+Zhao), and from the README of microsoft/xtreme-distil-transformers (all others, and DistilBERT's
+score). Scores are on dev, or on test where the name says so."""
+
+
+def front_plot(found: dict[str, Any], names: list[str], published: bool) -> FrontPlot:
+    """Returns the picture of rivals.json: means over these tasks, of all that can do them.
+
+    published: whether PUBLISHED is drawn too.
+    """
+    tasks = [found["tasks"][name] for name in names]
+    ms = {
+        name: statistics.mean(task["times"][name]["p50_ms"] for task in tasks)
+        for name in tasks[0]["times"]
+        if all(name in task["times"] for task in tasks)
     }
     points, teachers = [], []
-    for name in cost:
-        if any(name not in task["contenders"] for task in tasks.values()):
+    for name in ms:
+        if any(name not in task["contenders"] for task in tasks):
             continue  # a tokenizer alone, or a model that is only timed
-        each = [task["contenders"][name]["scores"] for task in tasks.values()]
+        times = ms[BERT_BASE] / ms[name]
+        each = [task["contenders"][name]["scores"] for task in tasks]
         # A rival that is random on some tasks alone has one seed for the others.
         means = [statistics.mean(scores) for scores in zip(*each, strict=False)]
         quality = statistics.mean(statistics.mean(scores) for scores in each)
         if name == TEACHER:
-            teachers.append(Mark(name, cost[name], quality))
+            teachers.append(Mark(name, times, quality))
             continue
         kind = name.split()[0]
-        points.append(
-            ModelPoint(
-                name, kind if kind in STUDENT_LOOKS else OTHER, cost[name], quality,
-                min(means), max(means),
-            )
-        )  # fmt: skip
+        kind = kind if kind in STUDENT_LOOKS else OTHER
+        points.append(ModelPoint(name, kind, times, quality, min(means), max(means)))
     points.sort(key=lambda point: point.cost)
     small = "other: what users would pick instead; bars: the least and the best seed"
-    if BERT_BASE in cost:
-        small += f"; a model of BERT-base's size takes {cost[BERT_BASE]:.0f} ms"
+    if published:
+        points += [
+            ModelPoint(each.name, OTHER, each.times, each.sst2, front=False) for each in PUBLISHED
+        ]
+        small += "\npale: published scores, of other machines, and with other backends"
     return FrontPlot(
         points,
         [],
         teachers,
         [],
-        "latency of one text on one thread, tokenization included (ms)",
-        "mean score on dev",
+        f"speed, relative to a model of BERT-base's size ({ms[BERT_BASE]:.0f} ms): one text, "
+        "tokenization included, on one thread",
+        f"mean score on dev of {len(names)} tasks" if len(names) > 1 else f"score on {names[0]}",
+        less_is_better=False,
         small=small,
     )
 
 
-def front_picture(file: Path) -> Figure:
-    """Draws quality against latency of students, teacher and rivals."""
-    plot = front_plot(json.loads(file.read_text()))
+def front_picture(plot: FrontPlot) -> Figure:
+    """Draws quality against speed of students, teacher and rivals."""
     figure = new_figure(8.5, 5.2)
     axes = figure.subplots()
     draw_front(axes, plot)
@@ -297,7 +328,10 @@ def main(out: Path, pictures: Path, rivals: Path | None) -> None:
         }
         (pictures / f"claim-{claim.name}.png").write_bytes(image_bytes(draw(claim, found), "png"))
     if rivals is not None:
-        (pictures / "front.png").write_bytes(image_bytes(front_picture(rivals), "png"))
+        found = json.loads(rivals.read_text())
+        for name, tasks in {"front": list(found["tasks"]), "front-sst2": [SST2]}.items():
+            plot = front_plot(found, tasks, tasks == [SST2])
+            (pictures / f"{name}.png").write_bytes(image_bytes(front_picture(plot), "png"))
     (out / "claims.md").write_text("\n".join(lines))
     (out / "claims.json").write_text(json.dumps(numbers, indent=1))
     print("\n".join(lines))

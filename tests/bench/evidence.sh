@@ -1,49 +1,49 @@
 #!/usr/bin/env bash
-# Makes the tables and pictures of docs/results/claims.md: trains a teacher and all students, which takes hours, and goes on
+# Makes the tables and pictures of docs/results/claims.md: trains teachers and all students, which takes hours, and goes on
 # where it was stopped. Everything is left in outputs/evidence.
 #
-#   make evidence GLUE=FOLDER TEACHER=ENCODER_FOLDER TASKS=TASKS.yaml NEW=TASKS.yaml CORPUS='[{file: FILE, text: [COLUMN]}]'
+#   make evidence GLUE=FOLDER TEACHER=ENCODER_FOLDER TASKS=TASKS.yaml NEW=TASKS.yaml
 #
-# GLUE: its official TSV layout. TASKS: the same five tasks as a task file. NEW: tasks to fine-tune on. CORPUS: pretrain.corpus.
+# GLUE: its official TSV layout. TASKS: the same eight tasks as a task file. NEW: tasks to fine-tune on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-: "${GLUE:?is missing}" "${TEACHER:?is missing}" "${TASKS:?is missing}" "${NEW:?is missing}" "${CORPUS:?is missing}"
+: "${GLUE:?is missing}" "${TEACHER:?is missing}" "${TASKS:?is missing}" "${NEW:?is missing}"
 export PYTHONPATH=. OMP_NUM_THREADS=1
 out=outputs/evidence
-teacher=(--config glue --data.path "$GLUE" --teacher.checkpoint "$TEACHER" --teacher.train.steps 1500
-    --teacher.train.learning_rate 1e-4 --threads 1)
-text=(--pretrain.steps 3000 --pretrain.corpus "$CORPUS")
+tasks='[sst2, mrpc, cola, rte, stsb, mnli, qqp, qnli]'
+weights='{sst2: 0.24, mrpc: 0.09, cola: 0.20, rte: 0.08, stsb: 0.13, mnli: 0.14, qqp: 0.09, qnli: 0.03}'
+teacher=(--config glue --data.path "$GLUE" --data.tasks "$tasks" --teacher.checkpoint "$TEACHER" --teacher.train.steps 2000
+    --teacher.train.eval_every 1000 --teacher.train.learning_rate 5e-5 --teacher.train.precision bfloat16
+    --teacher.train.sampling.weights "$weights" --train.sampling.weights '{}' --threads 1)
 claims() { python tests/bench/claims.py "$out/$1" "${teacher[@]}" "${@:2}"; }
 
 bag=(--config bag --train.lazy true)
 claims bag "${bag[@]}" --seeds 0 1 2 3 4 --variants distilled "labels alone"
 claims bag "${bag[@]}" --variants "one by one"
-claims bag "${bag[@]}" "${text[@]}" --seeds 0 --variants "text first"
-claims bilstm --config bilstm --student.hidden 64 --student.attention false --student.min_count 2 --train.lazy true \
-    --train.learning_rate 3e-3 --train.steps 2000 "${text[@]}" --variants distilled "labels alone" "text first" "one by one"
-claims transformer --config scratch --train.steps 1500 --train.eval_every 250 --variants distilled "labels alone"
-claims transformer-3x384 --config transformer --seeds 0 --variants distilled
+claims bilstm --config bilstm --train.lazy true --pretrain.steps 6000 --variants distilled "labels alone" "text first"
+claims transformer --config scratch --train.lazy true --pretrain.steps 6000 --variants "labels alone" "text first"
+claims transformer-2x768 --config transformer --student.hidden 768 --student.layers 2 --variants distilled "labels alone"
+python tests/bench/refinement.py "$out/teacher" --tasks rte mrpc stsb cola "${teacher[@]}" --config bag
 
 starts=()
 for seed in 0 1 2; do starts+=("bag=$out/bag/distilled-$seed"); done
 python tests/bench/finetuning.py outputs/finetuning "$NEW" --rows 200 1000 --start "${starts[@]}" --config bag \
     --student.init "$TEACHER" --threads 1
 
-# Exports NAME MODEL; each is timed and scored in the backend that is given to rivals.py.
+# Exports STUDENT VARIANT-SEED BACKEND as outputs/exported/STUDENT-SEED; it is timed and scored in that backend by rivals.py.
+exported=()
 export_model() {
-    [ -d "outputs/exported/$1" ] || python -m experiments.export --export.student "$2" --export.to "outputs/exported/$1" \
-        --data.source glue --data.path "$GLUE" --data.tasks '[sst2, mrpc, cola, rte, stsb]' --speed.seconds 5
+    local to="outputs/exported/$1-${2##*-}"
+    [ -d "$to" ] || python -m experiments.export --export.student "$out/$1/$2" --export.to "$to" --data.source glue \
+        --data.path "$GLUE" --data.tasks "$tasks" --speed.seconds 5
+    exported+=("$4=$to/$3")
 }
-export_model teacher "$out/bag/teacher"
-exported=("teacher=outputs/exported/teacher/onnx")
+export_model bag teacher onnx teacher
 for seed in 0 1 2; do
-    export_model "bag-$seed" "$out/bag/distilled-$seed"
-    exported+=("bag=outputs/exported/bag-$seed/int8")
+    export_model bag "distilled-$seed" int8 bag
+    export_model bilstm "text first-$seed" int8 bilstm
+    export_model transformer "text first-$seed" int8 "transformer 2x128"
+    export_model transformer-2x768 "distilled-$seed" int8 "transformer 2x768"
 done
-export_model bilstm "$out/bilstm/text first-0"
-export_model transformer "$out/transformer/distilled-0"
-exported+=("bilstm 64=outputs/exported/bilstm/onnx" "transformer 2x128=outputs/exported/transformer/onnx")
-export_model transformer-3x384 "$out/transformer-3x384/distilled-0"
-exported+=("transformer 3x384=outputs/exported/transformer-3x384/onnx")
 python tests/bench/rivals.py "$TASKS" --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 60 --rounds 2
 python tests/bench/evidence.py "$out" --pictures docs/results --rivals outputs/rivals/rivals.json
