@@ -1,15 +1,19 @@
 """Tables and pictures of the claims, from the trainings of tests/bench/claims.py.
 
-    PYTHONPATH=. python tests/bench/evidence.py OUT --pictures FOLDER [--rivals rivals.json]
+    PYTHONPATH=. python tests/bench/evidence.py OUT --page PAGE.md [--rivals rivals.json] \\
+        [--finetuning finetuning.md]
 
 OUT has a folder for each student, and one of tests/bench/refinement.py. A claim is that one variant
 scores above another. Its table has a column a student: the means over seeds, and the differences
 with their 95 % intervals, which cover seeds and dev rows (analysis/statistics/differences.py). The
-tables are printed, and written to OUT/claims.md; numbers are in OUT/claims.json.
+numbers are in OUT/claims.json.
 
-FOLDER gets a picture a claim; front.png, quality against speed of all that tests/bench/rivals.py
-has timed in one run; and front-sst2.png, the same for SST-2, with published scores. A student's
-name there starts with its kind, the teacher's is `teacher`, and BERT-base is timed too.
+PAGE has the tables between two comments, `<!-- table: NAME -->` and `<!-- end -->`; what is between
+them is replaced. NAME is that of a claim, `scores`, `made`, `front` (of --rivals: what
+tests/bench/rivals.py has timed in one run) or `finetuning` (of tests/bench/finetuning.py). Beside
+PAGE are written a picture a claim; front.png, quality against speed of --rivals; and
+front-sst2.png, the same for SST-2, with published scores. A student's name in --rivals starts with
+its kind, the teacher's is `teacher`, and BERT-base is timed too.
 """
 
 import argparse
@@ -254,47 +258,76 @@ Zhao), and from the README of microsoft/xtreme-distil-transformers (all others, 
 score). Scores are on dev, or on test where the name says so."""
 
 
-def front_plot(found: dict[str, Any], names: list[str], published: bool) -> FrontPlot:
-    """Returns the picture of rivals.json: means over these tasks, of all that can do them.
+class Timed(NamedTuple):
+    """A model of rivals.json, over some of its tasks.
 
-    published: whether PUBLISHED is drawn too.
+    ms: of one text, mean over the tasks. times: as fast as a model of BERT-base's size.
+    scores: on dev, by task; each is the mean over the seeds. means: over the tasks, by seed.
     """
-    tasks = [found["tasks"][name] for name in names]
+
+    name: str
+    ms: float
+    times: float
+    scores: dict[str, float]
+    means: list[float]
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.scores.values())
+
+
+def timed_models(found: dict[str, Any], names: list[str]) -> list[Timed]:
+    """Returns the models of rivals.json that can do all of these tasks, the fastest first."""
+    tasks = {name: found["tasks"][name] for name in names}
     ms = {
-        name: statistics.mean(task["times"][name]["p50_ms"] for task in tasks)
-        for name in tasks[0]["times"]
-        if all(name in task["times"] for task in tasks)
+        name: statistics.mean(task["times"][name]["p50_ms"] for task in tasks.values())
+        for name in tasks[names[0]]["times"]
+        if all(name in task["times"] for task in tasks.values())
     }
-    points, teachers = [], []
+    models = []
     for name in ms:
-        if any(name not in task["contenders"] for task in tasks):
+        if any(name not in task["contenders"] for task in tasks.values()):
             continue  # a tokenizer alone, or a model that is only timed
-        times = ms[BERT_BASE] / ms[name]
-        each = [task["contenders"][name]["scores"] for task in tasks]
+        seeds = {task: own["contenders"][name]["scores"] for task, own in tasks.items()}
+        scores = {task: statistics.mean(own) for task, own in seeds.items()}
         # A rival that is random on some tasks alone has one seed for the others.
-        means = [statistics.mean(scores) for scores in zip(*each, strict=False)]
-        quality = statistics.mean(statistics.mean(scores) for scores in each)
-        if name == TEACHER:
-            teachers.append(Mark(name, times, quality))
-            continue
-        kind = name.split()[0]
+        means = [statistics.mean(own) for own in zip(*seeds.values(), strict=False)]
+        models.append(Timed(name, ms[name], ms[BERT_BASE] / ms[name], scores, means))
+    return sorted(models, key=lambda model: model.ms)
+
+
+def front_table(models: list[Timed]) -> list[str]:
+    """One row a model: its time, and its scores by task."""
+    rows = [
+        [model.name, f"{model.ms:.2f}", f"{model.times:,.0f}"]
+        + [f"{score:.1f}" for score in (*model.scores.values(), model.mean)]
+        for model in models
+    ]
+    return markdown([["model", "ms a text", "times BERT-base", *models[0].scores, MEAN], *rows])
+
+
+def front_plot(models: list[Timed], published: tuple[Published, ...] = ()) -> FrontPlot:
+    """Returns the picture of quality against speed."""
+    points = []
+    for model in models:
+        kind = model.name.split()[0]
         kind = kind if kind in STUDENT_LOOKS else OTHER
-        points.append(ModelPoint(name, kind, times, quality, min(means), max(means)))
-    points.sort(key=lambda point: point.cost)
+        low, high = min(model.means), max(model.means)
+        points.append(ModelPoint(model.name, kind, model.times, model.mean, low, high))
     small = "other: what users would pick instead; bars: the least and the best seed"
     if published:
         points += [
-            ModelPoint(each.name, OTHER, each.times, each.sst2, front=False) for each in PUBLISHED
+            ModelPoint(each.name, OTHER, each.times, each.sst2, front=False) for each in published
         ]
         small += "\npale: published scores, of other machines, and with other backends"
+    tasks = list(models[0].scores)
     return FrontPlot(
-        points,
+        [point for point in points if point.label != TEACHER],
         [],
-        teachers,
+        [Mark(each.name, each.times, each.mean) for each in models if each.name == TEACHER],
         [],
-        f"speed, relative to a model of BERT-base's size ({ms[BERT_BASE]:.0f} ms): one text, "
-        "tokenization included, on one thread",
-        f"mean score on dev of {len(names)} tasks" if len(names) > 1 else f"score on {names[0]}",
+        "times as fast as BERT-base (one text, tokenization included, one thread)",
+        f"mean score on dev of {len(tasks)} tasks" if len(tasks) > 1 else f"score on {tasks[0]}",
         less_is_better=False,
         small=small,
     )
@@ -309,32 +342,53 @@ def front_picture(plot: FrontPlot) -> Figure:
     return figure
 
 
-def main(out: Path, pictures: Path, rivals: Path | None) -> None:
-    """Writes and prints everything."""
-    folders = sorted({file.parent for file in out.glob("*/*.json")})
+def filled(page: str, tables: dict[str, list[str]]) -> str:
+    """Returns the page with these tables between their comments. Other tables stay as they are."""
+    for name, lines in tables.items():
+        start, end = f"<!-- table: {name} -->", "<!-- end -->"
+        before, marked, after = page.partition(start)
+        if marked:
+            _, _, after = after.partition(end)
+            page = "\n".join([before + start, "", *lines, "", end]) + after
+    return page
+
+
+def main(given: argparse.Namespace) -> None:
+    """Writes everything."""
+    folders = sorted({file.parent for file in given.out.glob("*/*.json")})
     students = {folder.name: variants_of(folder) for folder in folders}
-    lines = [*scores_table({n: own for n, own in students.items() if TEACHER in own}), ""]
-    lines += [f"{made_by([m for own in students.values() for m in own.values()])}", ""]
+    everything = [model for own in students.values() for model in own.values()]
+    tables = {
+        "scores": scores_table({n: own for n, own in students.items() if TEACHER in own}),
+        "made": [made_by(everything)],
+    }
+    pictures: dict[str, Figure] = {}
     numbers: dict[str, Any] = {}
-    pictures.mkdir(parents=True, exist_ok=True)
     for claim in CLAIMS:
         found = list(compared(students, claim))
         if not found:
             continue
-        lines += [f"### {claim.title}", "", *claim_table(claim, found), ""]
+        tables[claim.name] = claim_table(claim, found)
+        pictures[f"claim-{claim.name}"] = draw(claim, found)
         numbers[claim.name] = {
             one.student: {task: own._asdict() for task, own in one.differences.items()}
             for one in found
         }
-        (pictures / f"claim-{claim.name}.png").write_bytes(image_bytes(draw(claim, found), "png"))
-    if rivals is not None:
-        found = json.loads(rivals.read_text())
-        for name, tasks in {"front": list(found["tasks"]), "front-sst2": [SST2]}.items():
-            plot = front_plot(found, tasks, tasks == [SST2])
-            (pictures / f"{name}.png").write_bytes(image_bytes(front_picture(plot), "png"))
-    (out / "claims.md").write_text("\n".join(lines))
-    (out / "claims.json").write_text(json.dumps(numbers, indent=1))
-    print("\n".join(lines))
+    if given.rivals is not None:
+        timed = json.loads(given.rivals.read_text())
+        models = timed_models(timed, list(timed["tasks"]))
+        tables["front"] = front_table(models)
+        pictures["front"] = front_picture(front_plot(models))
+        of_sst2 = front_plot(timed_models(timed, [SST2]), PUBLISHED)
+        pictures["front-sst2"] = front_picture(of_sst2)
+    if given.finetuning is not None:
+        tables["finetuning"] = given.finetuning.read_text().splitlines()
+    given.page.write_text(filled(given.page.read_text(), tables))
+    for name, figure in pictures.items():
+        (given.page.parent / f"{name}.png").write_bytes(image_bytes(figure, "png"))
+    (given.out / "claims.json").write_text(json.dumps(numbers, indent=1))
+    for name, lines in tables.items():
+        print(f"\n{name}\n", *lines, sep="\n")
 
 
 if __name__ == "__main__":
@@ -342,7 +396,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("--pictures", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--page", type=Path, required=True, metavar="PAGE.md")
     parser.add_argument("--rivals", type=Path, metavar="rivals.json")
-    given = parser.parse_args()
-    main(given.out, given.pictures, given.rivals)
+    parser.add_argument("--finetuning", type=Path, metavar="finetuning.md")
+    main(parser.parse_args())

@@ -46,4 +46,5 @@ for seed in 0 1 2; do
     export_model transformer-2x768 "distilled-$seed" int8 "transformer 2x768"
 done
 python tests/bench/rivals.py "$TASKS" --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 60 --rounds 2
-python tests/bench/evidence.py "$out" --pictures docs/results --rivals outputs/rivals/rivals.json
+python tests/bench/evidence.py "$out" --page docs/results/claims.md --rivals outputs/rivals/rivals.json \
+    --finetuning outputs/finetuning/finetuning.md
