@@ -165,9 +165,11 @@ def run_teacher(
         | size_metrics(model, folder / MODEL, config.timing.length)
         | coverage.metrics
     )
-    trained = TrainedStudent(
-        model, teacher_data, layout, dev_logits(torch_infer(model), teacher_data.datas, layout)
-    )
+    asked = phase_report(report, "", "logits of dev in float32, to check exports by")
+    exported = config.export.backends or config.export.torch
+    # In float32 as the exports are: the stored logits can be of bfloat16.
+    dev = dev_logits(torch_infer(model), teacher_data.datas, layout, asked) if exported else {}
+    trained = TrainedStudent(model, teacher_data, layout, dev)
     exports = export_student(
         ExportRequest(config.export, config.timing, config.threads),
         trained,

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd import names
 from mkd.evaluation.calibration import UNCALIBRATED, Temperatures, fit_temperature
 from mkd.evaluation.thresholds import HALF, Thresholds, fit_thresholds
+from mkd.result import Report, no_report
 from mkd.runtime import inference
 from mkd.runtime.answers import head_of
 from mkd.runtime.encoding import Encoder
@@ -215,12 +216,25 @@ def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
 
 
 def dev_logits(
-    infer: inference.Infer, datas: list[TaskData], layout: Layout
+    infer: inference.Infer, datas: list[TaskData], layout: Layout, report: Report = no_report
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Returns the logits on each dev split, by task and suffix of the split."""
+    """Returns the logits on each dev split, by task and suffix of the split.
+
+    Reports after each batch which share of all rows is done.
+    """
+    total = sum(len(store.labels) for data in datas for store in data.dev.values())
+    done = 0
+
+    def counted(batch: Arrays, task: str) -> np.ndarray:
+        nonlocal done
+        logits = infer(batch, task)
+        done += len(logits)
+        report(done, {names.SHARE: done / total})
+        return logits
+
     return {
         (data.name, suffix): predict_logits(
-            infer, store, np.arange(len(store.labels)), data.name, layout
+            counted, store, np.arange(len(store.labels)), data.name, layout
         )
         for data in datas
         for suffix, store in data.dev.items()

@@ -31,7 +31,7 @@ from mkd.export.folder import (
     export_program,
     load_program,
 )
-from mkd.result import MODEL, Report, phase_report
+from mkd.result import MODEL, Report, no_report, phase_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
@@ -204,8 +204,13 @@ def _exports(
     # onnx first: int8 is converted from it, except for a bag student.
     backends = sorted(asked.backends, key=lambda name: name != "onnx")
     order = [*([TRACED] if asked.torch else []), *backends]
+
+    def progressed(done: float) -> None:
+        """Reports how many backends are written and compared, the current one in part."""
+        report(round(100 * done), {names.SHARE: done / len(order)})
+
     for number, name in enumerate(order):
-        report(number, {names.SHARE: number / len(order)})
+        progressed(number)
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
         try:
             _make(name, asked, trained, path)
@@ -220,7 +225,11 @@ def _exports(
             if name == TRACED
             else inference.Student.load(path, request.threads).infer
         )
-        metrics = compare_backend(side, dev, infer, layout, thresholds_of(student.config))
+
+        def compared(_: int, shown: dict[str, float], before: int = number) -> None:
+            progressed(before + shown[names.SHARE])
+
+        metrics = compare_backend(side, dev, infer, layout, thresholds_of(student.config), compared)
         wrong = export_problems(name, metrics, asked.max_loss)
         made.append(
             ExportedBackend(
@@ -233,7 +242,7 @@ def _exports(
         notes += wrong
         if wrong and name == TRACED:
             path.unlink()
-        report(number + 1, {names.SHARE: (number + 1) / len(order)})
+        progressed(number + 1)
     return made, notes
 
 
@@ -251,6 +260,7 @@ def compare_backend(
     infer: inference.Infer,
     layout: Layout,
     thresholds: Thresholds = HALF,
+    report: Report = no_report,
 ) -> dict[str, float]:
     """Compares a backend with PyTorch on dev, in batches and row by row.
 
@@ -270,7 +280,8 @@ def compare_backend(
 
     Returns no metrics if a logit is not finite.
     """
-    batches = compare_logits(side, dev, dev_logits(infer, side.datas, layout), thresholds)
+    of_batches = dev_logits(infer, side.datas, layout, report)
+    batches = compare_logits(side, dev, of_batches, thresholds)
     chosen = {key: _spread(len(logits)) for key, logits in dev.items()}
     alone: dict[Any, np.ndarray] = {}
     few: list[TaskData] = []

@@ -14,7 +14,7 @@ from mkd.export.backends import TORCH, ExportRequest, TrainedStudent, export_stu
 from mkd.export.folder import PROGRAM
 from mkd.export.hub import add_backend, describe_exported
 from mkd.pipeline import set_up_device, tasks_with_dev
-from mkd.result import MODEL, Report, no_report
+from mkd.result import MODEL, Report, no_report, phase_report
 from mkd.runs.finetune import load_student
 from mkd.storage.disk import can_create
 from mkd.storage.owners import aside_folder
@@ -94,7 +94,8 @@ def run_export(
     config, target, student, tasks, student_data = prepared
     tokenizer = student_data.tokenizer
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(torch_infer(student), student_data.datas, layout)
+    scored = phase_report(report, "", "logits of dev, to score it")
+    dev = dev_logits(torch_infer(student), student_data.datas, layout, scored)
     answers = answers_of(student, dev)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the rename stays on one file system and is atomic.
