@@ -72,6 +72,7 @@ class Lines:
         self.postfix = ""
         self.bar_format, self.leave = bar_format, leave
         self.began = self.written = time.monotonic()
+        self.shown: tuple[float, str] | None = None
         self.is_open = True
 
     def update(self, n: float) -> None:
@@ -86,7 +87,7 @@ class Lines:
         self.desc = desc
 
     def refresh(self) -> None:
-        self.written = time.monotonic()
+        self.written, self.shown = time.monotonic(), (self.n, self.postfix)
         line = std.tqdm.format_meter(
             self.n, self.total or 0, self.written - self.began,
             ncols=None if self.bar_format else 0, prefix=self.desc,
@@ -97,7 +98,7 @@ class Lines:
     def close(self) -> None:
         if self.is_open:
             self.is_open = False
-            if self.leave:
+            if self.leave and self.shown != (self.n, self.postfix):
                 self.refresh()
 
 

@@ -119,6 +119,16 @@ def test_a_long_phase_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     assert 10 < len(file.getvalue().splitlines()) < 25
 
 
+def test_a_last_line_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last step came so late that it was written at once."""
+    file, now = io.StringIO(), iter(range(0, 10_000, 100))  # each look at the clock: 100 s later
+    monkeypatch.setattr(sys, "stderr", file)
+    monkeypatch.setattr("mkd.progress.time.monotonic", lambda: float(next(now)))
+    with progress.phase_bars() as report:
+        report(60, {"progress/logits of films": 1.0})
+    assert file.getvalue().count("60/60") == 1
+
+
 def test_a_phase_without_steps_shows_its_time_and_is_gone_when_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
