@@ -50,7 +50,7 @@ from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.evaluation.timing import TimedBlock, block_statistics
 from mkd.export.folder import export_onnx
-from mkd.runtime.manifest import MANIFEST
+from mkd.runtime.hub import student_manifest
 from mkd.selection.split import selection_split
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
@@ -434,7 +434,7 @@ def arguments() -> argparse.Namespace:
         parser.error("--teacher is missing; model2vec and --bert-base need a checkpoint's folder")
     for entry in given.student:
         name, _, folder = entry.partition("=")
-        if name in PACKAGES or not (Path(folder) / MANIFEST).exists():
+        if name in PACKAGES or not student_manifest(Path(folder)).exists():
             parser.error(f"--student is {entry!r}; allowed: NAME=FOLDER, a new name and an export")
     return given
 

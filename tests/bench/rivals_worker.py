@@ -412,11 +412,13 @@ class Ours:
     def __init__(self, folder: Path, task: str) -> None:
         from tokenizers import Tokenizer
 
-        from mkd.runtime import inference, manifest
+        from mkd.runtime import hub, inference, manifest
 
         self.folder, self.task = folder, task
         self.student = inference.Student.load(folder, threads=1)
-        self.alone = Tokenizer.from_file(str(folder / manifest.TOKENIZER))
+        self.alone = Tokenizer.from_file(
+            str(hub.student_manifest(folder).parent / manifest.TOKENIZER)
+        )
 
     def anew(self) -> "Ours":
         return Ours(self.folder, self.task)
