@@ -11,9 +11,9 @@ numbers are in OUT/claims.json.
 PAGE has the tables between two comments, `<!-- table: NAME -->` and `<!-- end -->`; what is between
 them is replaced. NAME is that of a claim, `scores`, `made`, `front` (of --rivals: what
 tests/bench/rivals.py has timed in one run) or `finetuning` (of tests/bench/finetuning.py). Beside
-PAGE are written a picture a claim; front.png, quality against speed of --rivals; and
-front-sst2.png, the same for SST-2, with published scores. A student's name in --rivals starts with
-its kind, the teacher's is `teacher`, and BERT-base is timed too.
+PAGE are written a picture a claim, but for students and their teacher; front.png, quality against
+speed of --rivals; and front-sst2.png, the same for SST-2, with published scores. A student's name
+in --rivals starts with its kind, the teacher's is `teacher`, and BERT-base is timed too.
 """
 
 import argparse
@@ -369,7 +369,8 @@ def main(given: argparse.Namespace) -> None:
         if not found:
             continue
         tables[claim.name] = claim_table(claim, found)
-        pictures[f"claim-{claim.name}"] = draw(claim, found)
+        if claim.second != TEACHER:
+            pictures[f"claim-{claim.name}"] = draw(claim, found)
         numbers[claim.name] = {
             one.student: {task: own._asdict() for task, own in one.differences.items()}
             for one in found
