@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import NamedTuple
 
 import numpy as np
@@ -186,7 +186,7 @@ def main() -> None:
         "--task", choices=list(DEMO_TASKS), default="sentiment", help="a task of the demo suite"
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path("."), help="where the temporary folder is made"
+        "--folder", type=Path, default=Path(gettempdir()), help="where the temporary folder is made"
     )
     parser.add_argument(
         "--here", action="store_true", help="one number of rows, in this process: JSON alone"
