@@ -28,6 +28,7 @@ from mkd.config import (
 )
 from mkd.evaluation.remarks import input_coverage
 from mkd.evaluation.scoring import (
+    counted,
     dev_logits,
     predict_logits,
     torch_infer,
@@ -150,6 +151,8 @@ def run_teacher(
     model = teacher.refined.model
     save_model(model, teacher_data.tokenizer, folder / MODEL)
     infer, layout = torch_infer(model, teacher.refined.precision), teacher.refined.layout
+    selected = sum(len(d.selection_rows) for d in teacher_data.datas)
+    infer = counted(infer, selected, phase_report(report, "", "logits of the selection rows"))
     weak_notes = [
         weak_teacher_note(
             d,
@@ -165,7 +168,7 @@ def run_teacher(
         | size_metrics(model, folder / MODEL, config.timing.length)
         | coverage.metrics
     )
-    asked = phase_report(report, "", "logits of dev in float32, to check exports by")
+    asked = phase_report(report, "", "logits of dev in float32")
     exported = config.export.backends or config.export.torch
     # In float32 as the exports are: the stored logits can be of bfloat16.
     dev = dev_logits(torch_infer(model), teacher_data.datas, layout, asked) if exported else {}

@@ -72,7 +72,7 @@ class Lines:
         self.postfix = ""
         self.bar_format, self.leave = bar_format, leave
         self.began = self.written = time.monotonic()
-        self.shown: tuple[float, str] | None = None
+        self.shown: tuple[float, str, str] | None = None
         self.is_open = True
 
     def update(self, n: float) -> None:
@@ -87,7 +87,7 @@ class Lines:
         self.desc = desc
 
     def refresh(self) -> None:
-        self.written, self.shown = time.monotonic(), (self.n, self.postfix)
+        self.written, self.shown = time.monotonic(), self._state()
         line = std.tqdm.format_meter(
             self.n, self.total or 0, self.written - self.began,
             ncols=None if self.bar_format else 0, prefix=self.desc,
@@ -95,10 +95,14 @@ class Lines:
         )  # fmt: skip
         print(line, file=sys.stderr, flush=True)
 
+    def _state(self) -> tuple[float, str, str]:
+        """Returns what a line shows, the time aside."""
+        return self.n, self.desc, self.postfix
+
     def close(self) -> None:
         if self.is_open:
             self.is_open = False
-            if self.leave and self.shown != (self.n, self.postfix):
+            if self.leave and self.shown != self._state():
                 self.refresh()
 
 

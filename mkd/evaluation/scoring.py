@@ -74,6 +74,20 @@ def runtime_student(
     return inference.Student(heads, layout, encode, torch_infer(model))
 
 
+def counted(infer: inference.Infer, total: int, report: Report) -> inference.Infer:
+    """Returns the same function; it reports after each batch how many of `total` rows are done."""
+    done = 0
+
+    def counting(batch: Arrays, task: str) -> np.ndarray:
+        nonlocal done
+        logits = infer(batch, task)
+        done += len(logits)
+        report(done, {names.SHARE: done / total})
+        return logits
+
+    return counting
+
+
 def predict_logits(
     infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
 ) -> np.ndarray:
@@ -218,23 +232,12 @@ def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
 def dev_logits(
     infer: inference.Infer, datas: list[TaskData], layout: Layout, report: Report = no_report
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Returns the logits on each dev split, by task and suffix of the split.
-
-    Reports after each batch which share of all rows is done.
-    """
+    """Returns the logits on each dev split, by task and suffix of the split."""
     total = sum(len(store.labels) for data in datas for store in data.dev.values())
-    done = 0
-
-    def counted(batch: Arrays, task: str) -> np.ndarray:
-        nonlocal done
-        logits = infer(batch, task)
-        done += len(logits)
-        report(done, {names.SHARE: done / total})
-        return logits
-
+    infer = counted(infer, total, report)
     return {
         (data.name, suffix): predict_logits(
-            counted, store, np.arange(len(store.labels)), data.name, layout
+            infer, store, np.arange(len(store.labels)), data.name, layout
         )
         for data in datas
         for suffix, store in data.dev.items()

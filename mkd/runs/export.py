@@ -94,7 +94,7 @@ def run_export(
     config, target, student, tasks, student_data = prepared
     tokenizer = student_data.tokenizer
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    scored = phase_report(report, "", "logits of dev, to score it")
+    scored = phase_report(report, "", "logits of dev")
     dev = dev_logits(torch_infer(student), student_data.datas, layout, scored)
     answers = answers_of(student, dev)
     target.parent.mkdir(parents=True, exist_ok=True)
