@@ -126,9 +126,14 @@ def test_of_two_splits_the_constant_answer_is_to_each(datas: Datas) -> None:
 
 
 def test_dev_logits_are_of_every_dev_row(datas: Datas, tokenizer: Tokenizer) -> None:
+    shares: list[float] = []
     found = dev_logits(
-        torch_infer(student_of(BILSTM, datas, tokenizer)), datas, layout_of(tokenizer, False, 32)
+        torch_infer(student_of(BILSTM, datas, tokenizer)),
+        datas,
+        layout_of(tokenizer, False, 32),
+        lambda rows, shown: shares.append(rows / shown["progress"]),
     )
+    assert set(shares) == {60}, "each report tells the rows of all splits together"
     assert {key: logits.shape for key, logits in found.items()} == {
         ("single", ""): (20, 2),
         ("pair", ""): (20, 2),
