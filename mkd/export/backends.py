@@ -206,8 +206,9 @@ def _exports(
     order = [*([TRACED] if asked.torch else []), *backends]
 
     def progressed(done: float) -> None:
-        """Reports how many backends are written and compared, the current one in part."""
-        report(round(100 * done), {names.SHARE: done / len(order)})
+        """Reports how many backends are written and compared, in percent of one backend."""
+        percent = round(100 * done)
+        report(percent, {names.SHARE: percent / (100 * len(order))})
 
     for number, name in enumerate(order):
         progressed(number)

@@ -21,7 +21,7 @@ from mkd.export.backends import (
     ratios,
 )
 from mkd.export.folder import PROGRAM, export_int8, export_onnx
-from mkd.result import MODEL, no_report
+from mkd.result import MODEL, Report, no_report
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
@@ -240,6 +240,7 @@ def found_of(
     datas: Datas,
     tokenizer: Tokenizer,
     to: Path,
+    report: Report = no_report,
 ) -> Exports:
     request = ExportRequest(
         export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1
@@ -251,7 +252,24 @@ def found_of(
         layout,
         dev_logits(torch_infer(student), datas, layout),
     )
-    return export_student(request, trained, tasks, None, to, no_report)
+    return export_student(request, trained, tasks, None, to, report)
+
+
+def test_the_bar_of_the_exports_knows_its_end_from_its_first_step(
+    tasks: list[Task], datas: Datas, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    steps: list[tuple[int, float]] = []
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if "progress/export" in metrics:
+            steps.append((step, metrics["progress/export"]))
+
+    export = ExportConfig(backends=["onnx"])
+    found_of(export, small(datas, tokenizer), tasks, datas, tokenizer, tmp_path, report)
+    assert steps[0] == (0, 0.0) and steps[-1] == (100, 1.0) and steps == sorted(steps)
+    assert len(steps) > 4, "the comparison is counted too"
+    # A bar takes its length from step and share.
+    assert all(step / share == pytest.approx(100) for step, share in steps if share)
 
 
 def test_the_fastest_of_those_that_passed_is_offered(
