@@ -32,7 +32,7 @@ from analysis.presentation import printing
 from experiments import empty_runs
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
-from experiments.signals import end_on_sigterm
+from experiments.signals import end_on_signals
 from mkd.config import DataConfig
 from mkd.shell import COMPLETION, called_as
 from mkd.storage import strict_yaml
@@ -510,7 +510,7 @@ def entry(
     Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
     Ctrl-C.
     """
-    end_on_sigterm(_handle_sigterm, SystemExit)
+    end_on_signals(_handle_sigterm, SystemExit)
     tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
         with printing.json_only("--json" in (sys.argv[1:] if argv is None else argv)):

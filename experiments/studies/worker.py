@@ -13,7 +13,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from experiments.settings import SearchSettings
-from experiments.signals import end_on_sigterm
+from experiments.signals import end_on_signals
 from experiments.studies.objective import StudyObjective, WorkerJob
 from experiments.studies.retry import fail_run_of, retry_lost_trials
 from experiments.studies.sampler import SeededSampler
@@ -31,7 +31,7 @@ def work(job: WorkerJob) -> None:
     SIGTERM ends the worker at once. Its current trial is put back into the study, to be resumed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
-    end_on_sigterm(_stop_on_sigterm, KeyboardInterrupt)
+    end_on_signals(_stop_on_sigterm, KeyboardInterrupt)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     start_worker(job.tracking)

@@ -1,17 +1,20 @@
-"""Signals whose exception Python ignores."""
+"""Signals whose exception Python ignores, and signals in the middle of a database call."""
 
 import gc
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
-from experiments import cli
+from experiments import cli, signals
 from experiments.settings import DistillSettings
-from experiments.signals import end_on_sigterm
+from experiments.signals import end_on_signals
 from experiments.studies.worker import _stop_on_sigterm
 from tests.support.entry import started
 
@@ -40,7 +43,7 @@ def _go_on(number: int, times: int) -> None:
 
     sys.unraisablehook = hook
     _signal_in_collection(number, times)
-    time.sleep(60)
+    time.sleep(300)
 
 
 def command(number: int, times: int) -> None:
@@ -50,7 +53,7 @@ def command(number: int, times: int) -> None:
 
 def worker(number: int, times: int) -> None:
     """A worker of a search as it gets SIGTERM."""
-    end_on_sigterm(_stop_on_sigterm, KeyboardInterrupt)
+    end_on_signals(_stop_on_sigterm, KeyboardInterrupt)
     try:
         _go_on(number, times)
     except KeyboardInterrupt:
@@ -75,4 +78,89 @@ def test_a_signal_that_arrives_in_a_collection_of_garbage_ends_the_process(
     done = started(folder, work, number, times).end()  # type: ignore[arg-type]
     assert done.stdout.count("ignored") == times, "Python has gone on after the signal"
     assert done.returncode == code, done.stderr
-    assert time.monotonic() - begin < 50 and "Exception ignored" not in done.stderr
+    assert time.monotonic() - begin < 250 and "Exception ignored" not in done.stderr
+
+
+@contextmanager
+def _told_when_interrupted(number: int, table: sqlalchemy.Connection) -> Iterator[None]:
+    """Writes a row by a connection of its own while the exception of a signal is handled."""
+    try:
+        yield
+    except BaseException as error:
+        url = table.engine.url
+        with sqlalchemy.create_engine(url, connect_args={"timeout": 1}).begin() as second:
+            second.execute(sqlalchemy.text("insert into t values (2)"))
+            print(*second.scalars(sqlalchemy.text("select a from t order by a")))
+        raise error
+
+
+def _insert(number: int) -> None:
+    """Inserts a row. The signal arrives within the call of the database."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{Path.cwd() / 'rows.db'}")
+
+    @sqlalchemy.event.listens_for(engine, "after_cursor_execute")
+    def signalled(*about: object) -> None:
+        if "values (1)" in str(about[2]):
+            signal.raise_signal(number)
+
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("create table t (a int)"))
+    connection = engine.connect()  # nobody closes it, as where an exception comes in between
+    with _told_when_interrupted(number, connection):
+        connection.execute(sqlalchemy.text("insert into t values (1)"))
+        connection.commit()
+        time.sleep(60)
+
+
+def inserting_command(number: int) -> None:
+    sys.exit(cli.entry(lambda config: _insert(number), "", DistillSettings, []))
+
+
+def inserting_worker(number: int) -> None:
+    end_on_signals(_stop_on_sigterm, KeyboardInterrupt)
+    try:
+        _insert(number)
+    except KeyboardInterrupt:
+        sys.exit(7)
+
+
+@pytest.mark.parametrize(
+    ("work", "number", "code"),
+    [
+        (inserting_command, signal.SIGTERM, 128 + signal.SIGTERM),
+        (inserting_command, signal.SIGINT, 130),
+        (inserting_worker, signal.SIGTERM, 7),
+    ],
+)
+def test_a_signal_waits_for_the_end_of_a_database_call(
+    tmp_path: Path, work: Callable[[int], None], number: int, code: int
+) -> None:
+    """Else what is written at the end of the command waits for the transaction that it has
+    interrupted."""
+    folder = tmp_path / "signalled"
+    folder.mkdir()
+    done = started(folder, work, number).end()
+    assert done.returncode == code, done.stderr
+    assert "1 2" in done.stdout.splitlines(), "both rows are written"
+
+
+def test_a_database_call_that_does_not_end_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "LONGEST_DELAY", 0.3)
+    engine = sqlalchemy.create_engine("sqlite://")
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook, begin = sys.unraisablehook, time.monotonic()
+
+    @sqlalchemy.event.listens_for(engine, "after_cursor_execute")
+    def hanging(*about: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(60)
+
+    try:
+        end_on_signals(_stop_on_sigterm, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt), engine.connect() as connection:
+            connection.execute(sqlalchemy.text("select 1"))
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    assert 0.3 <= time.monotonic() - begin < 30
