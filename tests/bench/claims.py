@@ -35,7 +35,7 @@ import torch
 
 from experiments import cli
 from experiments.settings import DistillSettings
-from mkd import names
+from mkd import names, progress
 from mkd.config import Config, MatchConfig, PretrainConfig, SamplingConfig
 from mkd.evaluation.answers import NO_ANSWERS, Answers, answers_of, dev_predictions
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
@@ -92,9 +92,9 @@ def variant_config(config: Config, variant: str, seed: int) -> Config:
 
 def student_of(config: Config, inputs: DataAndTeacher, targets: list[TaskTarget] | None) -> Student:
     """Trains a student on the tasks of the inputs. targets: None for labels alone."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, progress.phase_bars() as report:
         file = Path(folder) / "student.safetensors"
-        return distil(config, inputs, targets, lambda step, metrics: None, file)
+        return distil(config, inputs, targets, report, file)
 
 
 def of_one_task(training: Training, task: int) -> Training:
@@ -108,7 +108,9 @@ def of_one_task(training: Training, task: int) -> Training:
 def answers(student: Student, data: ModelData) -> Answers:
     """The student's answers on the dev splits of these tasks."""
     layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
-    return answers_of(student, dev_logits(torch_infer(student), data.datas, layout))
+    with progress.phase_bars() as report:
+        logits = dev_logits(torch_infer(student), data.datas, layout, report)
+    return answers_of(student, logits)
 
 
 def merged(parts: list[Answers]) -> Answers:
@@ -157,13 +159,13 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
     if config.pretrain.steps == 0 and TEXT_FIRST in variants:
         sys.exit(f"--variants has {TEXT_FIRST!r}; it needs pretrain.steps")
     torch.set_num_threads(config.threads)
-    inputs = load_data_and_teacher(config)
+    with progress.phase_bars() as report:
+        inputs = load_data_and_teacher(config, report)
     config, teacher, data = inputs.data.config, inputs.teacher, inputs.data.student_data
     if teacher is None:
         sys.exit("the settings have no teacher; distillation needs one")
-    targets = soft_targets(
-        config.loss, config.stores.root, data, teacher, lambda step, metrics: None
-    )
+    with progress.phase_bars() as report:
+        targets = soft_targets(config.loss, config.stores.root, data, teacher, report)
     if targets is None:
         sys.exit("loss.hard_weight is 1; distillation needs a smaller one")
     training = Training(inputs, targets)

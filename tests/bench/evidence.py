@@ -211,7 +211,7 @@ def draw(claim: Claim, found: list[Compared]) -> Figure:
     figure = new_figure(names_width(tasks) + 6.5, 1.2 + 0.17 * len(tasks) * (1 + len(found)))
     axes = figure.subplots()
     for number, one in enumerate(found):
-        look, seeds = KINDS.get(one.student, KINDS[OTHER]), len(one.first.runs)
+        look, seeds = KINDS.get(one.student.split("-")[0], KINDS[OTHER]), len(one.first.runs)
         name = f"{one.student}, {seeds} seeds" if seeds > 1 else f"{one.student}, 1 seed"
         for place, task in enumerate(tasks):
             own = one.differences[task]

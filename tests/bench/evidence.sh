@@ -2,12 +2,14 @@
 # Makes the tables and pictures of docs/results/claims.md: trains teachers and all students, which takes hours, and goes on
 # where it was stopped. Everything is left in outputs/evidence.
 #
-#   make evidence GLUE=FOLDER TEACHER=ENCODER_FOLDER TASKS=TASKS.yaml NEW=TASKS.yaml
+#   make evidence GLUE=FOLDER TEACHER=ENCODER_FOLDER SMALL=ENCODER_FOLDER TASKS=TASKS.yaml NEW=TASKS.yaml
 #
-# GLUE: its official TSV layout. TASKS: the same eight tasks as a task file. NEW: tasks to fine-tune on.
+# GLUE: its official TSV layout. TEACHER: an encoder of BERT-base's size (all-mpnet-base-v2). SMALL: one of six layers of 384
+# (all-MiniLM-L6-v2), from whose layers Transformers start. TASKS: the same eight tasks as a task file. NEW: tasks to
+# fine-tune on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-: "${GLUE:?is missing}" "${TEACHER:?is missing}" "${TASKS:?is missing}" "${NEW:?is missing}"
+: "${GLUE:?is missing}" "${TEACHER:?is missing}" "${SMALL:?is missing}" "${TASKS:?is missing}" "${NEW:?is missing}"
 export PYTHONPATH=. OMP_NUM_THREADS=1
 out=outputs/evidence
 tasks='[sst2, mrpc, cola, rte, stsb, mnli, qqp, qnli]'
@@ -24,7 +26,10 @@ claims bilstm --config bilstm --student.hidden 64 --student.attention false --st
     --train.learning_rate 3e-3 --train.steps 2000 --train.precision bfloat16 --pretrain.steps 3000 \
     --variants distilled "labels alone" "text first"
 claims transformer --config scratch --train.lazy true --pretrain.steps 3000 --variants "labels alone" "text first"
-claims transformer-2x768 --config transformer --student.hidden 768 --student.layers 2 --variants distilled "labels alone"
+small=(--config transformer --student.init "$SMALL" --student.dropout 0 --train.lazy true --train.steps 3000 --train.eval_every 1000
+    --train.precision bfloat16)
+claims transformer-3x384 "${small[@]}" --variants distilled "labels alone"
+claims transformer-6x384 "${small[@]}" --student.layers 6 --variants distilled
 python tests/bench/refinement.py "$out/teacher" --tasks rte mrpc stsb cola "${teacher[@]}" --config bag
 
 starts=()
@@ -47,7 +52,9 @@ for seed in 0 1 2; do
     export_model bag "distilled-$seed" int8 bag --data.tasks "[$five]"
     export_model bilstm "text first-$seed" int8 bilstm --data.tasks "[$five]"
     export_model transformer "text first-$seed" int8 "transformer 2x128" --data.tasks "[$five]"
-    export_model transformer-2x768 "distilled-$seed" int8 "transformer 2x768" --data.tasks "[$five]"
+    for size in 3x384 6x384; do
+        export_model "transformer-$size" "distilled-$seed" int8 "transformer $size" --data.tasks "[$five]"
+    done
 done
 python tests/bench/rivals.py "$TASKS" --only ${five//,/ } --teacher "$TEACHER" --bert-base --student "${exported[@]}" --texts 40 --rounds 2
 python tests/bench/evidence.py "$out" --page docs/results/claims.md --rivals outputs/rivals/rivals.json \

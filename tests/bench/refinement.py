@@ -19,6 +19,7 @@ import torch
 
 from experiments import cli
 from experiments.settings import DistillSettings
+from mkd import progress
 from mkd.config import Config, SamplingConfig
 from mkd.pipeline import DataAndTeacher, load_data_and_teacher
 from mkd.storage.store import key_of
@@ -50,7 +51,8 @@ def teacher_of(inputs: DataAndTeacher) -> MultiTaskTeacher:
 def main(config: Config, folder: Path, tasks: list[str], epochs: float) -> None:
     """Refines what is not there yet."""
     torch.set_num_threads(config.threads)
-    joint = load_data_and_teacher(config)
+    with progress.phase_bars() as report:
+        joint = load_data_and_teacher(config, report)
     config = joint.data.config
     rows = {data.name: len(data.train_rows) for data in joint.data.student_data.datas}
     configs = {task: config_of_one(config, task, rows[task], epochs) for task in tasks}
@@ -60,7 +62,8 @@ def main(config: Config, folder: Path, tasks: list[str], epochs: float) -> None:
     if is_done(all_file, key_of(of)) and is_done(one_file, key_of(of)):
         return
     start = time.perf_counter()
-    single = [load_data_and_teacher(own) for own in configs.values()]
+    with progress.phase_bars() as report:
+        single = [load_data_and_teacher(own, report) for own in configs.values()]
     seconds = time.perf_counter() - start
     datas = [data for one in single for data in one.data.student_data.datas]
     about = about_now(config.threads) | {"key": key_of(of), "seed": 0}
