@@ -14,10 +14,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, fields, is_dataclass
-from functools import cache, reduce
+from dataclasses import asdict, fields, is_dataclass, replace
+from functools import cache, lru_cache, reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from jsonargparse import (
@@ -160,16 +160,46 @@ def with_settings(config: Own, settings: dict[str, Any]) -> Own:
 
     Raises ValueError for an unknown name or a value that is not allowed.
     """
-    values, known = asdict(config), flat(config)
-    for name, value in settings.items():
+    kind, known = type(config), flat(config)
+    for name in settings:
         if name not in known:
-            raise ValueError(f"there is no setting {name!r}{_suggestion(name, type(config))}")
+            raise ValueError(f"there is no setting {name!r}{_suggestion(name, kind)}")
+    # The others have been checked, and to parse hundreds takes as long as a trial's preparation.
+    parser = _parser_of_settings(kind, tuple(settings))
+    with _readable_errors(kind):
+        parsed = parser.parse_object(_nested(settings))
+        parser.validate(parsed, skip_unset=False)  # parsing accepts null for every setting
+    return _with_precision(_replaced(config, parser.instantiate(parsed)))
+
+
+@lru_cache(maxsize=1000)
+def _parser_of_settings(kind: type[Command], names: tuple[str, ...]) -> ArgumentParser:
+    """Returns a parser of these settings alone; it has no defaults."""
+    _read_strictly()
+    parser = ArgumentParser(exit_on_error=False)
+    for name in names:
         *groups, last = name.split(".")
-        reduce(lambda group, key: group[key], groups, values)[last] = value
-    parser = _parser(type(config), "")
-    with _readable_errors(type(config)):
-        parsed = parser.parse_object(values)
-    return _with_precision(_build(parser, parsed, type(config)))
+        group = reduce(lambda holder, key: get_type_hints(holder)[key], groups, kind)
+        parser.add_argument(f"--{name}", type=get_type_hints(group)[last])
+    return parser
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings by dotted name as a mapping for each group."""
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        *groups, last = name.split(".")
+        reduce(lambda group, key: group.setdefault(key, {}), groups, values)[last] = value
+    return values
+
+
+def _replaced(config: Any, values: Namespace) -> Any:
+    """Returns a copy of the settings, or of a group of them, with some replaced and all checked."""
+    changes = {
+        name: _replaced(own, value) if is_dataclass(own := getattr(config, name)) else value
+        for name, value in vars(values).items()
+    }
+    return replace(config, **changes)
 
 
 def from_yaml(text: str, kind: type[Own]) -> Own:
