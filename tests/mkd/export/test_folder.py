@@ -320,19 +320,31 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
     )
 
 
+@pytest.fixture(scope="module", params=[TRANSFORMER, replace(TRANSFORMER, hidden=32, layers=2)])
+def sized(
+    request: pytest.FixtureRequest,
+    datas: Datas,
+    tokenizer: Tokenizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[StudentConfig, Path]:
+    """A config, and the float32 export of its student, which both ranges are made from."""
+    to = tmp_path_factory.mktemp("sized") / "onnx"
+    export_onnx(student_of(request.param, datas, tokenizer), tokenizer, to)
+    return request.param, to
+
+
 @pytest.mark.parametrize("weight_range", RANGES)
-@pytest.mark.parametrize("config", [TRANSFORMER, replace(TRANSFORMER, hidden=32, layers=2)])
 def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
-    config: StudentConfig,
+    sized: tuple[StudentConfig, Path],
     weight_range: Literal["full", "reduced"],
     datas: Datas,
     tokenizer: Tokenizer,
     tmp_path: Path,
 ) -> None:
     """In torch with each linear layer but the heads as numpy's product of whole numbers."""
+    config, whole = sized
     student = student_of(config, datas, tokenizer)
-    export_onnx(student, tokenizer, tmp_path / "onnx")
-    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
+    export_int8(whole, tmp_path / "int8", ExportConfig(weight_range=weight_range))
     plain, infer = torch_infer(student), Runtime.load(tmp_path / "int8", 1).infer
     layout = layout_of(tokenizer, student.joined, LENGTH)
     given = [(padded(data.train, np.arange(20), layout), data.name) for data in datas]
