@@ -25,6 +25,8 @@ claims bag "${bag[@]}" --variants "one by one"
 claims bilstm --config bilstm --student.hidden 64 --student.attention false --student.min_count 2 --train.lazy true \
     --train.learning_rate 3e-3 --train.steps 2000 --train.precision bfloat16 --pretrain.steps 3000 \
     --variants distilled "labels alone" "text first"
+claims bilstm-128 --config bilstm --student.attention false --student.min_count 2 --train.lazy true --train.learning_rate 3e-3 \
+    --train.eval_every 1500 --train.precision bfloat16 --variants distilled
 claims transformer --config scratch --train.lazy true --pretrain.steps 3000 --variants "labels alone" "text first"
 small=(--config transformer --student.init "$SMALL" --student.dropout 0 --train.lazy true --train.steps 3000 --train.eval_every 1000
     --train.precision bfloat16)
@@ -50,7 +52,7 @@ export_model() {
 export_model bag teacher onnx teacher --data.tasks '[rte]' --export.backends '[onnx]'
 for seed in 0 1 2; do
     export_model bag "distilled-$seed" int8 bag --data.tasks "[$five]"
-    export_model bilstm "text first-$seed" int8 bilstm --data.tasks "[$five]"
+    export_model bilstm-128 "distilled-$seed" int8 "bilstm 128" --data.tasks "[$five]"
     export_model transformer "text first-$seed" int8 "transformer 2x128" --data.tasks "[$five]"
     for size in 3x384 6x384; do
         export_model "transformer-$size" "distilled-$seed" int8 "transformer $size" --data.tasks "[$five]"
