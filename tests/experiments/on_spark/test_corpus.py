@@ -32,13 +32,12 @@ from mkd.tokenization.tokenise import tokenise_tasks
 from tests.support.entry import TINY, client, command, outcome, tiny
 from tests.support.needs import need
 from tests.support.official import rows
+from tests.support.spark import JAVA, WARM
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 TAUGHT = ["sentiment", "similarity"]
-JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-"""What starts Java soonest."""
 
 
 class Distilled(NamedTuple):
@@ -71,7 +70,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
 def spark() -> Iterator["SparkSession"]:
     need("java")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in JAVA.items():
+        for name, value in WARM.items():
             patch.setenv(name, value)
         with corpus.spark_session("local[2]") as session:
             yield session

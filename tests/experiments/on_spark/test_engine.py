@@ -24,6 +24,7 @@ from mkd.config import TrainConfig
 from tests.support.database import put_database
 from tests.support.entry import client, runs, started, tiny
 from tests.support.needs import need
+from tests.support.spark import WARM
 
 SPACE: dict[str, Any] = {
     "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}},
@@ -41,8 +42,6 @@ FAILING = [
     '--search.objectives=["quality"]', "--search.budget_parameters=500000",
 ]  # fmt: skip
 LATENCY = "speed/torch/b1-text-t1/p50_ms"
-JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-"""What starts Java soonest."""
 ENDED, FIRST = "ended.json", "first"
 """What search_all leaves: what its searches returned, and MLflow's database after the first."""
 
@@ -113,7 +112,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("java")
     folder = tmp_path_factory.mktemp("spark")
     put_database(folder)
-    done = started(folder, search_all, **JAVA).end()
+    done = started(folder, search_all, **WARM).end()
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
