@@ -1,6 +1,7 @@
 """What several test files share: the tiny tasks of tests/support/tiny.py, tokenized once; and, by
 tests/support/needs.py, what is skipped."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tests.support.tiny import Tokenizer, make_datas, make_tasks, make_tokenizer
 HERE = Path(__file__).parent
 LONGEST = [
     "experiments/on_spark/test_engine.py", "experiments/studies/test_worker.py",
-    "mkd/test_processes.py", "experiments/on_spark/test_corpus.py", "mkd/export/test_folder.py",
+    "docs/test_pages.py", "mkd/test_processes.py", "experiments/on_spark/test_corpus.py",
+    "mkd/export/test_folder.py",
     "experiments/test_search.py", "experiments/tracking/test_run.py", "mkd/test_pipeline.py",
     "experiments/test_distill.py", "mkd/runs/test_candidate.py", "experiments/test_ablation.py",
     "experiments/test_promote.py", "experiments/tracking/test_serving.py",
@@ -33,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     machine crawl."""
     torch.set_num_threads(1)
     config.pluginmanager.register(needs)
+
+
+def pytest_collection_finish() -> None:
+    """All that has been imported stays; to visit it takes half a second each time that Python
+    collects garbage, and pytest makes it do so five times at its end."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ forked from.
 It opens no database and starts no thread, as neither outlives a fork.
 """
 
+import gc
 from io import BytesIO
 
 import alembic.command  # noqa: F401
@@ -29,3 +30,4 @@ warn_dependency_requirement_mismatches(["numpy"])  # which reads what is install
 picture = matplotlib.figure.Figure()
 picture.subplots()
 picture.savefig(BytesIO())
+gc.freeze()  # else each process visits all of this again when it collects garbage
