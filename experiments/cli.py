@@ -165,22 +165,23 @@ def with_settings(config: Own, settings: dict[str, Any]) -> Own:
         if name not in known:
             raise ValueError(f"there is no setting {name!r}{_suggestion(name, kind)}")
     # The others have been checked, and to parse hundreds takes as long as a trial's preparation.
-    parser = _parser_of_settings(kind, tuple(settings))
+    parser = _parser_of_settings(command_of(kind), tuple(settings))
     with _readable_errors(kind):
         parsed = parser.parse_object(_nested(settings))
         parser.validate(parsed, skip_unset=False)  # parsing accepts null for every setting
-    return _with_precision(_replaced(config, parser.instantiate(parsed)))
+    made: Own = _replaced(config, parser.instantiate(parsed))
+    return _with_precision(made)
 
 
 @lru_cache(maxsize=1000)
-def _parser_of_settings(kind: type[Command], names: tuple[str, ...]) -> ArgumentParser:
+def _parser_of_settings(command: str, names: tuple[str, ...]) -> ArgumentParser:
     """Returns a parser of these settings alone; it has no defaults."""
     _read_strictly()
     parser = ArgumentParser(exit_on_error=False)
     for name in names:
         *groups, last = name.split(".")
-        group = reduce(lambda holder, key: get_type_hints(holder)[key], groups, kind)
-        parser.add_argument(f"--{name}", type=get_type_hints(group)[last])
+        kind = reduce(lambda kind, key: get_type_hints(kind)[key], groups, COMMANDS[command])
+        parser.add_argument(f"--{name}", type=get_type_hints(kind)[last])
     return parser
 
 
