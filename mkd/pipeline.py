@@ -457,8 +457,7 @@ def load_or_refine_teacher(
 def set_up_device(config: Config) -> torch.device:
     """Sets the number of torch threads and returns the device.
 
-    Raises ValueError if the GPU is missing, if a precision is still `auto`, or if `lazy` is set for
-    training on several GPUs.
+    Raises ValueError if the GPU is missing, or if a precision is still `auto`.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -467,11 +466,6 @@ def set_up_device(config: Config) -> torch.device:
     kind = processes.device_kind(config.device)
     for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
         precision.check_precision_resolved(train_config, name)
-        if train_config.lazy and processes.count() > 1 and kind == "cuda":
-            raise ValueError(
-                f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up "
-                "sparse gradients"
-            )
     return processes.device_of(kind)
 
 

@@ -4,6 +4,7 @@ All processes run the same program and build the same batches. Each trains on it
 Only the first process writes files and reports.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -36,9 +37,12 @@ def accelerator(device: str) -> Accelerator:
     """Returns the Accelerator that connects the processes; created once. device: `cpu`, `cuda`."""
     # A batch has rows of one task, so the heads of all other tasks get no gradient in that step.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(
+    connected = Accelerator(
         cpu=device == "cpu", kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=WAIT)]
     )
+    # Else a process may abort at its end: it destroys gloo's threads while they run.
+    atexit.register(connected.end_training)
+    return connected
 
 
 def device_kind(device: str) -> str:

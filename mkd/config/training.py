@@ -102,7 +102,7 @@ class TrainConfig:
     """Whether large embedding tables use row-sparse gradients and a lazy Adam.
 
     A step then updates only the embeddings of its batch. Other rows keep their weights and moments.
-    The weights of these tables do not decay.
+    The weights of these tables do not decay. Several processes exchange dense gradients.
     """
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 

@@ -180,12 +180,6 @@ class Wide(nn.Module):
         self, logits_BC: torch.Tensor, words_BL: torch.Tensor, mask_BL: torch.Tensor, task: str
     ) -> torch.Tensor:
         """Returns the logits with the scores of a text's words and n-grams added."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # Processes add up the sparse gradients of all tables. A table without a gradient is an
-            # error, and an empty gradient can crash gloo, so other tables get a 0 for one row.
-            first = torch.zeros_like(words_BL[:1, 0])
-            others = (self.table(name)(first).sum() for name in self.names if name != task)
-            logits_BC = logits_BC + 0 * sum(others)
         if task not in self.names:
             return logits_BC
         rows_BN, inside_BN = self.rows(words_BL, mask_BL)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer, SparseAdam
 
+from mkd import processes
 from mkd.config import TrainConfig
 
 LAZY_ROWS = 2048
@@ -21,14 +22,38 @@ of these steps do not contain a rare row again, so a lazy Adam would move it by 
 Adam does."""
 
 
+class LazyAdam(SparseAdam):
+    """Adam that updates only the rows of a table that have a gradient."""
+
+    def step(self) -> None:  # type: ignore[override]
+        """Updates the tables. Of a dense gradient the rows that are not 0 count."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None and not table.grad.is_sparse:
+                    table.grad = _sparse_rows(table.grad)
+        super().step()  # type: ignore[no-untyped-call]
+
+
+def _sparse_rows(gradient_RE: torch.Tensor) -> torch.Tensor:
+    """Returns the rows that are not 0 as a coalesced sparse tensor of the same shape."""
+    rows = gradient_RE.any(1).nonzero().flatten()
+    return torch.sparse_coo_tensor(
+        rows.unsqueeze(0),
+        gradient_RE[rows],
+        gradient_RE.shape,
+        is_coalesced=True,
+        check_invariants=False,  # `nonzero` gives sorted rows of the table
+    )
+
+
 def make_optimizers(
     model: nn.Module, config: TrainConfig, others: Iterable[nn.Parameter] = ()
 ) -> list[Optimizer]:
     """Returns optimisers that together hold each trainable parameter once.
 
-    With `config.lazy`, large embedding tables get sparse gradients and a lazy Adam. Rows that are
-    not in a batch then keep weight and moments, and no row of such a table decays. Of the other
-    parameters matrices decay; vectors, that is biases and norms, do not.
+    With `config.lazy`, large embedding tables get a lazy Adam and, in a single process, sparse
+    gradients. Rows that are not in a batch then keep weight and moments, and no row of such a table
+    decays. Of the other parameters matrices decay; vectors, that is biases and norms, do not.
 
     - `others`: parameters trained with the model that do not belong to it; they do not decay.
     """
@@ -38,7 +63,9 @@ def make_optimizers(
         if isinstance(module, nn.Embedding) and module.num_embeddings >= LAZY_ROWS
     ]
     for table in tables:
-        table.sparse = config.lazy
+        # Processes average dense gradients: the sparse all-reduce of torch 2.13 with gloo crashes
+        # once in some ten thousand steps, and GPUs have none.
+        table.sparse = config.lazy and processes.count() == 1
     rows = [table.weight for table in tables if config.lazy and table.weight.requires_grad]
     taken = {id(weight) for weight in rows}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
@@ -48,7 +75,7 @@ def make_optimizers(
         {"params": [*(p for p in rest if p.ndim <= 1), *others], "weight_decay": 0.0},
     ]
     dense = AdamW(groups, lr=config.learning_rate, fused=True)
-    return [dense, SparseAdam(rows, lr=config.learning_rate, betas=LAZY_BETAS)] if rows else [dense]
+    return [dense, LazyAdam(rows, lr=config.learning_rate, betas=LAZY_BETAS)] if rows else [dense]
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
@@ -60,12 +87,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
-            if parameter.grad._nnz() == 1 and not parameter.grad._values().any():
-                # A table that no process has read (mkd/students/bag.py) has no step, as it has
-                # none in one process.
-                parameter.grad = None
-            else:
-                gradients.append(parameter.grad._values())
+            gradients.append(parameter.grad._values())
         elif parameter.grad is not None:
             gradients.append(parameter.grad)
     # The factor stays on the device and is always applied: a comparison here would wait for the

@@ -13,9 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mkd import precision, processes
+from mkd import precision
 from mkd.config import Config, TrainConfig
-from mkd.pipeline import set_up_device
 from mkd.tokenization.tokens import Inputs
 from mkd.training.batches import Batch
 from mkd.training.shares import split_batch
@@ -40,7 +39,7 @@ RUN = [
     "--teacher.train.batch_size=2", "--train.steps=16", "--teacher.train.steps=16",
     "--train.eval_every=8", "--loss.hard_weight=0.5", "--loss.balance=uncertainty",
     "--loss.match.weight=1",
-    # Its table of n-grams has sparse gradients.
+    # Its table of n-grams has a lazy Adam.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
 ]  # fmt: skip
 
@@ -63,9 +62,18 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
         "--main_process_port=0",
     ]
     whole = [*launcher, *rest, "-m", "experiments.distill", "--json", *argv]
-    return subprocess.run(
-        whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560
+    # A process that aborts shows where; what the launcher says of it afterwards is long and shows
+    # nothing.
+    done = subprocess.run(
+        whole,
+        cwd=folder,
+        env=environment(PYTHONFAULTHANDLER="1"),
+        capture_output=True,
+        text=True,
+        timeout=560,
     )
+    done.stderr = done.stderr.partition("torch/distributed/elastic")[0]
+    return done
 
 
 def together(
@@ -155,13 +163,6 @@ def test_all_processes_train_in_the_precision_that_the_first_one_measures(tmp_pa
     together(folder, 3, resolved, folder)
     assert [(folder / f"{rank}.txt").read_text() for rank in range(3)] == ["bfloat16"] * 3
     assert [file.name for file in folder.iterdir() if file.is_dir()] == ["0"], "only it measures"
-
-
-def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(processes, "device_kind", lambda device: "cuda")
-    with pytest.raises(ValueError, match="^train.lazy is true; allowed on several GPUs: false"):
-        set_up_device(Config(train=TrainConfig(lazy=True)))
 
 
 def batch(labels: list[float]) -> Batch:

@@ -163,7 +163,7 @@ def _hear(event: Event, hear: Callable[[int], object]) -> None:
 
 def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The JSON that a command with --json prints."""
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-6000:]
     content: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return content
 

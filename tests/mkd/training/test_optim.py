@@ -83,6 +83,34 @@ def test_a_row_that_is_seen_once_moves_as_far_as_by_adam_in_the_steps_after_it()
     torch.testing.assert_close(moved[1], moved[0], rtol=0.1, atol=0)
 
 
+def test_several_processes_exchange_dense_gradients_and_move_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone, one_of_two = Model(), Model()
+    before = alone.table.weight.detach().clone()
+    step(alone, LAZY, [5, 7, 5], times=3)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    make_optimizers(one_of_two, LAZY)
+    one_of_two(torch.tensor([5])).sum().backward()
+    assert one_of_two.table.weight.grad is not None
+    assert not one_of_two.table.weight.grad.is_sparse
+    one_of_two.zero_grad()
+    step(one_of_two, LAZY, [5, 7, 5], times=3)
+    moved = (one_of_two.table.weight != before).any(1).nonzero().flatten().tolist()
+    assert moved == [5, 7]
+    torch.testing.assert_close(one_of_two.table.weight, alone.table.weight)
+
+
+def test_a_table_whose_gradient_is_0_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    model = Model()
+    before = model.table.weight.detach().clone()
+    optimizers = make_optimizers(model, LAZY)
+    (0 * model(torch.tensor([5])).sum()).backward()
+    optimizers[1].step()
+    torch.testing.assert_close(model.table.weight, before, rtol=0, atol=0)
+
+
 def test_small_tables_are_left_to_adamw() -> None:
     model = Model(LAZY_ROWS - 1)
     assert len(make_optimizers(model, LAZY)) == 1
