@@ -41,6 +41,7 @@ from mkd.runtime import inference
 from mkd.runtime.layout import padded
 from mkd.storage import pretrained
 from mkd.students import load_model
+from mkd.students.heads import thresholds_of
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers.task_teacher import RunnableModel
@@ -95,6 +96,7 @@ def of_student(
     )
     torchs = torch_infer(student)
     dev = dev_logits(torchs, datas, layout)
+    thresholds = thresholds_of(student.config)
     export_onnx(student, tokenizer, to / "onnx")
     found: list[dict[str, Any]] = []
     for weight_range in RANGES:
@@ -102,10 +104,10 @@ def of_student(
         infer = inference.Student.load(to / weight_range, 1).infer
         own = {
             "range": weight_range,
-            "torch": quality_metrics(datas, dev)["quality/mean"],
+            "torch": quality_metrics(datas, dev, thresholds)["quality/mean"],
             "error": rms(torchs, infer, datas, layout),
         }
-        found.append(own | compare_backend(side, dev, infer, layout))
+        found.append(own | compare_backend(side, dev, infer, layout, thresholds))
     loaded = in_torch(RunnableModel(student, tokenizer))
     return found, {
         name: loaded._replace(load=partial(inference.Student.load, to / name))
