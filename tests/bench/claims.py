@@ -1,21 +1,21 @@
-"""Students of several seeds and variants on one teacher: the measurements behind the claims.
+"""Trains students of several seeds and variants on one teacher, to measure the claims.
 
     PYTHONPATH=. python tests/bench/claims.py OUT/NAME --seeds 0 1 2 \\
         --config bag --data.path TASKS.yaml --teacher.checkpoint ENCODER ...
 
-Variants, all with the settings that are given:
+All variants have the settings that are given:
 
 - `distilled`: one student for all tasks, from the teacher's logits.
-- `labels alone`: the same on the labels, without the teacher.
+- `labels alone`: the same student from the labels, without the teacher.
 - `one by one`: a distilled student for each task, each with all the steps. It stops early after
-  train.patience evaluations, 3 where that is not set.
-- `text first`: distilled, and trained on text before (needs pretrain.steps). The other variants
-  have no text.
+  train.patience evaluations, or after 3 if that is not set.
+- `text first`: distilled after pretraining on text (needs pretrain.steps). The other variants are
+  not pretrained.
 
-A seed decides a student's weights, batches and dropout; teacher, tokens and selection split are
-those of the config's own seed. Each training leaves its answers on dev and its figures in OUT/NAME,
-and is not done again: a bench that was stopped goes on. `tests/bench/evidence.py` makes tables and
-pictures of OUT.
+A seed decides a student's weights, batches and dropout; teacher, tokens and selection split have
+the seed of the config. Each training writes its answers on dev and its scores to OUT/NAME. It is
+not repeated, so a bench that was stopped can be continued. `tests/bench/evidence.py` makes tables
+and pictures of OUT.
 """
 
 import argparse
@@ -59,24 +59,21 @@ PATIENCE = 3
 
 
 class Training(NamedTuple):
-    """What the trainings of all variants and seeds share.
-
-    targets: the teacher's, one a task.
-    """
+    """The inputs that all variants and seeds share. targets: the teacher's, one for each task."""
 
     inputs: DataAndTeacher
     targets: list[TaskTarget]
 
 
 def commit() -> str:
-    """The commit of the code, with a + where files differ from it."""
+    """Returns the commit of the code, with a + if files differ from it."""
     root = Path(__file__).parents[2]
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def variant_config(config: Config, variant: str, seed: int) -> Config:
-    """The settings of a variant's student."""
+    """Returns the settings of a variant's student."""
     if variant != TEXT_FIRST:
         config = replace(config, pretrain=PretrainConfig())
     if variant == ALONE:
@@ -98,7 +95,7 @@ def student_of(config: Config, inputs: DataAndTeacher, targets: list[TaskTarget]
 
 
 def of_one_task(training: Training, task: int) -> Training:
-    """The inputs and targets of one of the tasks, by its place."""
+    """Returns the inputs and targets of one task. task: its position."""
     data = training.inputs.data
     one = data.student_data._replace(datas=[data.student_data.datas[task]])
     inputs = training.inputs._replace(data=data._replace(student_data=one))
@@ -106,7 +103,7 @@ def of_one_task(training: Training, task: int) -> Training:
 
 
 def answers(student: Student, data: ModelData) -> Answers:
-    """The student's answers on the dev splits of these tasks."""
+    """Returns the student's answers on the dev splits of these tasks."""
     layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
     with progress.phase_bars() as report:
         logits = dev_logits(torch_infer(student), data.datas, layout, report)
@@ -114,7 +111,7 @@ def answers(student: Student, data: ModelData) -> Answers:
 
 
 def merged(parts: list[Answers]) -> Answers:
-    """The answers of one student a task as those of one student."""
+    """Merges the answers of one student per task into those of one student."""
     return Answers(
         {key: logits for part in parts for key, logits in part.logits.items()},
         {name: each for part in parts for name, each in part.thresholds.items()},
@@ -123,30 +120,32 @@ def merged(parts: list[Answers]) -> Answers:
 
 
 def about_now(threads: int) -> dict[str, Any]:
-    """What a record says of how it was made."""
+    """Returns commit, date, threads and hardware for a record."""
     return {"commit": commit(), "date": str(date.today()), "threads": threads} | hardware()
 
 
 def save(
-    folder: Path, name: str, found: Answers, datas: list[TaskData], about: dict[str, Any]
+    folder: Path, name: str, model_answers: Answers, datas: list[TaskData], about: dict[str, Any]
 ) -> None:
-    """Writes predictions and figures of a model; the second file says that both are whole."""
-    pd.DataFrame(dev_predictions(datas, found, NO_ANSWERS)).to_parquet(folder / f"{name}.parquet")
-    metrics = quality_metrics(datas, *found)
+    """Writes predictions, then scores of a model. The second file marks both as complete."""
+    pd.DataFrame(dev_predictions(datas, model_answers, NO_ANSWERS)).to_parquet(
+        folder / f"{name}.parquet"
+    )
+    metrics = quality_metrics(datas, *model_answers)
     scores = {data.name: metrics[names.quality(data.name)] for data in datas}
     official = {
         data.name: [metric + suffix for suffix in data.dev for metric in data.kind.metrics]
         for data in datas
     }
-    whole = about | {"scores": scores, "metrics": official}
+    record = about | {"scores": scores, "metrics": official}
     temporary = folder / f"{name}.json.new"
-    temporary.write_text(json.dumps(whole, indent=1))
+    temporary.write_text(json.dumps(record, indent=1))
     temporary.replace(folder / f"{name}.json")
     print(name, f"mean {metrics[names.QUALITY_MEAN]:.2f}", flush=True)
 
 
 def is_done(file: Path, key: str) -> bool:
-    """Whether a training has been done. Exits where it has been done with other settings."""
+    """Returns whether a training is done. Exits if it was done with other settings."""
     if not file.exists():
         return False
     if json.loads(file.read_text())["key"] != key:
@@ -155,7 +154,7 @@ def is_done(file: Path, key: str) -> bool:
 
 
 def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) -> None:
-    """Trains what is not there yet."""
+    """Trains all students that are not in the folder yet."""
     if config.pretrain.steps == 0 and TEXT_FIRST in variants:
         sys.exit(f"--variants has {TEXT_FIRST!r}; it needs pretrain.steps")
     torch.set_num_threads(config.threads)
@@ -179,13 +178,13 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
     for seed in seeds:
         for variant in variants:
             settings = variant_config(config, variant, seed)
-            of = result_settings(asdict(settings)) | {"teacher": teacher.key}
-            name, key = f"{variant}-{seed}", key_of(of)
+            identity = result_settings(asdict(settings)) | {"teacher": teacher.key}
+            name, key = f"{variant}-{seed}", key_of(identity)
             if is_done(folder / f"{name}.json", key):
                 continue
             start = time.perf_counter()
             if variant == ONE_BY_ONE:
-                parts = [of_one_task(training, place) for place in range(len(data.datas))]
+                parts = [of_one_task(training, number) for number in range(len(data.datas))]
             else:
                 parts = [training]
             students = [
@@ -194,13 +193,13 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
             ]
             about = {"key": key, "variant": variant, "seed": seed}
             about |= {"seconds": time.perf_counter() - start, "load": os.getloadavg()[0]}
-            found = [
+            answers_of_parts = [
                 answers(student, part.inputs.data.student_data)
                 for student, part in zip(students, parts, strict=True)
             ]
             if variant in (DISTILLED, TEXT_FIRST):
                 save_model(students[0], data.tokenizer, folder / name)
-            save(folder, name, merged(found), data.datas, machine | about)
+            save(folder, name, merged(answers_of_parts), data.datas, machine | about)
 
 
 if __name__ == "__main__":
@@ -210,5 +209,5 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path, metavar="OUT/NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[DISTILLED, ALONE])
-    given, rest = parser.parse_known_args()
-    main(cli.parse(rest, "", DistillSettings).core(), given.out, given.seeds, given.variants)
+    args, rest = parser.parse_known_args()
+    main(cli.parse(rest, "", DistillSettings).core(), args.out, args.seeds, args.variants)

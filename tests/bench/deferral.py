@@ -1,14 +1,14 @@
-"""What deferral to the teacher loses, with students of several seeds on one teacher.
+"""Measures what deferral to the teacher loses, with students of several seeds of one teacher.
 
     PYTHONPATH=. python tests/bench/deferral.py --seeds 0 1 2 --picture deferral.png \\
         --config bag --data.path TASKS.yaml ...
 
-Settings of a distillation go by their dotted names. A seed decides a student's weights, batches and
-dropout; teacher, tokens and selection split are those of the config's own seed. For each task the
-table has the scores of teacher and student, the calibration error of the student without and with
-its temperature, and for each budget the share of the dev rows that the student answers and the
-points that are lost, as means over the seeds with 95 % t intervals. The picture is that of a run,
-with the means over the seeds at each share. The last line printed is JSON.
+Settings of a distillation are given by their dotted names. A seed decides a student's weights,
+batches and dropout; teacher, tokens and selection split have the seed of the config. The table has
+for each task the scores of teacher and student, and the calibration error of the student without
+and with its temperature. For each budget it has the share of the dev rows that the student answers
+and the points that are lost. Values are means over the seeds with 95 % t intervals. The picture is
+that of a run, with the means over the seeds at each share. The last line is JSON.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def measured(inputs: DataAndTeacher, seed: int) -> tuple[Curves, dict[str, float
     return curves, metrics | deferral_metrics(curves)
 
 
-def mean_curves(found: list[Curves]) -> Curves:
+def mean_curves(curves_of_seeds: list[Curves]) -> Curves:
     """Returns the mean over seeds of each task's points; a threshold is the median."""
     return {
         task: [
@@ -76,27 +76,27 @@ def mean_curves(found: list[Curves]) -> Curves:
                     for name in Point._fields[2:]
                 ),
             )
-            for points in zip(*(curves[task] for curves in found), strict=True)
+            for points in zip(*(curves[task] for curves in curves_of_seeds), strict=True)
         ]
-        for task in found[0]
+        for task in curves_of_seeds[0]
     }
 
 
 def _cell(values: Iterable[float]) -> str:
-    """The mean, and half of its 95 % t interval."""
+    """Returns the mean and half the width of its 95 % t interval as text."""
     values = list(values)
     half = half_width(values)
     return f"{statistics.mean(values):z.1f}" + ("" if half is None else f" ± {half:.1f}")
 
 
 def table(
-    found: list[Curves], metrics: list[dict[str, float]], teacher: dict[str, float]
+    curves_of_seeds: list[Curves], metrics: list[dict[str, float]], teacher: dict[str, float]
 ) -> list[str]:
-    """A row a task, and one for the mean over tasks."""
+    """Returns a table with a row for each task and one for the mean over tasks."""
     header = ["dev", "teacher", "student", "ECE without, with temperature"]
     header += [f"{budget}: {what}" for budget in BUDGETS for what in ("answered %", "lost")]
     rows = [header]
-    for task in [*found[0], names.MEAN]:
+    for task in [*curves_of_seeds[0], names.MEAN]:
         score = names.QUALITY_MEAN if task == names.MEAN else names.quality(task)
         error = "-"
         if task != names.MEAN:
@@ -112,8 +112,8 @@ def table(
             for budget in BUDGETS
             for what in (names.ANSWERED, names.LOST)
         ]
-        own = _cell(each[score] for each in metrics)
-        rows.append([task, f"{teacher[score]:.1f}", own, error, *cells])
+        student_score = _cell(each[score] for each in metrics)
+        rows.append([task, f"{teacher[score]:.1f}", student_score, error, *cells])
     return markdown(rows)
 
 
@@ -121,16 +121,16 @@ def main(config: Config, seeds: list[int], file: str) -> None:
     """Trains all students, prints the table and draws the picture."""
     inputs = load_data_and_teacher(config)
     assert inputs.teacher is not None, "loss.hard_weight is below 1"
-    found: list[Curves] = []
+    curves_of_seeds: list[Curves] = []
     metrics: list[dict[str, float]] = []
     for seed in seeds:
         curves, values = measured(inputs, seed)
-        found.append(curves)
+        curves_of_seeds.append(curves)
         metrics.append(values)
         thresholds = {task: chosen(points, 0.0) for task, points in curves.items()}
         print(seed, thresholds, file=sys.stderr)
-    print("\n".join(table(found, metrics, inputs.teacher.metrics)))
-    together = mean_curves(found)
+    print("\n".join(table(curves_of_seeds, metrics, inputs.teacher.metrics)))
+    together = mean_curves(curves_of_seeds)
     if file:
         # The title has the thresholds of each seed, the marks those of the mean curve.
         means: dict[str, Any] = {
@@ -140,7 +140,7 @@ def main(config: Config, seeds: list[int], file: str) -> None:
         }
         figure = deferral.draw(deferral.info(deferral_columns(together), means))
         Path(file).write_bytes(image_bytes(figure, "png"))
-    print(json.dumps({"curves": found, "metrics": metrics}))
+    print(json.dumps({"curves": curves_of_seeds, "metrics": metrics}))
 
 
 if __name__ == "__main__":
@@ -149,5 +149,5 @@ if __name__ == "__main__":
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--picture", default="")
-    given, rest = parser.parse_known_args()
-    main(cli.parse(rest, "", DistillSettings).core(), given.seeds, given.picture)
+    args, rest = parser.parse_known_args()
+    main(cli.parse(rest, "", DistillSettings).core(), args.seeds, args.picture)

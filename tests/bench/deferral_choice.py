@@ -1,12 +1,12 @@
-"""How the share that a student answers is to be chosen, on classifiers that need no teacher.
+"""Compares rules for choosing the share of rows that a student answers, on linear classifiers.
 
     PYTHONPATH=. python tests/bench/deferral_choice.py tasks.yaml
 
-The teacher is TF-IDF with logistic regression on 9,000 train rows (two thirds of the rows of a task
-that has fewer than 13,500), the student the same on 900 of them. Selection rows are drawn, DRAWS
-times for each size, from the other train rows; what is lost is then measured on all that are left.
-Prints, for rules that choose a point of the curve, the mean of what is lost, the worst tenth, and
-the mean share that the student answers.
+The teacher is TF-IDF with logistic regression on 9,000 train rows, or on two thirds of the rows of
+a task that has fewer than 13,500. The student is the same on 900 of them. From the other train
+rows, selection rows are drawn DRAWS times for each size. The loss is then measured on all rows that
+remain. For each rule the table has the mean of the loss, its 90th percentile (worst tenth), and the
+mean share of rows that the student answers.
 """
 
 import argparse
@@ -32,13 +32,12 @@ Rule = Callable[[Sequence[Point], float], Point]
 
 
 def largest(points: Sequence[Point], budget: float) -> Point:
-    """The largest share that loses at most the budget on the selection rows."""
+    """Returns the point with the largest share that loses at most the budget on selection."""
     return max((p for p in points if p.selection_lost <= budget), key=lambda p: p.share)
 
 
 def isotonic(points: Sequence[Point], budget: float) -> Point:
-    """The largest share by the loss that rises with the share and is the nearest to the measured
-    one."""
+    """Returns the point with the largest share whose loss by isotonic regression is in budget."""
     rising = isotonic_regression([p.selection_lost for p in points]).x
     return points[int(max(np.flatnonzero(rising <= budget + 1e-9), default=0))]
 
@@ -47,14 +46,14 @@ RULES: dict[str, Rule] = {"largest": largest, "chosen": chosen, "isotonic": isot
 
 
 def logits_of(model: LogisticRegression, rows: csr_matrix, classes: int) -> np.ndarray:
-    """Returns logits [R, C]; a class that the model has not seen has a very small one."""
-    found = np.full((rows.shape[0], classes), -30.0)
-    found[:, model.classes_.astype(int)] = model.predict_log_proba(rows)
-    return found
+    """Returns logits [R, C]; classes that the model has not seen get a very small one."""
+    logits_RC = np.full((rows.shape[0], classes), -30.0)
+    logits_RC[:, model.classes_.astype(int)] = model.predict_log_proba(rows)
+    return logits_RC
 
 
 def both_answered(task: Task) -> Answered:
-    """Trains both classifiers and returns what they answer for the other rows."""
+    """Trains both classifiers and returns their answers for the other rows."""
     rows = [row for row in task.train.read() if row.label is not None and row.label >= 0]
     order = np.random.default_rng(0).permutation(len(rows))
     teacher_rows = min(TEACHER_ROWS, 2 * len(rows) // 3)
@@ -71,24 +70,25 @@ def both_answered(task: Task) -> Answered:
 
 
 def taken(all_rows: Answered, rows: np.ndarray) -> Answered:
+    """Returns the answers for these rows."""
     return Answered(*(values[rows] for values in all_rows[:4]))
 
 
 def draws(task: Task, size: int) -> list[dict[str, object]]:
     """Returns what each rule loses, for each draw of selection rows and each budget."""
     pool = both_answered(task)
-    found: list[dict[str, object]] = []
+    losses: list[dict[str, object]] = []
     for draw in range(DRAWS):
         order = np.random.default_rng(draw + 1).permutation(len(pool.labels))
         points = curve(task.kind, taken(pool, order[:size]), taken(pool, order[size:]))
         for budget, most in BUDGETS.items():
             for name, rule in RULES.items():
                 point = rule(points, most)
-                found.append(
+                losses.append(
                     {"task": task.name, "rows": size, "budget": budget, "rule": name}
                     | {"lost": point.lost, "answered": point.answered}
                 )
-    return found
+    return losses
 
 
 def main(path: str) -> None:
@@ -98,11 +98,11 @@ def main(path: str) -> None:
         [row for task in tasks if not task.kind.multilabel for n in SIZES for row in draws(task, n)]
     )
     table = [["task", "selection rows", "budget", "rule", "lost", "worst tenth", "answered %"]]
-    for keys, part in frame.groupby(["task", "rows", "budget", "rule"], sort=False):
-        worst = part["lost"].quantile(0.9)
+    for keys, group in frame.groupby(["task", "rows", "budget", "rule"], sort=False):
+        worst = group["lost"].quantile(0.9)
         table.append(
-            [*map(str, keys), f"{part['lost'].mean():.2f}", f"{worst:.2f}",
-             f"{part['answered'].mean():.1f}"]
+            [*map(str, keys), f"{group['lost'].mean():.2f}", f"{worst:.2f}",
+             f"{group['answered'].mean():.1f}"]
         )  # fmt: skip
     print("\n".join(markdown(table)))
     means = frame.groupby(["rows", "budget", "rule"], sort=False)[["lost", "answered"]].mean()

@@ -1,13 +1,14 @@
-"""Whether the demo suite shows what it is for: rows that differ, no text of dev in train, labels
-that counts of words do not tell, and a price of speed in quality.
+"""Checks that the demo suite can show what distillation does.
 
     PYTHONPATH=. python tests/bench/demo.py                  # rows, linear model, teacher, students
     PYTHONPATH=. python tests/bench/demo.py --students bag   # the teacher and these
     PYTHONPATH=. python tests/bench/demo.py --students none --teacher.train.steps 500
 
-Settings of mkd/config/ go by their dotted names. The students have those of `distill`, but for
-their own below. Latency is the median of one text on one thread, tokenized within the time: of
-students in ONNX Runtime, of the teacher in torch. The last line printed is JSON.
+Rows must differ, no text of dev may be in train, counts of words must not be enough to predict the
+labels, and faster students must score less. Settings of mkd/config/ are given by their dotted
+names. The students have the settings of `distill`, except for those in STUDENTS. Latency is the
+median for one text on one thread with its tokenization: of students in ONNX Runtime, of the teacher
+in torch. The last line is JSON.
 """
 
 import argparse
@@ -43,7 +44,7 @@ SETTING = "b1-text-t1/p50_ms"
 
 
 def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
-    """What can be said of a task's rows without training a network."""
+    """Returns statistics of a task's rows that need no network."""
     train, dev = (list(demo.demo_rows(task, split, config)) for split in ("train", "dev"))
     unnamed = [re.sub("|".join(NAMES), "NAME", "\n".join(texts_of([row]))) for row in dev]
     return {
@@ -59,10 +60,10 @@ def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
 
 
 def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
-    """By model its scores by task, their mean and its latency."""
+    """Returns by model its scores by task, their mean and its latency."""
     ready = load_data_and_teacher(config)
     assert ready.teacher is not None, "the students of all settings but one learn from it"
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     metrics: dict[str, float] = {}
     for name, settings in STUDENTS.items():
         if not name.startswith(wanted):
@@ -74,20 +75,20 @@ def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
             metrics = run_candidate(
                 ready, now, measure_cost(ready.data, now, "onnx"), Path(folder)
             ).metrics
-        found[name] = _told(metrics, "", "onnx")
-        print(name, found[name], file=sys.stderr)
+        results[name] = _scores_and_latency(metrics, "", "onnx")
+        print(name, results[name], file=sys.stderr)
     if metrics:
-        found["teacher"] = _told(metrics, "teacher/", "torch")
+        results["teacher"] = _scores_and_latency(metrics, "teacher/", "torch")
     else:
-        found["teacher"] = _told(
+        results["teacher"] = _scores_and_latency(
             ready.teacher.metrics | {f"teacher/speed/torch/{SETTING}": float("nan")},
             "teacher/",
             "torch",
         )
-    return found
+    return results
 
 
-def _told(metrics: dict[str, float], prefix: str, backend: str) -> dict[str, float]:
+def _scores_and_latency(metrics: dict[str, float], prefix: str, backend: str) -> dict[str, float]:
     scores = {task: metrics[f"{prefix}quality/{task}/score"] for task in demo.DEMO_TASKS}
     return scores | {
         "mean": metrics[f"{prefix}quality/mean"],
@@ -95,23 +96,23 @@ def _told(metrics: dict[str, float], prefix: str, backend: str) -> dict[str, flo
     }
 
 
-def _table(head: str, found: dict[str, dict[str, float]], digits: int) -> str:
-    rows = [[head, *next(iter(found.values()))]]
+def _table(head: str, values: dict[str, dict[str, float]], digits: int) -> str:
+    rows = [[head, *next(iter(values.values()))]]
     rows += [
         [name, *(f"{value:.{2 if key == 'ms' else digits}f}" for key, value in of.items())]
-        for name, of in found.items()
+        for name, of in values.items()
     ]
     return "\n".join(markdown(rows))
 
 
 def main(config: Config, students: str) -> None:
-    """The tables and the JSON."""
-    of = {task: of_rows(task, config.data.demo) for task in demo.DEMO_TASKS}
-    mean = sum(found["linear"] for found in of.values()) / len(of)
-    print(_table("task", of, 1), f"\nmean of the linear model: {mean:.1f}\n", flush=True)
+    """Prints the tables and the JSON."""
+    statistics = {task: of_rows(task, config.data.demo) for task in demo.DEMO_TASKS}
+    mean = sum(row["linear"] for row in statistics.values()) / len(statistics)
+    print(_table("task", statistics, 1), f"\nmean of the linear model: {mean:.1f}\n", flush=True)
     models = scored(replace(config, speed=SpeedConfig(threads=[1], seconds=1)), students)
     print(_table("model", models, 1))
-    print(json.dumps({"rows": of, "linear": mean, "models": models}))
+    print(json.dumps({"rows": statistics, "linear": mean, "models": models}))
 
 
 if __name__ == "__main__":
@@ -119,7 +120,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--students", default="", help="the beginning of the names of those that are trained"
+        "--students", default="", help="train only students whose names start with this"
     )
-    given, rest = parser.parse_known_args()
-    main(cli.parse(rest, "", DistillSettings).core(), given.students)
+    args, rest = parser.parse_known_args()
+    main(cli.parse(rest, "", DistillSettings).core(), args.students)

@@ -1,13 +1,13 @@
-"""How often the report's statements about differences are wrong, of models whose true scores are
-known; not run by pytest.
+"""Measures how often the report's statements about differences are wrong, on simulated models.
 
     python tests/bench/differences.py --repetitions 2000
 
-Accuracy on 1,000 dev rows (tests/support/simulated.py says how they are answered). The tables: how
-often two groups of runs of one model, or of two models that are equally good, are told to differ;
-what the best of 30 models is told to lose to its teacher where all lose 2.0 points, chosen by dev
-and by the selection split; and how far an interval's end moves from draw to draw of the resamples.
-The last line is JSON.
+The true scores of the models are known; the metric is accuracy on 1,000 dev rows
+(tests/support/simulated.py describes the simulation). The first table has how often two groups of
+runs are reported to differ, if they are of one model or of two equally good models. The second
+takes the best of 30 models that all lose 2.0 points to their teacher, chosen by dev and by the
+selection split, and has the reported loss. The third has how far the end of an interval moves
+between two draws of the resamples. The last line is JSON.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from tests.support.simulated import Best, Claims, answered, best_of_many, claims
 SDS = (0.0, 1.0, 2.0)
 SEEDS = (1, 2, 3, 5)
 AT_ONCE = 100
-"""Repetitions whose resamples are alike."""
+"""Number of repetitions that share their resamples."""
 
 
-def told(
+def mean_claims(
     rng: np.random.Generator, repetitions: int, seeds: int, sd: float, alike: bool, paired: bool
 ) -> Claims:
-    """The mean over draws of the resamples."""
+    """Returns the mean of the claims over draws of the resamples."""
     parts = [
         claims(runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, alike), paired)
         for _ in range(repetitions // AT_ONCE)
@@ -43,21 +43,26 @@ def told(
 
 
 def by_satterthwaite(rng: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
-    """How often, in percent, two groups of runs of one model would be told to differ by a t
-    interval of the summed variances."""
-    told = []
+    """Returns how often, in percent, a t interval of the summed variances finds a difference.
+
+    Both groups of runs are of one model, so each difference that is found is an error.
+    """
+    found = []
     for _ in range(repetitions // AT_ONCE):
         drawn = runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, True)
         less_TSB = drawn.scores_TMSB[:, 0] - drawn.scores_TMSB[:, 1]
         of_seeds_T = less_TSB[..., 0].var(1, ddof=1) / seeds
         summed_T = of_seeds_T + less_TSB.mean(1)[:, 1:].var(1, ddof=1)
         freedom_T = (seeds - 1) * (summed_T / np.maximum(of_seeds_T, 1e-9)) ** 2
-        told.append(abs(less_TSB[..., 0].mean(1)) > stdtrit(freedom_T, TAIL) * np.sqrt(summed_T))
-    return 100 * float(np.mean(told))
+        found.append(abs(less_TSB[..., 0].mean(1)) > stdtrit(freedom_T, TAIL) * np.sqrt(summed_T))
+    return 100 * float(np.mean(found))
 
 
 def moved(rng: np.random.Generator, resamples: int, rows: int = 1000, draws: int = 200) -> float:
-    """By how much of the half width an interval's end moves in 95 of 100 pairs of draws."""
+    """Returns how far the end of an interval moves between two draws, as a share of its half width.
+
+    It is the 95th percentile over pairs of draws.
+    """
     right = answered(rng, np.array([[[85.0], [83.0]]]), False, rows)[0, :, 0]
     halves = []
     for _ in range(draws):
@@ -84,7 +89,7 @@ def main() -> None:
         ("two models, equally good", False, True),
     ):
         for sd in SDS:
-            found = [told(rng, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
+            found = [mean_claims(rng, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
             rows.append(
                 [
                     f"{name}, sd {sd:g}",

@@ -1,19 +1,20 @@
-"""Tables and pictures of the claims, from the trainings of tests/bench/claims.py.
+"""Makes tables and pictures of the claims, from the trainings of tests/bench/claims.py.
 
     PYTHONPATH=. python tests/bench/evidence.py OUT --page PAGE.md [--rivals rivals.json] \\
         [--finetuning finetuning.md]
 
 OUT has a folder for each student, and one of tests/bench/refinement.py. A claim is that one variant
-scores above another. Its table has a column a student: the means over seeds, and the differences
-with their 95 % intervals, which cover seeds and dev rows (analysis/statistics/differences.py). The
-numbers are in OUT/claims.json.
+scores above another. Its table has a column for each student: the means over seeds, and the
+differences with their 95 % intervals, which cover seeds and dev rows
+(analysis/statistics/differences.py). The numbers are written to OUT/claims.json.
 
 PAGE has the tables between two comments, `<!-- table: NAME -->` and `<!-- end -->`; what is between
-them is replaced. NAME is that of a claim, `scores`, `made`, `front` (of --rivals: what
-tests/bench/rivals.py has timed in one run) or `finetuning` (of tests/bench/finetuning.py). Beside
-PAGE are written a picture a claim, but for students and their teacher; front.png, quality against
-speed of --rivals; and front-sst2.png, the same for SST-2, with published scores. A student's name
-in --rivals starts with its kind, the teacher's is `teacher`, and BERT-base is timed too.
+them is replaced. NAME is that of a claim, `scores`, `made`, `front` (from --rivals, a result of
+tests/bench/rivals.py) or `finetuning` (a result of tests/bench/finetuning.py). The pictures are
+written to the folder of PAGE: one for each claim, except the one about students and their teacher;
+front.png, quality against speed from --rivals; and front-sst2.png, the same for SST-2, with
+published scores. In --rivals the name of a student starts with its kind, the teacher is named
+`teacher`, and BERT-base must be timed too.
 """
 
 import argparse
@@ -60,10 +61,7 @@ SST2 = "sst2"
 
 
 class Claim(NamedTuple):
-    """Variant `first` scores above variant `second`.
-
-    name: of the picture's file.
-    """
+    """The claim that variant `first` scores above variant `second`. name: of the picture's file."""
 
     name: str
     title: str
@@ -84,8 +82,8 @@ CLAIMS = (
 class Model(NamedTuple):
     """A variant of a student, over its seeds, or the teacher.
 
-    runs: its scores, by seed.
-    about: what each training has told, by seed.
+    - `runs`: its scores by seed
+    - `about`: the record of each training by seed
     """
 
     runs: dict[int, Resampled]
@@ -96,7 +94,7 @@ class Model(NamedTuple):
         return over_seeds(self.runs)
 
     def of(self, seeds: set[int]) -> "Model":
-        """The same with these seeds alone."""
+        """Returns the model with only these seeds."""
         return Model(
             {seed: run for seed, run in self.runs.items() if seed in seeds},
             {seed: found for seed, found in self.about.items() if seed in seeds},
@@ -104,7 +102,7 @@ class Model(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One student's part in a claim. differences: by task, and of the mean."""
+    """One student's result for a claim. differences: by task, and of the mean."""
 
     student: str
     first: Model
@@ -113,15 +111,15 @@ class Compared(NamedTuple):
 
 
 def model(files: list[Path]) -> Model:
-    """Reads a variant's trainings, given as their JSON files."""
-    about = {found.get("seed", 0): found for found in (json.loads(f.read_text()) for f in files)}
+    """Reads the trainings of a variant from their JSON files."""
+    about = {record.get("seed", 0): record for record in (json.loads(f.read_text()) for f in files)}
     answers = [split_answers(pd.read_parquet(f.with_suffix(".parquet"))) for f in files]
     runs = {
-        seed: resampled(own, found["metrics"])
-        for (seed, found), own in zip(about.items(), answers, strict=True)
+        seed: resampled(predictions, record["metrics"])
+        for (seed, record), predictions in zip(about.items(), answers, strict=True)
     }
-    for seed, found in about.items():  # the bench's own scores, computed another way
-        for task, score in found["scores"].items():
+    for seed, record in about.items():  # tests/bench/claims.py computes its scores in another way
+        for task, score in record["scores"].items():
             assert abs(runs[seed].tasks[task][0] - score) < 0.01, f"{task} of seed {seed}: {score}"
     return Model(runs, about)
 
@@ -131,13 +129,13 @@ def variants_of(folder: Path) -> dict[str, Model]:
     files: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*.json")):
         files.setdefault(file.stem.rpartition("-")[0] or TEACHER, []).append(file)
-    return {name: model(own) for name, own in files.items()}
+    return {name: model(paths) for name, paths in files.items()}
 
 
 def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Compared]:
-    """Compares the variants of a claim for each student that has both, on the seeds of both.
+    """Compares the variants of a claim for each student that has both, on their common seeds.
 
-    The teacher has one seed: such intervals are of the dev rows alone.
+    The teacher has one seed: an interval against it covers only the dev rows.
     """
     for student, variants in students.items():
         if claim.first not in variants or claim.second not in variants:
@@ -154,14 +152,17 @@ def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Co
 
 
 def cell(found: Difference) -> str:
-    """A difference and its interval; bold where that leaves out 0 and there are several seeds."""
+    """Returns a difference and its interval as text.
+
+    It is bold if the interval does not include 0 and there are several seeds.
+    """
     text = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
     return f"**{text}**" if found.is_one and found.is_of_methods else text
 
 
-def claim_table(claim: Claim, found: list[Compared]) -> list[str]:
-    """One column a student: means, and the differences by task."""
-    tasks = list(found[0].first.scores.tasks)
+def claim_table(claim: Claim, comparisons: list[Compared]) -> list[str]:
+    """Returns a table with a column for each student: means, and differences by task."""
+    tasks = list(comparisons[0].first.scores.tasks)
     head = ["student", "seeds", claim.first, claim.second, "difference", *tasks]
     rows = [
         [
@@ -171,30 +172,30 @@ def claim_table(claim: Claim, found: list[Compared]) -> list[str]:
             f"{one.second.scores.mean.rows[0]:.1f}",
             *(cell(one.differences[name]) for name in (MEAN, *tasks)),
         ]
-        for one in found
+        for one in comparisons
     ]
     return markdown([list(row) for row in zip(head, *rows, strict=True)])
 
 
 def scores_table(students: dict[str, dict[str, Model]]) -> list[str]:
-    """The mean over seeds of each variant, and of the teacher, by task."""
+    """Returns the mean scores over seeds of each variant and the teacher, by task."""
     rows: list[list[str]] = []
     for number, (student, variants) in enumerate(students.items()):
-        for name, own in variants.items():
-            if name == TEACHER and number:  # all have the same
+        for name, variant in variants.items():
+            if name == TEACHER and number:  # all students have the same teacher
                 continue
             label = TEACHER if name == TEACHER else f"{student}, {name}"
-            values = [*own.scores.tasks.values(), own.scores.mean]
-            minutes = sum(each.get("seconds", 0) for each in own.about.values()) / 60
-            row = [label, str(len(own.about)), *(f"{each.rows[0]:.1f}" for each in values)]
-            row.append(f"{minutes / len(own.about):.1f}" if minutes else "-")
+            values = [*variant.scores.tasks.values(), variant.scores.mean]
+            minutes = sum(each.get("seconds", 0) for each in variant.about.values()) / 60
+            row = [label, str(len(variant.about)), *(f"{each.rows[0]:.1f}" for each in values)]
+            row.append(f"{minutes / len(variant.about):.1f}" if minutes else "-")
             rows.insert(0, row) if name == TEACHER else rows.append(row)
     tasks = next(iter(next(iter(students.values())).values())).scores.tasks
     return markdown([["score on dev", "seeds", *tasks, MEAN, "minutes each"], *rows])
 
 
 def made_by(models: list[Model]) -> str:
-    """Says on what machine, at which commit and in how many minutes trainings were made."""
+    """Returns machine, number of minutes, commit and date of trainings as text."""
     about = [each for one in models for each in one.about.values()]
     cpus, commits, dates = (sorted({str(a[k]) for a in about}) for k in ("cpu", "commit", "date"))
     minutes = sum(each.get("seconds", 0) for each in about) / 60
@@ -205,19 +206,19 @@ def made_by(models: list[Model]) -> str:
     )
 
 
-def draw(claim: Claim, found: list[Compared]) -> Figure:
+def draw(claim: Claim, group: list[Compared]) -> Figure:
     """Draws the differences by task and of the mean, with a mark for each student."""
-    tasks = [*found[0].first.scores.tasks, MEAN]
-    figure = new_figure(names_width(tasks) + 6.5, 1.2 + 0.17 * len(tasks) * (1 + len(found)))
+    tasks = [*group[0].first.scores.tasks, MEAN]
+    figure = new_figure(names_width(tasks) + 6.5, 1.2 + 0.17 * len(tasks) * (1 + len(group)))
     axes = figure.subplots()
-    for number, one in enumerate(found):
+    for number, one in enumerate(group):
         look, seeds = KINDS.get(one.student.split("-")[0], KINDS[OTHER]), len(one.first.runs)
         name = f"{one.student}, {seeds} seeds" if seeds > 1 else f"{one.student}, 1 seed"
         for place, task in enumerate(tasks):
-            own = one.differences[task]
-            height = place + 0.22 * (number - (len(found) - 1) / 2)
+            gap = one.differences[task]
+            height = place + 0.22 * (number - (len(group) - 1) / 2)
             axes.errorbar(
-                own.points, height, xerr=own.high - own.points, fmt=look.marker, color=look.colour,
+                gap.points, height, xerr=gap.high - gap.points, fmt=look.marker, color=look.colour,
                 markersize=6, capsize=2.5, label=name if place == 0 else None,
             )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=1)
@@ -234,10 +235,7 @@ def draw(claim: Claim, found: list[Compared]) -> Figure:
 
 
 class Published(NamedTuple):
-    """A published accuracy on SST-2, with the speed that was published with it.
-
-    times: speed relative to BERT-base.
-    """
+    """A published accuracy on SST-2. times: the published speed relative to BERT-base."""
 
     name: str
     times: float
@@ -261,8 +259,10 @@ score). Scores are on dev, or on test where the name says so."""
 class Timed(NamedTuple):
     """A model of rivals.json, over some of its tasks.
 
-    ms: of one text, mean over the tasks. times: as fast as a model of BERT-base's size.
-    scores: on dev, by task; each is the mean over the seeds. means: over the tasks, by seed.
+    - `ms`: milliseconds for one text, mean over the tasks
+    - `times`: speed relative to a model of BERT-base's size
+    - `scores`: on dev by task, means over the seeds
+    - `means`: over the tasks, by seed
     """
 
     name: str
@@ -276,9 +276,9 @@ class Timed(NamedTuple):
         return statistics.mean(self.scores.values())
 
 
-def timed_models(found: dict[str, Any], names: list[str]) -> list[Timed]:
-    """Returns the models of rivals.json that can do all of these tasks, the fastest first."""
-    tasks = {name: found["tasks"][name] for name in names}
+def timed_models(rivals: dict[str, Any], names: list[str]) -> list[Timed]:
+    """Returns the models of rivals.json that can do all these tasks, the fastest first."""
+    tasks = {name: rivals["tasks"][name] for name in names}
     ms = {
         name: statistics.mean(task["times"][name]["p50_ms"] for task in tasks.values())
         for name in tasks[names[0]]["times"]
@@ -290,14 +290,14 @@ def timed_models(found: dict[str, Any], names: list[str]) -> list[Timed]:
             continue  # a tokenizer alone, or a model that is only timed
         seeds = {task: own["contenders"][name]["scores"] for task, own in tasks.items()}
         scores = {task: statistics.mean(own) for task, own in seeds.items()}
-        # A rival that is random on some tasks alone has one seed for the others.
+        # A rival that is random only on some tasks has one seed for the others.
         means = [statistics.mean(own) for own in zip(*seeds.values(), strict=False)]
         models.append(Timed(name, ms[name], ms[BERT_BASE] / ms[name], scores, means))
     return sorted(models, key=lambda model: model.ms)
 
 
 def front_table(models: list[Timed]) -> list[str]:
-    """One row a model: its time, and its scores by task."""
+    """Returns a table with a row for each model: its time, and its scores by task."""
     rows = [
         [model.name, f"{model.ms:.2f}", f"{model.times:,.0f}"]
         + [f"{score:.1f}" for score in (*model.scores.values(), model.mean)]
@@ -307,7 +307,7 @@ def front_table(models: list[Timed]) -> list[str]:
 
 
 def front_plot(models: list[Timed], published: tuple[Published, ...] = ()) -> FrontPlot:
-    """Returns the picture of quality against speed."""
+    """Returns the data of the picture of quality against speed."""
     points = []
     for model in models:
         kind = model.name.split()[0]
@@ -343,7 +343,7 @@ def front_picture(plot: FrontPlot) -> Figure:
 
 
 def filled(page: str, tables: dict[str, list[str]]) -> str:
-    """Returns the page with these tables between their comments. Other tables stay as they are."""
+    """Returns the page with these tables between their comments; other tables are unchanged."""
     for name, lines in tables.items():
         start, end = f"<!-- table: {name} -->", "<!-- end -->"
         before, marked, after = page.partition(start)
@@ -353,41 +353,41 @@ def filled(page: str, tables: dict[str, list[str]]) -> str:
     return page
 
 
-def main(given: argparse.Namespace) -> None:
-    """Writes everything."""
-    folders = sorted({file.parent for file in given.out.glob("*/*.json")})
+def main(args: argparse.Namespace) -> None:
+    """Writes all tables, pictures and numbers."""
+    folders = sorted({file.parent for file in args.out.glob("*/*.json")})
     students = {folder.name: variants_of(folder) for folder in folders}
-    everything = [model for own in students.values() for model in own.values()]
+    all_models = [model for own in students.values() for model in own.values()]
     tables = {
         "scores": scores_table({n: own for n, own in students.items() if TEACHER in own}),
-        "made": [made_by(everything)],
+        "made": [made_by(all_models)],
     }
     pictures: dict[str, Figure] = {}
     numbers: dict[str, Any] = {}
     for claim in CLAIMS:
-        found = list(compared(students, claim))
-        if not found:
+        comparisons = list(compared(students, claim))
+        if not comparisons:
             continue
-        tables[claim.name] = claim_table(claim, found)
+        tables[claim.name] = claim_table(claim, comparisons)
         if claim.second != TEACHER:
-            pictures[f"claim-{claim.name}"] = draw(claim, found)
+            pictures[f"claim-{claim.name}"] = draw(claim, comparisons)
         numbers[claim.name] = {
             one.student: {task: own._asdict() for task, own in one.differences.items()}
-            for one in found
+            for one in comparisons
         }
-    if given.rivals is not None:
-        timed = json.loads(given.rivals.read_text())
+    if args.rivals is not None:
+        timed = json.loads(args.rivals.read_text())
         models = timed_models(timed, list(timed["tasks"]))
         tables["front"] = front_table(models)
         pictures["front"] = front_picture(front_plot(models))
         of_sst2 = front_plot(timed_models(timed, [SST2]), PUBLISHED)
         pictures["front-sst2"] = front_picture(of_sst2)
-    if given.finetuning is not None:
-        tables["finetuning"] = given.finetuning.read_text().splitlines()
-    given.page.write_text(filled(given.page.read_text(), tables))
+    if args.finetuning is not None:
+        tables["finetuning"] = args.finetuning.read_text().splitlines()
+    args.page.write_text(filled(args.page.read_text(), tables))
     for name, figure in pictures.items():
-        (given.page.parent / f"{name}.png").write_bytes(image_bytes(figure, "png"))
-    (given.out / "claims.json").write_text(json.dumps(numbers, indent=1))
+        (args.page.parent / f"{name}.png").write_bytes(image_bytes(figure, "png"))
+    (args.out / "claims.json").write_text(json.dumps(numbers, indent=1))
     for name, lines in tables.items():
         print(f"\n{name}\n", *lines, sep="\n")
 

@@ -1,16 +1,16 @@
-"""What a student's earlier training gives on new tasks: fine-tuned, less the same student anew.
+"""Measures what fine-tuning a distilled student on a new task gains over training a new student.
 
     PYTHONPATH=. python tests/bench/finetuning.py OUT TASKS.yaml --rows 200 1000 0 \\
         --start NAME=FOLDER NAME=FOLDER ... --config bag --student.init ENCODER
 
 Each task is learnt alone, from so many of its training rows (0: all). A FOLDER has a distilled
-student, such as tests/bench/claims.py leaves; those of one NAME are its seeds. Beside it stand two
-students of its sizes: with random weights, and with the embeddings of student.init, as a student is
-when one starts anew; its settings are those that are given. All have the same rows, steps and seed;
-the new ones have the default learning rate of a new student. Each training leaves its scores in OUT
-and is not done again; with other settings or students it is refused. The table has means over the
-seeds, and how far fine-tuning is above the embeddings, with a 95 % t interval over the seeds. It is
-printed, and written to OUT/finetuning.md.
+student, for example from tests/bench/claims.py; those with the same NAME are its seeds. Each is
+compared with two new students of the same size: one with random weights, and one with the
+embeddings of student.init, which has the settings that are given. All have the same rows, steps and
+seed; the new ones have the default learning rate of a new student. Each training writes its scores
+to OUT and is not repeated; other settings or students are refused. The table has means over the
+seeds, and the difference between fine-tuning and the embeddings, with a 95 % t interval over the
+seeds. It is printed, and written to OUT/finetuning.md.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def write_rows(rows: list[Row], file: Path) -> None:
 
 
 def task_file(task: Task, rows: int, seed: int, folder: Path) -> Path:
-    """Writes a task with so many of its training rows, drawn by the seed; 0: all."""
+    """Writes a task with `rows` of its training rows, drawn by the seed; 0: all."""
     train = [row for row in task.train.read() if row.label is not None]
     write_rows(Random(seed).sample(train, rows) if rows else train, folder / "train.jsonl")
     write_rows(list(task.dev[""].read()), folder / "dev.jsonl")
@@ -74,7 +74,7 @@ def task_file(task: Task, rows: int, seed: int, folder: Path) -> Path:
 
 
 def starts_of(entries: list[str]) -> Iterator[tuple[str, int, Path]]:
-    """Returns name, seed and folder of each student."""
+    """Yields name, seed and folder of each student."""
     seeds: dict[str, int] = {}
     for entry in entries:
         name, _, folder = entry.partition("=")
@@ -82,25 +82,25 @@ def starts_of(entries: list[str]) -> Iterator[tuple[str, int, Path]]:
         seeds[name] = seeds.get(name, 0) + 1
 
 
-def table(found: list[dict[str, Any]]) -> list[str]:
-    """A row for each student, task and number of rows, and for the mean over the tasks."""
+def table(results: list[dict[str, Any]]) -> list[str]:
+    """Returns a row for each student, task and number of rows, and for the mean over the tasks."""
     groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for one in found:
+    for one in results:
         groups.setdefault((one["student"], one["task"], one["rows"]), []).append(one)
-    for student, rows in dict.fromkeys((one["student"], one["rows"]) for one in found):
-        alike = [one for one in found if (one["student"], one["rows"]) == (student, rows)]
+    for student, rows in dict.fromkeys((one["student"], one["rows"]) for one in results):
+        alike = [one for one in results if (one["student"], one["rows"]) == (student, rows)]
         seeds = dict.fromkeys(one["seed"] for one in alike)
         groups[student, "mean", rows] = [
             {side: statistics.mean(o[side] for o in alike if o["seed"] == seed) for side in SIDES}
             for seed in seeds
         ]
     body = []
-    for (student, task, rows), own in groups.items():
-        means = [f"{statistics.mean(one[side] for one in own):.1f}" for side in SIDES]
-        differences = [one[FINETUNED] - one[EMBEDDINGS] for one in own]
+    for (student, task, rows), group in groups.items():
+        means = [f"{statistics.mean(one[side] for one in group):.1f}" for side in SIDES]
+        differences = [one[FINETUNED] - one[EMBEDDINGS] for one in group]
         middle = statistics.mean(differences)
         body.append(
-            [student, task, f"{rows:,}" if rows else "all", str(len(own)), *means]
+            [student, task, f"{rows:,}" if rows else "all", str(len(group)), *means]
             + [f"{middle:+.1f}", interval_text(middle, half_width(differences))]
         )
     head = ["student", "task", "rows", "seeds", *SIDES, "difference", "95 % interval"]
@@ -108,7 +108,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
 
 
 def both_ways(settings: DistillSettings, folder: Path, name: str) -> dict[str, float]:
-    """Fine-tunes the student in a folder, and trains it from random weights."""
+    """Fine-tunes the student in a folder, and trains one from random weights."""
     finetune = FinetuneConfig(student=str(folder))
     with tempfile.TemporaryDirectory() as work:
         metrics = run_finetune(settings.core(), finetune, Path(work)).metrics
@@ -118,18 +118,20 @@ def both_ways(settings: DistillSettings, folder: Path, name: str) -> dict[str, f
 
 def from_embeddings(settings: DistillSettings, folder: Path, name: str) -> dict[str, float]:
     """Trains a new student that has the embeddings of student.init."""
-    own = FinetuneConfig()
-    config = replace(settings.core(), loss=own.loss, train=own.train, pretrain=PretrainConfig())
+    defaults = FinetuneConfig()
+    config = replace(
+        settings.core(), loss=defaults.loss, train=defaults.train, pretrain=PretrainConfig()
+    )
     inputs = load_data_and_teacher(config)
     data = inputs.data.student_data
-    found = answers(student_of(inputs.data.config, inputs, None), data)
-    return {EMBEDDINGS: quality_metrics(data.datas, *found)[names.quality(name)]}
+    predictions = answers(student_of(inputs.data.config, inputs, None), data)
+    return {EMBEDDINGS: quality_metrics(data.datas, *predictions)[names.quality(name)]}
 
 
 def measured(
     settings: DistillSettings, folder: Path, task: Task, rows: int, seed: int, out: Path
 ) -> dict[str, Any]:
-    """Returns the scores of all sides on the task's dev rows; those in `out` are not made again."""
+    """Returns the scores of all variants on the task's dev rows, from `out` if they are there."""
     scores: dict[str, Any] = {"task": task.name, "rows": rows, "seed": seed}
     for trained in (both_ways, from_embeddings):
         file = out / f"{task.name}-{rows}-{seed}-{trained.__name__}.json"
@@ -154,10 +156,12 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("tasks", help="the YAML file of the tasks")
-    parser.add_argument("--only", nargs="*", default=[], help="of its tasks; none: all")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="names of the tasks to use; none: all"
+    )
     parser.add_argument("--rows", nargs="+", type=int, default=[0])
     parser.add_argument("--start", nargs="+", required=True, metavar="NAME=FOLDER")
-    given, rest = parser.parse_known_args()
+    args, rest = parser.parse_known_args()
     settings = cli.parse(rest, "", DistillSettings)
     settings = replace(
         settings,
@@ -165,17 +169,17 @@ def main() -> None:
         speed=replace(settings.speed, seconds=1.0),
     )
     torch.set_num_threads(settings.threads)
-    tasks = load_tasks(DataConfig(source="files", path=given.tasks, tasks=given.only))
-    found = []
-    for name, seed, folder in starts_of(given.start):
-        (given.out / name).mkdir(parents=True, exist_ok=True)
+    tasks = load_tasks(DataConfig(source="files", path=args.tasks, tasks=args.only))
+    results = []
+    for name, seed, folder in starts_of(args.start):
+        (args.out / name).mkdir(parents=True, exist_ok=True)
         for task in tasks:
-            for rows in given.rows:
-                scores = measured(settings, folder, task, rows, seed, given.out / name)
-                found.append(scores | {"student": name})
-                print(found[-1], flush=True)
-    lines = table(found)
-    (given.out / "finetuning.md").write_text("\n".join(lines) + "\n")
+            for rows in args.rows:
+                scores = measured(settings, folder, task, rows, seed, args.out / name)
+                results.append(scores | {"student": name})
+                print(results[-1], flush=True)
+    lines = table(results)
+    (args.out / "finetuning.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

@@ -1,13 +1,13 @@
-"""Hostile names of tasks, labels, studies, runs, experiments and folders: how do they end?
+"""Tests hostile names of tasks, labels, studies, runs, experiments and folders.
 
     python -m tests.bench.hostile_names                # all of them; takes long
     python -m tests.bench.hostile_names --every 20     # one of twenty
     python -m tests.bench.hostile_names --places label setting
 
-Each name is put into each place, in a process of its own (tests/support/forked.py). It works, or
-it is refused in one line with the code 2 before anything is opened. Where it works it is read back
-as it was given, the report's page has no tags of the name's, its pictures are valid SVG, and no
-file is outside of the folders that were named.
+Each name is put into each place, in its own process (tests/support/forked.py). Either it works, or
+it is refused in one line with the exit code 2 before anything is opened. Where it works, it is read
+back unchanged, the report's page contains no tags from the name, its pictures are valid SVG, and no
+file is written outside the folders that were given.
 """
 
 import argparse
@@ -49,24 +49,24 @@ SECONDS = 60
 
 
 class Case(NamedTuple):
-    """A name in a place."""
+    """A name and the place that it is put into."""
 
     place: str
     name: str
 
 
 def run(case: Case, folder: Path) -> Ending:
-    """Runs a case in a forked process, in a folder that it may fill."""
-    exported()  # here, not in the forked process: once for all cases
+    """Runs a case in a forked process, in a folder that it may write to."""
+    exported()  # Before the fork: the export is made once for all cases.
     above = sorted(folder.parent.iterdir())
-    found = ending(lambda: PLACES[case.place](case.name), folder, SECONDS)
+    result = ending(lambda: PLACES[case.place](case.name), folder, SECONDS)
     outside = set(folder.parent.iterdir()) - set(above)
-    return Ending("outside", ", ".join(map(str, outside))) if outside else found
+    return Ending("outside", ", ".join(map(str, outside))) if outside else result
 
 
 def in_setting(name: str) -> int:
-    """The settings that are names: of a study, a registered model, its alias, a variant."""
-    given = {
+    """Uses the name in settings: of a study, a registered model, its alias, a variant."""
+    argv_of_commands = {
         "search": [f"--search.study={name}"],
         "promote": [f"--promote.study={name}"],
         "distill": [f"--registry.name={name}", "--registry.alias=a"],
@@ -75,26 +75,26 @@ def in_setting(name: str) -> int:
     }
     codes = [
         cli.entry(lambda config: None, "", COMMANDS[command], argv)
-        for command, argv in given.items()
+        for command, argv in argv_of_commands.items()
     ]
     return max(codes)
 
 
 def in_label(name: str) -> int:
-    """A label of a file of rows, from which a task file is drafted and read."""
+    """Uses the name as a label in a file of rows, drafts a task file and reads it."""
     _write_rows(Path("rows.csv"), "label", name)
     if code := init.main(["rows.csv", "--text", "text", "--label", "label"]):
         Path("rows.csv").unlink()
         return code
     (task,) = load_tasks(DataConfig("files", "rows.yaml"))
-    found = [normalise_label(label) for label in task.kind.labels]
-    assert not found or normalise_label(name) in found, f"{name!r} is not among {found}"
+    labels = [normalise_label(label) for label in task.kind.labels]
+    assert not labels or normalise_label(name) in labels, f"{name!r} is not among {labels}"
     Path("rows.yaml").unlink()
     return 0
 
 
 def in_column(name: str) -> int:
-    """The column of the label."""
+    """Uses the name for the column of the label."""
     _write_rows(Path("rows.csv"), name, "good")
     if code := init.main(["rows.csv", "--text", "text", f"--label={name}"]):
         Path("rows.csv").unlink()
@@ -105,12 +105,12 @@ def in_column(name: str) -> int:
 
 
 def in_folder(name: str) -> int:
-    """The folder of an exported student, and the name of a table that it answers."""
+    """Uses the name for the folder of an exported student and for the file that it labels."""
     try:
         if _is_file_name(name):
             shutil.copytree(exported(), name)
             _write_rows(Path(f"{name}.csv"), "label", "good")
-    except OSError:  # too long with its ending
+    except OSError:  # the name with its ending is too long
         pass
     before = sorted(Path().rglob("*"))
     argv = ["--task=single", "--text=text", f"--input={name}.csv", "--", name]
@@ -120,7 +120,7 @@ def in_folder(name: str) -> int:
 
 
 def in_task(name: str) -> int:
-    """A task's name in a whole run and its report."""
+    """Uses the name for a task in a whole run and its report."""
     _write_rows(Path("rows.csv"), "label", "good")
     described = {"train": "rows.csv", "text": "text", "label": "label", "labels": ["good", "other"]}
     Path("tasks.yaml").write_text(json.dumps({name: described}), "utf-8")
@@ -135,7 +135,7 @@ def in_task(name: str) -> int:
 
 
 def in_report(name: str) -> int:
-    """The experiment, its runs, their teacher and machine, and the folder of the report."""
+    """Uses the name for experiment, runs, teacher, machine, and the folder of the report."""
     client = mlflow.MlflowClient()
     artifacts = Path("artifacts").resolve().as_uri()
     try:
@@ -145,7 +145,7 @@ def in_report(name: str) -> int:
             wish = Wish(StudentConfig(), seed, tags=tags)
             logged(client, number, made(wish)._replace(name=name))
     except (MlflowException, UnicodeError, ValueError):
-        return _report(name, Path("out"))  # there is no such experiment, which it has to say
+        return _report(name, Path("out"))  # it has to report that there is no such experiment
     code = _report(name, Path("out", name) if _is_file_name(name) else Path("out"))
     if code == 0:
         (outcome,) = Path("out").rglob("report.json")
@@ -160,7 +160,7 @@ PLACES: dict[str, Callable[[str], int]] = {
 
 
 def _is_file_name(name: str) -> bool:
-    """Whether a name is that of a file in a folder, and of no other place."""
+    """Returns whether the name is that of a file within a folder."""
     try:
         size = len(os.fsencode(name))
     except UnicodeError:
@@ -169,7 +169,7 @@ def _is_file_name(name: str) -> bool:
 
 
 def _write_rows(file: Path, column: str, label: str) -> None:
-    # surrogatepass: half a character stays what it is, invalid UTF-8.
+    # surrogatepass writes half a surrogate pair as it is, as invalid UTF-8.
     with file.open("w", encoding="utf-8", errors="surrogatepass", newline="") as rows:
         write = csv.writer(rows).writerow
         write(["text", column])
@@ -180,7 +180,7 @@ def _write_rows(file: Path, column: str, label: str) -> None:
 
 @cache
 def exported() -> Path:
-    """The folder of a tiny exported student, which lies outside of the cases' folders."""
+    """Returns the folder of a tiny exported student, which is outside the folders of the cases."""
     folder = Path(tempfile.mkdtemp(prefix="mkd-exported-"))
     torch.manual_seed(0)
     tasks = make_tasks(names=["single"])
@@ -195,7 +195,7 @@ def exported() -> Path:
 
 
 class _Page(HTMLParser):
-    """The tags of a page, and the attributes that run something."""
+    """Collects the tags of a page and the attributes that run code."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,14 +232,14 @@ def _report(experiment: str, folder: Path) -> int:
 
 
 def main() -> None:
-    """Runs the cases and prints how many ended in which way, and each fault."""
+    """Runs the cases; prints each fault, and counts by place and ending."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--every", type=int, default=1, help="run one of so many names")
+    parser.add_argument("--every", type=int, default=1, help="run only every N-th name")
     parser.add_argument("--places", nargs="+", choices=list(PLACES), default=list(PLACES))
-    given = parser.parse_args()
+    args = parser.parse_args()
     endings: Counter[tuple[str, str]] = Counter()
-    for place in given.places:
-        for name in NAMES[:: given.every]:
+    for place in args.places:
+        for name in NAMES[:: args.every]:
             above = Path(tempfile.mkdtemp())
             (above / "case").mkdir()
             result = run(Case(place, name), above / "case")
@@ -248,7 +248,7 @@ def main() -> None:
             if not result.good:
                 print(json.dumps([place, name[:60], *result])[:600], flush=True)
     kinds = sorted({kind for _, kind in endings})
-    rows = [[place, *(str(endings[place, kind]) for kind in kinds)] for place in given.places]
+    rows = [[place, *(str(endings[place, kind]) for kind in kinds)] for place in args.places]
     print("\n".join(markdown([["place", *kinds], *rows])))
 
 

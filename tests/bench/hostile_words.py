@@ -1,4 +1,4 @@
-"""The names of tests/bench/hostile_names.py: each has broken some program."""
+"""Names for tests/bench/hostile_names.py: each of them is known to break programs."""
 
 HIT = "document.title='hit'"
 

@@ -1,13 +1,12 @@
-"""How fast students answer in each backend beside BERT-base in torch, and what each backend loses
-on real tasks.
+"""Measures how fast students are in each backend compared with BERT-base, and what exports lose.
 
     python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks TASK] [--out OUT]
 
-A folder is one that a run has saved a student in (artifact `student` of its model). Each is
-exported to float32 and int8, and scored on the dev rows in each, in batches and row by row. All of
-them and a BERT-base of random weights are timed as mkd/evaluation/speed.py has it, on one thread: a
-row of 128 tokens, and raw sentences of SST-2's dev split, tokenized within the time. The last line
-is JSON.
+A FOLDER has a student that a run has saved (artifact `student` of its model). Each student is
+exported to float32 and int8, and scored on the dev rows in each backend, in batches and row by row.
+All of them and a BERT-base with random weights are timed on one thread as in
+mkd/evaluation/speed.py: a row of 128 tokens, and raw sentences of SST-2's dev split with their
+tokenization. The last line is JSON.
 """
 
 import argparse
@@ -49,7 +48,7 @@ SENTENCES = SpeedSetting(32, 0, 1)
 
 
 def bert_base(vocabulary: int, tasks: list[Task]) -> Student:
-    """BERT-base with a head for each task: 12 layers of 768, random weights."""
+    """Returns BERT-base with a head for each task: 12 layers of 768, random weights."""
     sizes = bert_config(vocabulary, 12, 768, 12, 0.1, 512)
     heads = {
         task.name: {
@@ -63,19 +62,19 @@ def bert_base(vocabulary: int, tasks: list[Task]) -> Student:
     return TransformerStudent(TransformerConfig(encoder=sizes, tasks=heads))
 
 
-def exported(student: Student, side: ModelData, folder: Path) -> dict[str, dict[str, float]]:
-    """The student's scores in torch and each backend's comparison with torch and bytes."""
-    layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
-    before = dev_logits(torch_infer(student), side.datas, layout)
-    export_onnx(student, side.tokenizer, folder / "onnx")
+def exported(student: Student, data: ModelData, folder: Path) -> dict[str, dict[str, float]]:
+    """Exports the student; returns its scores in torch, and losses and bytes of each backend."""
+    layout = layout_of(data.tokenizer, student.joined, student.config.max_tokens)
+    logits = dev_logits(torch_infer(student), data.datas, layout)
+    export_onnx(student, data.tokenizer, folder / "onnx")
     export_int8(folder / "onnx", folder / "int8", ExportConfig())
-    found = {"torch": quality_metrics(side.datas, before)}
+    results = {"torch": quality_metrics(data.datas, logits)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
-        found[name] = compare_backend(
-            side, before, inference.Student.load(folder / name, 1).infer, layout
+        results[name] = compare_backend(
+            data, logits, inference.Student.load(folder / name, 1).infer, layout
         ) | {"bytes": float(size)}
-    return found
+    return results
 
 
 def main() -> None:
@@ -86,24 +85,24 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
     parser.add_argument("--cache", default=".mkd")
-    parser.add_argument("--out", help="a folder to keep the exports in")
-    parser.add_argument("--seconds", type=float, default=60, help="that all times may take")
-    given = parser.parse_args()
+    parser.add_argument("--out", help="folder to keep the exports in")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of all timing")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(given.out or temporary)
-        config = DataConfig(source="glue", path=given.data, tasks=given.tasks)
+        root = Path(args.out or temporary)
+        config = DataConfig(source="glue", path=args.data, tasks=args.tasks)
         tasks = load_tasks(config)
         timed: dict[str, TimedModel] = {}
         scores: dict[str, dict[str, dict[str, float]]] = {}
-        for entry in given.students:
+        for entry in args.students:
             name, folder = entry.split("=")
             student, tokenizer = (
                 load_model(Path(folder)),
                 pretrained.load_tokenizer(Path(folder), name),
             )
-            datas = [tokenise_task(Path(given.cache), task, tokenizer, config, 0) for task in tasks]
+            datas = [tokenise_task(Path(args.cache), task, tokenizer, config, 0) for task in tasks]
             scores[name] = exported(
                 student, ModelData(tokenizer, datas, torch.device("cpu")), root / name
             )
@@ -111,19 +110,19 @@ def main() -> None:
             for backend in BACKENDS:
                 load = partial(inference.Student.load, root / name / backend)
                 timed[f"{name}/{backend}"] = TimedModel(load, embedding_token_ids(student))
-        rival = RunnableModel(bert_base(len(tokenizer), tasks), tokenizer)
-        timed = {"bert-base/torch": in_torch(rival)} | timed
+        bert = RunnableModel(bert_base(len(tokenizer), tasks), tokenizer)
+        timed = {"bert-base/torch": in_torch(bert)} | timed
         work = {"sst2": dev_texts(tasks)["sst2"]}
-        speed = speed_metrics(timed, work, [ONE_ROW, SENTENCES], given.seconds)
+        speed = speed_metrics(timed, work, [ONE_ROW, SENTENCES], args.seconds)
         row = {name: speed[f"speed/{name}/{ONE_ROW.name}/p50_ms"] for name in timed}
         texts = {name: speed[f"speed/{name}/{SENTENCES.name}/rows_per_s"] for name in timed}
         print("\n".join(busy_note(speed)))
-    speeds, qualities = list(rows(scores, row, texts)), list(by_task(scores, given.tasks))
-    for told in (speeds, qualities):
+    speeds, qualities = list(rows(scores, row, texts)), list(by_task(scores, args.tasks))
+    for lines in (speeds, qualities):
         print(
             "\n".join(
                 markdown(
-                    [list(told[0]), *([shown(value) for value in line.values()] for line in told)]
+                    [list(lines[0]), *([shown(value) for value in line.values()] for line in lines)]
                 )
             ),
             end="\n\n",
@@ -134,10 +133,12 @@ def main() -> None:
 
 
 def by_task(scores: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> Any:
-    """Each task's score on dev, one row a student and backend; in float32 those of onnx are
-    torch's."""
-    for name, found in scores.items():
-        for backend, values in found.items():
+    """Yields each task's score on dev, one row for each student and backend.
+
+    In float32, onnx has the scores of torch.
+    """
+    for name, backends in scores.items():
+        for backend, values in backends.items():
             yield {"student": name, "backend": backend} | {
                 task: values[f"quality/{task}/score"] for task in tasks
             }
@@ -146,9 +147,9 @@ def by_task(scores: dict[str, dict[str, dict[str, float]]], tasks: list[str]) ->
 def rows(
     scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], texts: dict[str, float]
 ) -> Any:
-    """One row a student and backend."""
-    for name, found in scores.items():
-        for backend, values in found.items():
+    """Yields speed, scores and losses, one row for each student and backend."""
+    for name, backends in scores.items():
+        for backend, values in backends.items():
             key = f"{name}/{backend}"
             yield {
                 "student": name, "backend": backend, "ms a row": row[key],
@@ -161,7 +162,7 @@ def rows(
 
 
 def shown(value: object) -> str:
-    """Three digits or so, and two decimals where it is small."""
+    """Formats a number with about three digits, or two decimals if it is below 10."""
     if isinstance(value, float):
         return (
             f"{value:,.0f}"

@@ -1,13 +1,13 @@
-"""Commands that are killed at random moments (SIGKILL), and then given again as they were.
+"""Kills commands at random moments (SIGKILL), then starts them again with the same arguments.
 
     python -m tests.bench.kills                          # 100 kills; takes long
     python -m tests.bench.kills --kills 10 --command export --command report
 
-Each command works in a folder that is put back before each kill. The moment is a random share of
-the processor time that the undisturbed command takes. Of a search, the command or a worker is
-killed. Given again, the command has to finish, and the folder has to be as the undisturbed command
-leaves it: the same runs, all of them ended, with the same scores and the same weights to the last
-bit, and no other file. Times may differ.
+Each command works in a folder that is restored before each kill. The moment is a random share of
+the processor time that the undisturbed command takes. For a search, the command or a worker is
+killed. The second start must finish, and leave the folder as the undisturbed command does: the same
+runs, all of them ended, with the same scores and bit-identical weights, and no other files. Times
+may differ.
 """
 
 import argparse
@@ -49,12 +49,12 @@ TIMED = re.compile(r"speed/|seconds|(^|[_/])ms$|rows_per_s|times_faster|latency|
 """Metrics that differ from one run to the next."""
 ID = re.compile(r"\bm-[0-9a-f]{32}\b|\b[0-9a-f]{32}\b")
 STUDENT = "STUDENT"
-"""Stands for the address of the student of the folder's run in a command line."""
+"""Placeholder in a command line for the address of the student in the folder."""
 MOST_SECONDS = 600
 
 
 class Scenario(NamedTuple):
-    """A command that is killed. module: as `python -m` takes it. after: what is run before it."""
+    """A command to kill. module: as for `python -m`. after: the scenario to run before it."""
 
     module: str
     argv: list[str]
@@ -99,11 +99,11 @@ SCENARIOS = {
     ),
 }  # fmt: skip
 SHARES = {"label": 8, "report": 8}
-"""Kills of a command in a hundred; the others share the rest."""
+"""Number of kills of a command out of a hundred; the other commands share the rest."""
 
 
 class State(NamedTuple):
-    """What a command leaves: its runs, its files, and the content of those that hold no time."""
+    """What a command leaves: its runs, the names of its files, and the hashes of the weights."""
 
     runs: list[Any]
     files: Counter[str]
@@ -111,11 +111,11 @@ class State(NamedTuple):
 
 
 class Place:
-    """A folder in which a command works, and that is put back to what it was before."""
+    """A folder in which a command works; it can be restored to its state before the command."""
 
     def __init__(self, root: Path, name: str) -> None:
         self.name, self.scenario = name, SCENARIOS[name]
-        self.work, self.kept, self.tmp = (root / part for part in ("w", "kept", "t"))
+        self.work, self.kept, self.tmp = (root / folder for folder in ("w", "kept", "t"))
         self.work.mkdir(parents=True)
         self.tmp.mkdir()
         put_database(self.work)
@@ -133,7 +133,7 @@ class Place:
         self.begun = self._runs()
 
     def put_back(self) -> None:
-        """Makes the folder what it was before the command."""
+        """Restores the folder to its state before the command."""
         for folder in (self.work, self.tmp):
             shutil.rmtree(folder)
         shutil.copytree(self.kept, self.work, symlinks=True)
@@ -173,7 +173,7 @@ class Place:
             [kinds.get(run, ""), status, sorted(of_run.get(run, {}).items())]
             for run, status in self._runs()
         )
-        # A deleted model keeps its row.
+        # A deleted model keeps its row in the table.
         pending = self._asked(
             "select name from logged_models where status != 2 and lifecycle_stage = 'active'"
         )
@@ -189,23 +189,24 @@ class Place:
 
 
 def _counts(name: str) -> bool:
-    """Returns whether a file has to be there as often as the undisturbed command leaves it.
+    """Returns whether there must be as many such files as the undisturbed command leaves.
 
-    Not locks, a database's own files, the parts of Spark's output, and stored latencies, which are
-    measured by whoever comes first, and not stored from a busy machine.
+    Locks, a database's own files and the parts of Spark's output may differ. So may stored
+    latencies: the first command that needs them measures them, and does not store them on a busy
+    machine.
     """
     return not re.search(r"\.lock$|\.db-(wal|shm|journal)$|part-\d|/costs(/|$)|\.crc$", name)
 
 
 def at_work(module: str, *argv: str) -> None:
-    """As `python -m MODULE` does it."""
-    tempfile.tempdir = None  # TMPDIR is this process's own
+    """Runs a module like `python -m MODULE`."""
+    tempfile.tempdir = None  # Forgets the folder of the parent: this process has its own TMPDIR.
     sys.argv[1:] = argv
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """Returns the processor time of a process and of all below it."""
+    """Returns the processor time of a process and all its descendants."""
     total = 0.0
     for each in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
@@ -228,9 +229,10 @@ def undisturbed(place: Place) -> tuple[float, State]:
 
 
 def kill(place: Place, at: float, draw: random.Random) -> str:
-    """Starts the command and kills it after so much processor time. Returns what was killed.
+    """Starts the command, kills it after `at` seconds of processor time, and returns what was
+    killed.
 
-    Empty: it had ended before.
+    Empty: the command had ended before.
     """
     child = place.start()
     process = psutil.Process(child.process.pid)
@@ -249,7 +251,7 @@ def kill(place: Place, at: float, draw: random.Random) -> str:
     except ProcessLookupError:
         what = ""
     done = child.end()
-    _, left = psutil.wait_procs(below, timeout=60)  # workers end when they miss their command
+    _, left = psutil.wait_procs(below, timeout=60)  # workers end if their command is gone
     for each in left:
         each.kill()
     if left:
@@ -258,7 +260,7 @@ def kill(place: Place, at: float, draw: random.Random) -> str:
 
 
 def disturbed(place: Place, expected: State, at: float, draw: random.Random) -> tuple[str, str]:
-    """Kills the command once and gives it again. Returns what was killed, and the fault, if any."""
+    """Kills the command and starts it again. Returns what was killed, and the fault or ''."""
     place.put_back()
     what = kill(place, at, draw)
     if not what or (what == "command" and place.has_ended()):
@@ -271,41 +273,41 @@ def disturbed(place: Place, expected: State, at: float, draw: random.Random) -> 
     return what, difference(expected, place.state())
 
 
-def difference(expected: State, found: State) -> str:
-    """Returns what differs, in one line; empty: nothing."""
-    for name, one, other in zip(("files", "weights"), expected[1:], found[1:], strict=True):
+def difference(expected: State, actual: State) -> str:
+    """Returns what differs, in one line; empty if nothing does."""
+    for name, one, other in zip(("files", "weights"), expected[1:], actual[1:], strict=True):
         if more := other - one:
             return f"{name} that are left: {sorted(more)[:3]}"
         if less := one - other:
             return f"{name} that lack: {sorted(less)[:3]}"
-    if expected.runs != found.runs:
-        only = [run for run in found.runs if run not in expected.runs]
-        lacks = [run for run in expected.runs if run not in found.runs]
+    if expected.runs != actual.runs:
+        only = [run for run in actual.runs if run not in expected.runs]
+        lacks = [run for run in expected.runs if run not in actual.runs]
         return f"runs: {str(only)[:150]}; expected {str(lacks)[:150]}"
     return ""
 
 
 def main() -> None:
-    """Kills the commands, and prints a table of how they went on, and each fault."""
+    """Kills the commands; prints each fault, and a table of how they continued."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="append", choices=list(SCENARIOS), default=[])
-    given = parser.parse_args()
-    wanted = given.command or list(SCENARIOS)
+    args = parser.parse_args()
+    wanted = args.command or list(SCENARIOS)
     if "label" in wanted and (why := lacking("java")):
         print(f"label is left out: {why}")
         wanted.remove("label")
     plain = [name for name in wanted if name not in SHARES]
-    few = {name: max(1, given.kills * SHARES[name] // 100) for name in wanted if name in SHARES}
-    rest = given.kills - sum(few.values()) if plain else 0
-    draw = random.Random(given.seed)
+    few = {name: max(1, args.kills * SHARES[name] // 100) for name in wanted if name in SHARES}
+    rest = args.kills - sum(few.values()) if plain else 0
+    draw = random.Random(args.seed)
     lines = ["| command | kills | of a worker | went on to the same end | faults |",
              "| :-- | --: | --: | --: | --: |"]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="k") as folder:
         root = Path(folder)
         for index, name in enumerate(wanted):
-            short = root / str(index)  # as sockets are made below it
+            short = root / str(index)  # paths of sockets, which are made below it, are limited
             place = Place(short, name)
             used, expected = undisturbed(place)
             number = few.get(name) or rest // len(plain) + (index < rest % len(plain))

@@ -1,5 +1,4 @@
-"""A served student under load: throughput, latency and errors by Locust's users, and the server's
-memory all along.
+"""Measures throughput, latency, errors and memory of a served student under load from Locust.
 
     pip install locust
     PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student \\
@@ -7,9 +6,10 @@ memory all along.
     PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student \\
         --data demo --tasks sentiment paraphrase --large-mb 50
 
-Starts `mkd serve` on 127.0.0.1 and ends it by SIGTERM while it is asked. The users
-(tests/bench/load_users.py), a process beside it on the same machine, send texts of the tasks' dev
-splits; with --large-mb one of them sends a text of that size once a minute. The last line is JSON.
+Starts `mkd serve` on 127.0.0.1, and ends it by SIGTERM while requests are sent. The users
+(tests/bench/load_users.py) are another process on the same machine, and send texts of the tasks'
+dev splits. With --large-mb one of them sends a text of that size once a minute. The last line is
+JSON.
 """
 
 import argparse
@@ -39,18 +39,18 @@ from tests.support.serve import Served, served
 
 USERS = Path(__file__).with_name("load_users.py")
 EVERY_S = 1.0
-"""Between two looks at the server."""
+"""Seconds between two samples of the server's memory."""
 LARGE = "large 1"
 """Name of the requests with a large text (load_users.py)."""
 MANY = 1000
-"""Rows of each request while the server is ended."""
+"""Number of rows of each request while the server is ended."""
 WARM = 0.2
 """Share of the time after which memory should not grow any more."""
 
 
 class Sample(NamedTuple):
-    """Of the server's processes after so many seconds: resident memory, the part of it that is no
-    file's, processor time."""
+    """Memory and processor time of the server's processes, `seconds` after the start of the
+    load."""
 
     seconds: float
     mib: float
@@ -62,8 +62,8 @@ def sample(server: Served, begun: float) -> Sample:
     processes = server.processes()
     memory = [process.memory_info() for process in processes]
     mib, anonymous_mib = (
-        sum(found) / (1 << 20)
-        for found in zip(*((m.rss, m.rss - m.shared) for m in memory), strict=True)
+        sum(values) / (1 << 20)
+        for values in zip(*((m.rss, m.rss - m.shared) for m in memory), strict=True)
     )
     times = [process.cpu_times() for process in processes]
     return Sample(
@@ -72,7 +72,7 @@ def sample(server: Served, begun: float) -> Sample:
 
 
 def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
-    """The dev rows of each task, as the server takes them."""
+    """Returns the dev rows of each task in the server's format."""
     data = (
         DataConfig("demo", tasks=tasks) if folder == "demo" else DataConfig("glue", folder, tasks)
     )
@@ -89,7 +89,7 @@ def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
 def load(
     server: Served, args: argparse.Namespace, folder: Path
 ) -> tuple[list[dict[str, Any]], list[Sample]]:
-    """Locust's statistics, a dict of each name of requests, and what the server took meanwhile."""
+    """Runs Locust; returns its statistics by name of request, and samples of the server."""
     (folder / "texts.json").write_text(json.dumps(texts(args.data, args.tasks)))
     argv = [
         sys.executable, "-m", "locust", "--headless", "--locustfile", str(USERS), "--host",
@@ -111,19 +111,18 @@ def load(
         "LOAD_LARGE_MB": str(args.large_mb),
         "LOAD_LARGE_STATUS": "200" if args.large_mb * 1.01e6 < args.max_bytes else "413",
     }
-    taken, begun = [], time.monotonic()
+    samples, begun = [], time.monotonic()
     with subprocess.Popen(argv, env=env, stdout=sys.stderr) as users:
         while users.poll() is None:
-            taken.append(sample(server, begun))
+            samples.append(sample(server, begun))
             time.sleep(EVERY_S)
     if users.returncode:
         raise SystemExit(f"locust has ended with {users.returncode}")
-    return json.loads((folder / "stats.json").read_text()), taken
+    return json.loads((folder / "stats.json").read_text()), samples
 
 
-def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float]:
-    """Requests and texts a second, latency over all requests, and memory at 10 %, 50 % and 100 % of
-    the time with its slope."""
+def summary(stats: list[dict[str, Any]], samples: list[Sample]) -> dict[str, float]:
+    """Returns rates and latency over all requests, and memory over time with its slope."""
     large = [s for s in stats if s["name"] == LARGE]
     stats = [s for s in stats if s["name"] != LARGE]
     requests = sum(s["num_requests"] for s in stats)
@@ -136,10 +135,11 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
     )
     p50, p99 = np.percentile(np.repeat(list(times), list(times.values())), (50, 99))
     at = {
-        f"memory_{share}_mib": taken[(len(taken) - 1) * share // 100].mib for share in (10, 50, 100)
+        f"memory_{share}_mib": samples[(len(samples) - 1) * share // 100].mib
+        for share in (10, 50, 100)
     }
-    at["memory_largest_mib"] = max(s.mib for s in taken)
-    late = np.array([(s.seconds / 60, s.mib) for s in taken[int(len(taken) * WARM) :]])
+    at["memory_largest_mib"] = max(s.mib for s in samples)
+    late = np.array([(s.seconds / 60, s.mib) for s in samples[int(len(samples) * WARM) :]])
     slope = np.polyfit(late[:, 0], late[:, 1], 1)[0]
     return {
         "seconds": seconds, "requests": requests, "errors": errors, "error_rate": errors / requests,
@@ -150,13 +150,13 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
             "large_requests": large[0]["num_requests"], "large_errors": large[0]["num_failures"],
             "large_max_ms": large[0]["max_response_time"],
         } if large else {}),
-        "server_cpu_ms_a_request": (taken[-1].cpu_s - taken[0].cpu_s) * 1000 / requests,
+        "server_cpu_ms_a_request": (samples[-1].cpu_s - samples[0].cpu_s) * 1000 / requests,
         **at, "memory_slope_mib_per_minute": float(slope),
     }  # fmt: skip
 
 
 def seconds_to_end(server: Served, texts: list[dict[str, str]], users: int) -> float:
-    """The seconds from SIGTERM to the end of all of the server's processes, while it is asked."""
+    """Returns the seconds from SIGTERM until all processes of the server have ended, under load."""
     body = json.dumps({"dataframe_records": (texts * MANY)[:MANY]}).encode()
 
     def ask() -> None:
@@ -177,7 +177,7 @@ def seconds_to_end(server: Served, texts: list[dict[str, str]], users: int) -> f
 
 
 def main() -> None:
-    """The server, the users, the table and the JSON."""
+    """Runs the server and the users, and prints the table and the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -186,30 +186,27 @@ def main() -> None:
     )
     parser.add_argument("--data", default="glue_data", help="GLUE's folder")
     parser.add_argument(
-        "--tasks", nargs="+", default=["sst2", "mrpc"], help="tasks of GLUE that the student knows"
+        "--tasks", nargs="+", default=["sst2", "mrpc"], help="GLUE tasks that the student knows"
     )
-    parser.add_argument("--users", type=int, default=8, help="who ask at the same time")
+    parser.add_argument("--users", type=int, default=8, help="number of simultaneous users")
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
-    parser.add_argument("--threads", type=int, default=1, help="of the model, in each of them")
-    parser.add_argument(
-        "--large-mb", type=int, default=0, help="of a text that is sent each minute"
-    )
+    parser.add_argument("--workers", type=int, default=1, help="number of server processes")
+    parser.add_argument("--threads", type=int, default=1, help="of the model in each process")
+    parser.add_argument("--large-mb", type=int, default=0, help="MB of a text sent each minute")
     parser.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="of `mkd serve`")
     args = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # so that the server is stopped then too
+    # An exit instead of a kill, so that the server is stopped too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     options = ["--workers", str(args.workers), "--threads", str(args.threads)]
     options += ["--max-bytes", str(args.max_bytes)]
     with (
         TemporaryDirectory() as name,
         served(args.model, Path(name) / "log", dict(os.environ), *options) as server,
     ):
-        stats, taken = load(server, args, Path(name))
+        stats, samples = load(server, args, Path(name))
         first = texts(args.data, args.tasks[:1])[args.tasks[0]]
         ended = seconds_to_end(server, first, args.users)
-    found = summary(stats, taken) | {"seconds_from_sigterm_to_end": ended}
+    results = summary(stats, samples) | {"seconds_from_sigterm_to_end": ended}
     print(
         "\n".join(
             [
@@ -217,19 +214,19 @@ def main() -> None:
                 *markdown(
                     [
                         ["what", "measured"],
-                        *([key, f"{value:,.4g}"] for key, value in found.items()),
+                        *([key, f"{value:,.4g}"] for key, value in results.items()),
                     ]
                 ),
                 "",
             ]
         )
     )
-    over_time = [taken[(len(taken) - 1) * share // 20] for share in range(21)]
+    over_time = [samples[(len(samples) - 1) * share // 20] for share in range(21)]
     print(
         json.dumps(
             vars(args)
             | {
-                "measured": found,
+                "measured": results,
                 "over_time": [s._asdict() for s in over_time],
                 "hardware": hardware(),
             }

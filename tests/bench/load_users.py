@@ -1,8 +1,8 @@
-"""What the users of tests/bench/load.py do, for Locust: each asks for answers to 1 to 8 texts of a
-task, again and again.
+"""Locust's users for tests/bench/load.py: each repeatedly asks for answers to 1 to 8 texts of a
+task.
 
-LOAD_TEXTS is a JSON file: of each task the rows that are drawn from, as the server takes them. An
-answer that is not that of all rows is an error. With LOAD_LARGE_MB one more user sends a text of
+LOAD_TEXTS is a JSON file with the rows of each task that are drawn from, in the server's format. An
+answer that does not cover all rows is an error. With LOAD_LARGE_MB, one more user sends a text of
 that size each minute; an answer with another status than LOAD_LARGE_STATUS is an error.
 """
 
@@ -20,8 +20,8 @@ random.seed(0)
 
 
 class Asking(FastHttpUser):  # type: ignore[misc]
-    """Asks as soon as it has been answered. The requests' names tell the task and how many texts
-    they have."""
+    """Sends a request as soon as the last is answered. Its name has the task and number of
+    texts."""
 
     wait_time = constant(0)
 
@@ -62,7 +62,7 @@ if LARGE_BYTES := int(os.environ.get("LOAD_LARGE_MB", "0")) * 1_000_000:
 
 
 def problem(response: Any, count: int) -> str:
-    """What is wrong with an answer to so many texts; empty: nothing."""
+    """Returns what is wrong with an answer to `count` texts; empty if nothing is."""
     if response.status_code != 200:
         return f"status {response.status_code}: {response.text}"
     answers = response.json()["predictions"]

@@ -1,15 +1,16 @@
-"""How many small faults in mkd/ the tests notice.
+"""Measures how many small faults in mkd/ the tests notice (mutation testing).
 
     PYTHONPATH=. python -m tests.bench.mutations --number 40 --out mutants.json
 
-Draws faults, writes each alone into a copy of the repository, and runs the tests of what is changed
-until one fails: first the file that mirrors the changed one, then those of its folder that import
-it, those of other folders that do, and the rest of its folder. A fault that none of them notices is
-told with its line: it changes nothing that anybody can see, or an assertion is missing.
+The bench draws faults, writes each of them alone into a copy of the repository, and runs the tests
+of the changed file until one fails. The first test file is the one that mirrors the changed file.
+Then come the test files of its folder that import it, those of other folders that import it, and
+the rest of its folder. A fault that no test notices is printed with its line: either it changes
+nothing that anybody can see, or an assertion is missing.
 
-A fault is drawn by the hash of the seed and of its own code, so that other changes of mkd/ leave
-the draw as it is. Left out are annotations, assertions and the words of messages. `--again FILE`
-tries only those that were missed according to an earlier `--out`. The last line is JSON.
+A fault is drawn by the hash of the seed and of its own code. Other changes of mkd/ therefore do not
+change the draw. Annotations, assertions and the text of messages are left out. `--again FILE` tries
+only the faults that were missed according to an earlier `--out`. The last line is JSON.
 """
 
 import argparse
@@ -38,17 +39,17 @@ WARM = [
     "torch", "transformers", "onnxruntime", "onnxscript", "mlflow.pyfunc", "optuna",
     "sklearn.metrics", "datasets", "accelerate", "jsonargparse", "matplotlib.figure", "scipy.stats",
 ]  # fmt: skip
-"""What tests import that is not of this repository, and takes seconds."""
+"""Packages that tests import and whose import takes seconds."""
 SLOW = ["test_processes.py", "test_engine.py", "test_worker.py", "test_corpus.py"]
-"""Tests of several processes, which are left out: nothing in them is about one function."""
+"""Tests with several processes, which are left out: they do not test a single function."""
 MOST_SECONDS = 600
-"""After which tests count as hung, and the fault as noticed."""
+"""Time after which tests count as hung, and the fault as noticed."""
 
 MOST_USERS = 10
-"""Test files of other folders; where more import it, none is about it."""
+"""If more test files of other folders import the changed file, none of them is run."""
 
 EARLY = "ignore::pytest.PytestAssertRewriteWarning"
-"""What is imported already is no test."""
+"""Suppresses pytest's warning that modules were imported before it could rewrite them."""
 
 OPPOSITE = {
     ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -62,7 +63,7 @@ ARITHMETIC = {
 
 
 class Mutant(NamedTuple):
-    """One fault. start, end: the bytes of the file that `new` takes the place of."""
+    """One fault: `new` replaces the bytes from `start` to `end` of the file."""
 
     id: str
     path: str
@@ -75,7 +76,7 @@ class Mutant(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a fault. by: the test that failed; None: none did."""
+    """The result of trying a fault. by: the test that failed; None if none did."""
 
     mutant: Mutant
     by: str | None
@@ -83,7 +84,7 @@ class Outcome(NamedTuple):
 
 
 def mutations(node: ast.AST) -> Iterator[tuple[str, ast.AST, ast.AST]]:
-    """The faults of one node: their kind, and what is put in the place of what."""
+    """Yields the faults of one node: their kind, the node to replace, and its replacement."""
     match node:
         case ast.Compare(ops=[op], left=left, comparators=comparators):
             for kind, table in (("comparison", OPPOSITE), ("boundary", BOUNDARY)):
@@ -117,7 +118,7 @@ def _is_none(node: ast.AST) -> bool:
 
 
 def walk(node: ast.AST, scope: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """The nodes below one that can be at fault, each with the names that it is in."""
+    """Yields the nodes below `node` that can have faults, each with its qualified name."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_params", "decorator_list"):
             continue
@@ -129,11 +130,11 @@ def walk(node: ast.AST, scope: str = "") -> Iterator[tuple[str, ast.AST]]:
 
 
 def mutants_of(path: str, source: str, seed: int) -> list[Mutant]:
-    """All faults of a file."""
+    """Returns all faults of a file."""
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    made: list[Mutant] = []
+    mutants: list[Mutant] = []
     seen: dict[str, int] = {}
     for scope, node in walk(ast.parse(source)):
         for kind, at, value in mutations(node):
@@ -144,43 +145,43 @@ def mutants_of(path: str, source: str, seed: int) -> list[Mutant]:
             text = f"{seed} {path} {scope} {kind} {old} {new}"
             seen[text] = seen.get(text, 0) + 1
             key = hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()[:10]
-            made.append(Mutant(key, path, at.lineno, kind, old, new, start, end))
-    return made
+            mutants.append(Mutant(key, path, at.lineno, kind, old, new, start, end))
+    return mutants
 
 
 def drawn(root: Path, number: int, seed: int) -> list[Mutant]:
-    """So many faults of mkd/, each as probable as any other."""
+    """Draws `number` faults of mkd/, each with the same probability."""
     files = sorted((root / "mkd").rglob("*.py"))
-    made = [
+    mutants = [
         mutant
         for file in files
         for mutant in mutants_of(str(file.relative_to(root)), file.read_text(), seed)
     ]
-    return sorted(made)[:number]
+    return sorted(mutants)[:number]
 
 
 def stages(root: Path, path: str) -> list[list[str]]:
-    """The test files for a changed file, those first that are most about it."""
+    """Returns groups of test files for a changed file, the most specific group first."""
     module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     package, _, name = module.rpartition(".")
     names = rf"from {package} import [^#\n]*\b{name}\b|from {module} import|import {module}\b"
-    room = root / "tests" / Path(path).parent
+    folder = root / "tests" / Path(path).parent
     files = [file for file in (root / "tests").rglob("test_*.py") if file.name not in SLOW]
     users = {file for file in files if re.search(names, file.read_text())}
-    near = {file for file in files if file.parent == room}
-    mirror = {room / f"test_{Path(path).name}"} & near
-    last = set[Path]() if room.name == "mkd" else near
-    order = [mirror, users & near, users if len(users - near) <= MOST_USERS else set(), last]
-    done: set[Path] = set()
-    made = []
+    local = {file for file in files if file.parent == folder}
+    mirror = {folder / f"test_{Path(path).name}"} & local
+    rest = set[Path]() if folder.name == "mkd" else local
+    order = [mirror, users & local, users if len(users - local) <= MOST_USERS else set(), rest]
+    included: set[Path] = set()
+    groups = []
     for group in order:
-        made.append([str(file.relative_to(root)) for file in sorted(group - done)])
-        done |= group
-    return [group for group in made if group]
+        groups.append([str(file.relative_to(root)) for file in sorted(group - included)])
+        included |= group
+    return [group for group in groups if group]
 
 
 def run_tests(root: Path, files: list[str]) -> str | None:
-    """The first test that fails, in a process that is forked from this one."""
+    """Runs tests in a forked process and returns the first that fails, or None."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -220,7 +221,7 @@ def run_tests(root: Path, files: list[str]) -> str | None:
 
 
 class FirstFailure:
-    """A plug-in of pytest: the test that failed first."""
+    """A pytest plug-in that records the first test that failed."""
 
     name: str | None = None
 
@@ -230,7 +231,7 @@ class FirstFailure:
 
 
 def tried(root: Path, mutant: Mutant) -> Outcome:
-    """What becomes of a fault in the copy of the repository, which is whole again afterwards."""
+    """Tries a fault in the copy of the repository, which is restored afterwards."""
     file, begin = root / mutant.path, time.monotonic()
     source = file.read_bytes()
     file.write_bytes(source[: mutant.start] + mutant.new.encode() + source[mutant.end :])
@@ -244,7 +245,7 @@ def tried(root: Path, mutant: Mutant) -> Outcome:
 
 
 def main() -> None:
-    """A line for each fault, and the JSON."""
+    """Tries the faults, prints a line for each, and writes the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -252,15 +253,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    chosen = drawn(ROOT, given.number, given.seed)
-    if given.again:
-        missed = {one["id"] for one in json.loads(given.again.read_text()) if one["by"] is None}
+    args = parser.parse_args()
+    chosen = drawn(ROOT, args.number, args.seed)
+    if args.again:
+        missed = {one["id"] for one in json.loads(args.again.read_text()) if one["by"] is None}
         chosen = [mutant for mutant in chosen if mutant.id in missed]
     for name in WARM:
         importlib.import_module(name)
     gc.freeze()
-    made: list[Outcome] = []
+    tries: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "mkd"
         hidden = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "site", "mlruns", "*.db")
@@ -269,14 +270,14 @@ def main() -> None:
             "nothing is changed"
         )
         for mutant in chosen:
-            made.append(outcome := tried(root, mutant))
+            tries.append(outcome := tried(root, mutant))
             what = f"{mutant.kind}: {mutant.old} -> {mutant.new}".replace("\n", " ")
             print(f"{mutant.id} {mutant.path}:{mutant.line} {what[:150]}")
             print(f"  {outcome.by or 'MISSED'} ({outcome.seconds:.0f} s)", flush=True)
-            rows = [one.mutant._asdict() | {"by": one.by, "seconds": one.seconds} for one in made]
-            given.out.write_text(json.dumps(rows, indent=1))
-    caught = sum(one.by is not None for one in made)
-    print(json.dumps({"faults": len(made), "caught": caught}))
+            rows = [one.mutant._asdict() | {"by": one.by, "seconds": one.seconds} for one in tries]
+            args.out.write_text(json.dumps(rows, indent=1))
+    caught = sum(one.by is not None for one in tries)
+    print(json.dumps({"faults": len(tries), "caught": caught}))
 
 
 if __name__ == "__main__":

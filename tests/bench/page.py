@@ -1,12 +1,12 @@
-"""How large the report's page is and how quickly Chromium opens it.
+"""Measures how large the report's page is and how quickly Chromium opens it.
 
     PYTHONPATH=. python tests/bench/page.py --models 200 5000
 
-The students are made up, with what other dev rows would do to each two of them in the mean and in
-each of five tasks. Each page is opened five times in a browser with an empty profile; the medians
-are told. `opened` is the end of the load event, after which all is drawn and answers; `painted` the
-first paint with content; `filtered` and `slid` a change of filter and of budget, until they are
-painted. The last line is JSON.
+The students are made up, and so are their resampled differences in the mean and in each of five
+tasks. Each page is opened five times in a browser with an empty profile; the medians are reported.
+`opened` is the end of the load event, after which everything is drawn and responds. `painted` is
+the first paint with content. `filtered` and `slid` are a change of the filter and of the budget,
+until they are painted. The last line is JSON.
 """
 
 import argparse
@@ -37,7 +37,7 @@ requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));"
 
 
 class Measured(NamedTuple):
-    """One number of models; times are medians."""
+    """The measurements for one number of models; times are medians."""
 
     models: int
     mb: float
@@ -49,7 +49,7 @@ class Measured(NamedTuple):
 
 
 def once(driver: Chrome, address: str) -> list[float]:
-    """Opened, painted, filtered, slid, in milliseconds, of one visit."""
+    """Visits a page and returns the times opened, painted, filtered and slid, in ms."""
     driver.get(address)
     times: list[float] = driver.execute_script(OPENED)
     filtered = driver.execute_async_script(CHANGED, "[name=task]", "sentiment", "change")
@@ -58,7 +58,7 @@ def once(driver: Chrome, address: str) -> list[float]:
 
 
 def measure(count: int, folder: Path) -> Measured:
-    """A page of so many models."""
+    """Measures a page with `count` models."""
     shown = many(count)
     start = time.perf_counter()
     text = page(shown)
@@ -73,7 +73,7 @@ def measure(count: int, folder: Path) -> Measured:
 
 
 def main() -> None:
-    """Each number of models, then the table and the JSON."""
+    """Measures each number of models, then prints the table and the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,14 +81,14 @@ def main() -> None:
         "--models", type=int, nargs="+", default=[200, 5000], help="students, one page each"
     )
     with TemporaryDirectory() as folder:
-        found = [measure(count, Path(folder)) for count in parser.parse_args().models]
+        results = [measure(count, Path(folder)) for count in parser.parse_args().models]
     header = ["models", "MB", "made: s", "opened: ms", "painted: ms", "filtered: ms", "slid: ms"]
     body = [
         [f"{m.models:,}", f"{m.mb:.2f}", f"{m.made_s:.2f}", *(f"{value:.0f}" for value in m[3:])]
-        for m in found
+        for m in results
     ]
     print("\n".join(markdown([header, *body])))
-    print(json.dumps([m._asdict() for m in found]))
+    print(json.dumps([m._asdict() for m in results]))
 
 
 if __name__ == "__main__":

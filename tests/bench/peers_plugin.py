@@ -1,14 +1,13 @@
-"""The project's training loop as a plug-in of a harness that runs other toolkits' loops side by
-side.
+"""The project's training loop as a plug-in of a harness that compares toolkits' training loops.
 
     PYTHONPATH=. python HARNESS --steps 20 --rounds 3 --student 3x384 \\
         --plugin tests/bench/peers_plugin.py
 
-The harness brings rows, teacher, student, loss and clock, and pads each batch to its longest row.
-What comes from here: the teacher's logits stored, batches of like length, a BERT's last layer for
-the one token that is looked at, a lazy Adam for the embeddings and a fused one for the rest,
-clipping without a look at the loss. The teacher's one pass is told apart (`cache_seconds`), as that
-of other loops that store logits.
+The harness provides rows, teacher, student, loss and clock, and pads each batch to its longest row.
+The loop adds stored logits of the teacher, batches of rows with similar lengths, a last layer of
+BERT that computes only the token that is used, a lazy Adam for the embeddings and a fused AdamW for
+the rest, and clipping without reading the loss. The time of the teacher's one pass is reported
+separately (`cache_seconds`), as for other loops that store logits.
 """
 
 import time
@@ -25,8 +24,10 @@ from mkd.training.optim import clip_gradients, make_optimizers
 
 
 def loop(precision: str, work: Any) -> dict[str, float]:
-    """Trains the harness's student on all of its rows; work: the rows, models, loss and clock of
-    one run."""
+    """Trains the harness's student on all of its rows.
+
+    - `work`: the rows, models, loss and clock of one run
+    """
     start = time.perf_counter()
     logits = work.teacher_logits(work.rows)
     seconds = time.perf_counter() - start
@@ -57,19 +58,21 @@ def loop(precision: str, work: Any) -> dict[str, float]:
 
 
 def _batches(work: Any) -> list[np.ndarray]:
-    """Rows of like length together; those of middling length stand where the clock does not run, so
-    as to favour nobody."""
+    """Returns batches of rows with similar lengths.
+
+    Those of median length come where the clock does not run, so as to favour no loop.
+    """
     lengths = np.array([len(row["input_ids"]) for row in work.rows])
-    drawn = list(
+    batches = list(
         epoch_batches(
             np.arange(len(lengths)), lengths.__getitem__, work.batch_size, np.random.default_rng(0)
         )
     )
-    by_length = sorted(range(len(drawn)), key=lambda index: int(lengths[drawn[index]].max()))
-    first = (len(drawn) - work.warmup - 1) // 2
+    by_length = sorted(range(len(batches)), key=lambda index: int(lengths[batches[index]].max()))
+    first = (len(batches) - work.warmup - 1) // 2
     *warm, last = by_length[first : first + work.warmup + 1]
-    timed = [index for index in range(len(drawn)) if index not in (*warm, last)]
-    return [drawn[index] for index in (*warm, *timed, last)]
+    timed = [index for index in range(len(batches)) if index not in (*warm, last)]
+    return [batches[index] for index in (*warm, *timed, last)]
 
 
 PEERS = {

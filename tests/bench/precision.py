@@ -1,13 +1,13 @@
-"""What a teacher's answers lose in bfloat16: its logits on some dev rows in either precision, of
-one model.
+"""Measures what a teacher loses if it computes its logits in bfloat16 instead of float32.
 
     python tests/bench/precision.py --config experiments/configs/glue.yaml --data.path GLUE \\
         --teacher.checkpoint ENCODER
 
-The teacher of these settings is refined first, unless it has been before. By task: the largest and
-the mean difference of a logit in shares of the logits' standard deviation, rows whose most probable
-class changes, Spearman's correlation of the rows in the order of their first logit (less the
-second's, where there is one), and the score in either. The last line printed is JSON.
+The teacher of these settings is refined first, if the cache does not have it. For some dev rows of
+each task the table has the largest and the mean difference of a logit, divided by the standard
+deviation of the logits; the number of rows whose most probable class changes; Spearman's
+correlation of the rows ordered by their first logit (minus the second, if there is one); and the
+score in each precision. The last line is JSON.
 """
 
 import json
@@ -31,27 +31,26 @@ from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import TaskData
 
 ROWS = 150
-"""The first so many dev rows of a task: where a processor has no units for bfloat16, it takes many
-times as long."""
+"""Number of dev rows of a task. Without hardware support, bfloat16 is many times slower."""
 
 
 def main(command: TeacherSettings) -> None:
-    """The table and the JSON."""
+    """Prints the table and the JSON."""
     config = command.core()
     device, stores = set_up_device(config), config.stores
     tasks = load_tasks(config.data)
     tokenizer = primary_tokenizer(config.teacher, stores.root, tasks)
-    side = tokenise_tasks(stores, tasks, tokenizer, device, "teacher", no_report)
-    teacher = load_or_refine(config.teacher, stores, side, config.checkpoint_seconds)
-    both = {name: torch_infer(teacher.model, name) for name in ("float32", "bfloat16")}
-    found = {}
-    for data in side.datas:
+    tokenised = tokenise_tasks(stores, tasks, tokenizer, device, "teacher", no_report)
+    teacher = load_or_refine(config.teacher, stores, tokenised, config.checkpoint_seconds)
+    functions = {name: torch_infer(teacher.model, name) for name in ("float32", "bfloat16")}
+    results = {}
+    for data in tokenised.datas:
         rows = np.arange(min(ROWS, len(data.dev[""].labels)))
         logits = {
             name: predict_logits(infer, data.dev[""], rows, data.name, teacher.layout)
-            for name, infer in both.items()
+            for name, infer in functions.items()
         }
-        found[data.name] = compared(data, logits["float32"], logits["bfloat16"])
+        results[data.name] = compared(data, logits["float32"], logits["bfloat16"])
     header = [
         "task", "rows", "largest / sd", "mean / sd", "other class", "rank correlation", "float32",
         "bfloat16",
@@ -60,14 +59,14 @@ def main(command: TeacherSettings) -> None:
         [name, f"{t['rows']:.0f}", f"{t['largest']:.4f}", f"{t['mean']:.4f}",
          f"{t['other_class']:.0f}", f"{t['rank']:.6f}", f"{t['float32']:.2f}",
          f"{t['bfloat16']:.2f}"]
-        for name, t in found.items()
+        for name, t in results.items()
     ]  # fmt: skip
     print("\n".join(markdown([header, *body])))
-    print(json.dumps({"threads": torch.get_num_threads(), "tasks": found}))
+    print(json.dumps({"threads": torch.get_num_threads(), "tasks": results}))
 
 
 def compared(data: TaskData, exact_RC: np.ndarray, half_RC: np.ndarray) -> dict[str, float]:
-    """What differs between the logits of a task's dev rows."""
+    """Returns the differences between the logits of a task's dev rows."""
     labels, sd = data.dev[""].labels[: len(exact_RC)], float(exact_RC.std())
     order = [
         logits[:, 0] - (logits[:, 1] if logits.shape[1] > 1 else 0)

@@ -1,12 +1,11 @@
-"""Times the report of many runs, which it makes up in a temporary store; not a test, and not run by
-pytest.
+"""Times the report of many runs, which are made up in a temporary store.
 
     python tests/bench/report.py --runs 200
     python tests/bench/report.py --runs 5000 --keep FOLDER
 
-The runs are a study's trials, and written straight into the store's tables: MLflow itself takes 0.1
-s and more for each. The last line printed is JSON: seconds of the making, of the report's process
-from its start to its end, and the page's bytes.
+The runs are the trials of a study. They are written straight into the tables of the store, because
+MLflow takes 0.1 s and more for each. The last line is JSON: the seconds to make the runs, the
+seconds of the report's process from start to end, and the bytes of the page.
 """
 
 import argparse
@@ -30,11 +29,11 @@ sys.path.insert(0, str(ROOT))
 from tests.support import stored  # noqa: E402
 
 BATCH = 250
-"""Runs that are written at once."""
+"""Number of runs per commit."""
 
 
 def trials(number: int, study: str, parent: str) -> Iterator[stored.Made]:
-    """Every tenth of a study's trials is no model: pruned, infeasible or failed."""
+    """Yields the trials of a study; every tenth is pruned or infeasible."""
     for index, (student, temperature, gain) in enumerate(stored.students(number)):
         state = {3: "pruned", 7: "infeasible"}.get(index % 20, "complete")
         tags = {
@@ -58,7 +57,7 @@ def trials(number: int, study: str, parent: str) -> Iterator[stored.Made]:
 def write(
     database: Path, artifacts: Path, experiment_id: str, runs: Iterable[stored.Made]
 ) -> list[str]:
-    """Inserts the runs; their ids."""
+    """Inserts the runs and returns their ids."""
     ids: list[str] = []
     with sqlite3.connect(database) as connection:
         for run in runs:
@@ -79,7 +78,7 @@ def _insert(
     run: stored.Made,
     run_id: str,
     experiment_id: str,
-    place: str,
+    artifact_uri: str,
     now: int,
 ) -> None:
     fields = (
@@ -87,14 +86,14 @@ def _insert(
         "experiment_id, source_type, user_id"
     )
     values = (
-        run_id, run.name, run.status, now, now, "active", place, int(experiment_id), "LOCAL",
+        run_id, run.name, run.status, now, now, "active", artifact_uri, int(experiment_id), "LOCAL",
         "bench",
     )  # fmt: skip
     connection.execute(
         f"insert into runs ({fields}) values ({','.join('?' * len(values))})", values
     )
-    for table, found in (("params", run.params), ("tags", run.tags | {"mlflow.runName": run.name})):
-        rows = [(key, value, run_id) for key, value in found.items()]
+    for table, pairs in (("params", run.params), ("tags", run.tags | {"mlflow.runName": run.name})):
+        rows = [(key, value, run_id) for key, value in pairs.items()]
         connection.executemany(f"insert into {table} (key, value, run_uuid) values (?,?,?)", rows)
     points = [(key, value, now, 0, 0, run_id) for key, value in run.metrics.items()]
     curve = [
@@ -107,8 +106,8 @@ def _insert(
 
 
 def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, Any]:
-    """What a search leaves in its run; importances and hypervolume are made up."""
-    found = [
+    """Returns what a search leaves in its run; importances and hypervolume are made up."""
+    trial_rows = [
         {
             "number": number,
             "state": run.tags["mkd.state"],
@@ -132,13 +131,13 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
         "study": name, "backend": "onnx", "setting": "b1-text-t1",
         "objectives": ["quality", "latency"], "reference": {"quality": 0.0, "latency_ms": 7.5},
         "importances": {"quality": shares, "latency": {"student.hidden": 1.0}},
-        "space": {}, "trials": found,
+        "space": {}, "trials": trial_rows,
         "hypervolume": [100 - 60 / (1 + index / 5) for index in range(len(runs))],
     }  # fmt: skip
 
 
 def make(folder: Path, number: int, study: str = "bench") -> None:
-    """A store in the folder, with one study of so many trials in the experiment `bench`."""
+    """Makes a store in the folder, with one study of `number` trials in the experiment `bench`."""
     client = stored.opened(folder)
     experiment_id = stored.experiment(client, folder, "bench")
     parent = client.create_run(
@@ -158,14 +157,14 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument(
-        "--keep", default="", help="folder of the store and the report; empty: they are deleted"
+        "--keep", default="", help="folder for the store and the report; empty: they are deleted"
     )
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as aside:
-        folder = Path(asked.keep or aside).resolve()
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.keep or temporary).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
-        make(folder, asked.runs)
+        make(folder, args.runs)
         made = time.perf_counter() - begun
         begun = time.perf_counter()
         command = [
@@ -182,7 +181,7 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "runs": asked.runs,
+                    "runs": args.runs,
                     "seconds_made": made,
                     "seconds_report": seconds,
                     "page_bytes": page,

@@ -1,15 +1,16 @@
 """The worker process of tests/bench/rivals.py: fits one rival, or loads one student, and times it.
 
-It reads a request a line from its standard input and answers each with a line, both JSON:
+It reads requests from its standard input, one per line, and answers each with a line. Both are
+JSON:
 
-- `{"fit": NAME, "rows": FILE, "folder": FOLDER, "seed": 0, "static": FOLDER, "choice": null}`:
-  fits the rival, keeps it in the folder with its dev logits, and answers `{"choice": ...,
-  "seconds": ...}`. What is there already is loaded. With a choice, none is made.
+- `{"fit": NAME, "rows": FILE, "folder": FOLDER, "seed": 0, "static": FOLDER, "choice": null}`: fits
+  the rival, saves it with its dev logits in the folder, and answers `{"choice": ..., "seconds":
+  ...}`. A saved rival is loaded. If `choice` is given, no settings are chosen.
 - `{"time": "answer"}`, or `"tokenizer"`: answers `{"seconds": [...], "wall": ..., "thread": ...}`,
-  the time of each of the rows to time, one a call, after a warm-up on training rows.
+  the time of each row to time, one row per call, after a warm-up on training rows.
 
-It runs in the rivals' own environment, in which mkd's requirements are not installed; of mkd it
-imports what needs none of them. Rivals' packages are imported by the functions that use them.
+It runs in the rivals' environment, where mkd's requirements are not installed, and imports only
+modules of mkd that do not need them. Rivals' packages are imported by the functions that use them.
 
 Axes: R rows, C classes, D directions of an embedding.
 """
@@ -41,11 +42,11 @@ from mkd.tasks.task import Kind
 Text = Any
 """A string, or two in a list for a pair."""
 VERSION = 2
-"""Raised whenever a rival would be fitted otherwise: what earlier versions kept is made anew."""
+"""Raised if a rival would be fitted differently: results of earlier versions are not used."""
 WARM_SECONDS = 5.0
-"""The longest that a block is warmed up."""
+"""Maximum duration of the warm-up of a block."""
 PAIR_BATCH = 4096
-"""Pairs whose features are computed together, so that few are in memory twice."""
+"""Number of pairs whose features are computed together; it limits the memory."""
 
 
 class Part(NamedTuple):
@@ -54,8 +55,11 @@ class Part(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows of a task. `learn` and `selection` are the project's own split of the training rows;
-    `rest` overlaps with selection and is used once the settings are chosen."""
+    """The rows of a task.
+
+    `learn` and `selection` are the project's split of the training rows. `rest` overlaps with
+    selection and is used after the settings are chosen.
+    """
 
     kind: Kind
     learn: Part
@@ -73,7 +77,7 @@ class Rows(NamedTuple):
 
 
 class Fitted(Protocol):
-    """A fitted rival: one text in, its answer out, and the logits [R, C] of many texts."""
+    """A fitted rival: it answers one text, and computes the logits [R, C] of many texts."""
 
     def answer(self, text: Text) -> object: ...
 
@@ -83,9 +87,9 @@ class Fitted(Protocol):
 class Job(NamedTuple):
     """What to fit a rival on.
 
-    - `folder`: where it may keep files.
-    - `static`: the folder of model2vec's static model.
-    - `choice`: settings that another seed has chosen, or None to choose them.
+    - `folder`: a folder in which it may save files
+    - `static`: the folder of model2vec's static model
+    - `choice`: settings that another seed has chosen, or None to choose them
     """
 
     rows: Rows
@@ -121,9 +125,9 @@ def selection_score(rows: Rows, logits_RC: np.ndarray) -> float:
 
 
 def climbed(start: float, factor: float, scored: Callable[[float], float]) -> float:
-    """Returns a value with a better score than its neighbours, which are `factor` apart.
+    """Returns a value with a better score than its neighbours, which differ by `factor`.
 
-    A grid would have ends, and the best value may lie beyond them.
+    A grid would have ends, and the best value could lie beyond them.
     """
     score_of = functools.cache(scored)
     best = start
@@ -138,9 +142,9 @@ def climbed(start: float, factor: float, scored: Callable[[float], float]) -> fl
 
 
 class Family(NamedTuple):
-    """Linear models of one kind: how to build one, and the penalty to begin the choice with.
+    """Linear models of one kind: how to build one, and the penalty to start the choice with.
 
-    The penalty is C of a classification, where less is stronger, and alpha of ridge regression.
+    The penalty is C for classification, where smaller is stronger, and alpha for ridge regression.
     """
 
     build: Callable[[float], Any]
@@ -154,25 +158,25 @@ def lr(start: float) -> Family:
 SVM = Family(lambda c: LinearSVC(C=c, random_state=0), 0.2)
 RIDGE = Family(lambda alpha: Ridge(alpha=alpha), 1.0)
 FACTOR = 5
-"""Between two penalties."""
+"""Ratio of two neighbouring penalties."""
 
 
 def all_logits(model: Any, features: Any, num_logits: int, regression: bool) -> np.ndarray:
-    """Returns logits [R, C] of a model of scikit-learn, also for classes that it never saw."""
+    """Returns logits [R, C] of a scikit-learn model, also for classes that it never saw."""
     if regression:
         scores_R1: np.ndarray = model.predict(features)[:, None]
         return scores_R1
-    found = model.decision_function(features)
-    if found.ndim == 1:
-        found = np.stack([-found, found], 1)
-    logits_RC = np.full((len(found), num_logits), found.min() - 1)
-    logits_RC[:, model.classes_.astype(np.int64)] = found
+    decisions = model.decision_function(features)
+    if decisions.ndim == 1:
+        decisions = np.stack([-decisions, decisions], 1)
+    logits_RC = np.full((len(decisions), num_logits), decisions.min() - 1)
+    logits_RC[:, model.classes_.astype(np.int64)] = decisions
     return logits_RC
 
 
 @dataclass
 class Linear:
-    """A linear model on features that `features` computes from a list of texts."""
+    """A linear model on the features that `features` computes from a list of texts."""
 
     features: Callable[[list[Text]], Any]
     model: Any
@@ -209,16 +213,16 @@ def linear(rows: Rows, features: Callable[[list[Text]], Any], family: Family) ->
 
 
 def sides_of(texts: list[Text], pair: bool) -> list[str]:
-    """Returns all texts, of pairs the first and the second in turn."""
+    """Returns all texts; of each pair the first, then the second."""
     return [side for text in texts for side in text] if pair else texts
 
 
 def tfidf_features(vectorizer: Any, pair: bool, texts: list[Text]) -> Any:
-    """Returns TF-IDF rows; of a pair both, their difference, their product and their cosine."""
-    found = vectorizer.transform(sides_of(texts, pair))
+    """Returns TF-IDF features; of a pair both, their difference, product and cosine."""
+    matrix = vectorizer.transform(sides_of(texts, pair))
     if not pair:
-        return found
-    a, b = found[::2], found[1::2]
+        return matrix
+    a, b = matrix[::2], matrix[1::2]
     both = a.multiply(b)
     cosine_R1 = sp.csr_array(np.asarray(both.sum(axis=1)).reshape(-1, 1))
     return sp.hstack([a, b, abs(a - b), both, cosine_R1], format="csr")
@@ -254,27 +258,27 @@ def embedded(embed: Callable[[list[str]], np.ndarray], pair: bool, texts: list[T
     """Returns embeddings [R, D]; of pairs u, v, |u - v|, u * v and the cosine, [R, 4 D + 1]."""
     if not pair:
         return embed(texts)
-    found = []
+    blocks = []
     for start in range(0, len(texts), PAIR_BATCH):
         both = embed(sides_of(texts[start : start + PAIR_BATCH], pair))
         u, v = both[::2], both[1::2]
         product = u * v
         lengths = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
         cosine = product.sum(1) / np.maximum(lengths, 1e-9)
-        found.append(np.hstack([u, v, np.abs(u - v), product, cosine[:, None]]))
-    return np.concatenate(found)
+        blocks.append(np.hstack([u, v, np.abs(u - v), product, cosine[:, None]]))
+    return np.concatenate(blocks)
 
 
 def _on_embeddings(rows: Rows, embed: Callable[[list[str]], np.ndarray]) -> Made:
     features = partial(embedded, embed, rows.kind.pair)
-    # The numbers of an embedding are small: the same penalty weighs more on them.
+    # The values of an embedding are small, so the same penalty would be stronger.
     return linear(rows, features, lr(25.0))
 
 
 def wordllama_lr(job: Job) -> Made:
     import wordllama
 
-    # The weights are in the package, but it looks for its tokenizer in a folder of another name.
+    # The package has the weights, but looks for its tokenizer in a folder of another name.
     home = Path(wordllama.__file__).parent
     model = wordllama.WordLlama.load(cache_dir=home, disable_download=True)
     return _on_embeddings(job.rows, partial(model.embed, norm=True))
@@ -298,8 +302,11 @@ class Pipeline:
 
 
 def model2vec(job: Job) -> Made:
-    """A single text: the classifier that model2vec trains, which stops early by the selection
-    split. A pair, or a regression: a linear model on the embeddings as they are distilled."""
+    """Fits a classifier or a regression on model2vec's embeddings.
+
+    For single texts it is the classifier that model2vec trains and stops early by the selection
+    split; for pairs and regressions, a linear model on the embeddings as distilled.
+    """
     from model2vec import StaticModel
     from model2vec.train import StaticModelForClassification
 
@@ -324,7 +331,7 @@ def model2vec(job: Job) -> Made:
 
 
 def distill_model2vec(teacher: Path, folder: Path) -> None:
-    """Distils model2vec's static model from the teacher's checkpoint, at 256 directions."""
+    """Distils model2vec's static model from the teacher's checkpoint, with 256 dimensions."""
     from model2vec.distill import distill
 
     distill(str(teacher), pca_dims=256, device="cpu").save_pretrained(folder)
@@ -343,14 +350,16 @@ MARKS = re.compile(r"([.,!?;:()\[\]\"'/])")
 
 
 def plain(text: Text) -> str:
-    """Returns a text, or both of a pair, as fastText's tutorial prepares it: lower case, and marks
-    as words of their own."""
+    """Returns a text or a joined pair in lower case, with punctuation marks as separate words.
+
+    fastText's tutorial prepares texts like that.
+    """
     joined = text if isinstance(text, str) else " ".join(text)
     return " ".join(MARKS.sub(r" \1 ", joined.lower()).split())
 
 
 class FastText:
-    """A model of fastText, which is kept in a file of its own."""
+    """A fastText model, which is stored in its own file."""
 
     def __init__(self, file: Path, num_logits: int) -> None:
         import fasttext
@@ -387,7 +396,7 @@ def fasttext(job: Job) -> Made:
             for text, label in zip(part.texts, part.labels_R.tolist(), strict=True)
         )
         file.write_text("".join(lines))
-        # 200,000 buckets of n-grams instead of 2 million, which take 800 MB and gain nothing here.
+        # 200,000 buckets of n-grams: the default of 2 million takes 800 MB and gains nothing here.
         fixed = {"wordNgrams": 2, "bucket": 200_000, "thread": 1, "seed": job.seed, "verbose": 0}
         model = library.train_supervised(str(file), **fixed, **setting)
         file.unlink()
@@ -407,7 +416,7 @@ def fasttext(job: Job) -> Made:
 
 
 class Ours:
-    """An exported student, as its runtime answers on one thread."""
+    """An exported student, which answers with its runtime on one thread."""
 
     def __init__(self, folder: Path, task: str) -> None:
         from tokenizers import Tokenizer
@@ -435,8 +444,10 @@ class Ours:
 
 
 def load_student(folder: Path, task: str, kind: Kind) -> Ours:
-    """Raises NotImplementedError if the student does not know the task, and ValueError if it knows
-    other labels of it. Labels of which all have other names, such as 0 and negative, are the same.
+    """Loads a student for a task.
+
+    Raises NotImplementedError if the student does not know the task, and ValueError if it has other
+    labels for it. Labels whose names all differ, such as 0 and negative, count as the same.
     """
     ours = Ours(folder, task)
     if task not in ours.student.heads:
@@ -458,7 +469,7 @@ RIVALS: dict[str, Callable[[Job], Made]] = {
 
 
 class Worker:
-    """The rival or student of this process: the first that was fitted or loaded is timed."""
+    """The rival or student of this process: the first that is fitted or loaded is timed."""
 
     def __init__(self) -> None:
         self.timed: Any = None
@@ -498,7 +509,7 @@ class Worker:
         return about
 
     def time(self, what: str) -> dict[str, Any]:
-        # A student keeps the words that it has seen: the rows to time must be new to it.
+        # A student caches words that it has seen. A new one has not seen the rows to time.
         timed = self.timed.anew() if isinstance(self.timed, Ours) else self.timed
         call = getattr(timed, what)
         warmed = time.perf_counter() + WARM_SECONDS
@@ -520,7 +531,7 @@ class Worker:
 
 
 def main() -> None:
-    # Libraries print to standard output too: it is kept for the answers.
+    # Libraries print to standard output, too. Their output goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker()

@@ -1,13 +1,17 @@
-"""What the selection split keeps apart, and what rows drawn one by one did not.
+"""Measures what the selection split separates, compared with a split that is drawn row by row.
 
     python tests/bench/selection.py --path data/glue --tasks sst2 mrpc rte
     python tests/bench/selection.py --rows 1000000
 
-Of each task: groups of rows that overlap, the largest, the share of rows that overlap with another;
-CPU seconds to find them (less the reading of the text) and to read the text; the selected rows that
-overlap with a training row, drawn one by one and by groups; accuracy of the nearest neighbour in
-training (cosine of TF-IDF words; of regression Spearman's correlation) on selection, drawn one by
-one and by groups, and on dev. With --rows: so many made-up rows instead, their peak memory in MiB.
+For each task the table has:
+
+- groups of overlapping rows, the largest group, and the share of rows that overlap with another
+- CPU seconds to find the groups, without reading the text, and to read the text
+- selected rows that overlap with a training row, if rows are drawn one by one and by groups
+- accuracy of the nearest neighbour in training (cosine of TF-IDF words; for regression Spearman's
+  correlation) on selection, drawn one by one and by groups, and on dev
+
+With --rows it has the times and the peak memory in MiB for so many made-up rows instead.
 """
 
 import argparse
@@ -31,7 +35,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Kind, Row, Split, Task
 
 QUERIES = 1000
-"""Rows of a split whose nearest neighbours are looked for."""
+"""Number of rows of a split whose nearest neighbours are searched."""
 BLOCK_ROWS = 100
 Cells = list[str]
 
@@ -40,24 +44,24 @@ def joined(rows: list[Row]) -> list[str]:
     return [" ".join((row.text_a, row.text_b or "")) for row in rows]
 
 
-def nearest(kind: Kind, train: list[Row], asked: list[Row]) -> float:
-    """Points that the label of the nearest training row scores."""
-    asked = Random(0).sample(asked, min(QUERIES, len(asked)))
+def nearest(kind: Kind, train: list[Row], rows: list[Row]) -> float:
+    """Returns the points that the label of the nearest training row scores."""
+    rows = Random(0).sample(rows, min(QUERIES, len(rows)))
     words = TfidfVectorizer(token_pattern=r"\w+").fit(joined(train))
-    table, queries = words.transform(joined(train)), words.transform(joined(asked))
+    table, queries = words.transform(joined(train)), words.transform(joined(rows))
     places = [
         np.asarray((queries[start : start + BLOCK_ROWS] @ table.T).toarray().argmax(1))
         for start in range(0, queries.shape[0], BLOCK_ROWS)
     ]
     array = np.array([train[place].label for place in np.concatenate(places)])
-    labels = np.array([row.label for row in asked])
+    labels = np.array([row.label for row in rows])
     return 100 * float(
         (array == labels).mean() if kind.labels else scipy.stats.spearmanr(array, labels)[0]
     )
 
 
 def measure(task: Task, config: DataConfig, root: Path) -> Cells:
-    """A task's row of the table."""
+    """Returns the row of a task in the table."""
     clock = [time.process_time()]
     words = plain_word_store(root, task.train, task.kind)
     clock.append(time.process_time())
@@ -66,7 +70,7 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     clock.append(time.process_time())
     rows = list(task.train.read())
     cut = selection_split(root, task, config, 0)
-    # As the split was drawn before rows were grouped.
+    # Draws the split row by row, as it was drawn before rows were grouped.
     drawn = np.sort(np.random.default_rng([0, 0]).permutation(known)[: len(cut.selection_rows)])
     leaks, scores = [], []
     learnt = cut.train_rows[~np.isnan(words.labels[cut.train_rows])]
@@ -78,13 +82,13 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
         [rows[i] for i in cut.train_rows],
         [row for split in task.dev.values() for row in split.read()],
     )
-    found = cut.statistics
+    counts = cut.statistics
     read_s, find_s = np.diff(clock).tolist()
     sizes = [
-        len(known), found.groups, found.largest, len(cut.selection_rows), found.selected_groups,
-        found.left_out, *leaks,
+        len(known), counts.groups, counts.largest, len(cut.selection_rows), counts.selected_groups,
+        counts.left_out, *leaks,
     ]  # fmt: skip
-    numbers = [found.share, find_s, read_s, *scores, on_dev]
+    numbers = [counts.share, find_s, read_s, *scores, on_dev]
     return [task.name, *(f"{size:,}" for size in sizes), *(f"{number:.1f}" for number in numbers)]
 
 
@@ -95,8 +99,10 @@ HEADER = [
 
 
 def made_up(num: int) -> Task:
-    """Rows of 4 to 30 words of Zipf's frequencies; a tenth are part of the row before, a tenth
-    differ in a word from it."""
+    """Returns a task whose rows have 4 to 30 words with Zipf's frequencies.
+
+    A tenth of the rows are part of the row before; a tenth differ from it in one word.
+    """
 
     def read():  # type: ignore[no-untyped-def]
         generator = np.random.default_rng(0)
@@ -124,7 +130,7 @@ def made_up(num: int) -> Task:
 
 
 def peak_mib() -> float:
-    """VmHWM: the largest resident memory that the process ever had."""
+    """Returns the largest resident memory of this process so far (VmHWM)."""
     (line,) = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -134,15 +140,15 @@ def peak_mib() -> float:
 
 
 def main() -> None:
-    """The table, then the same as JSON."""
+    """Prints the table, then the same as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--path", default="", help="a folder in the official GLUE layout")
-    parser.add_argument("--tasks", nargs="*", default=[], help="of it; none: all that are there")
-    parser.add_argument("--rows", type=int, default=0, help="so many made-up rows instead")
+    parser.add_argument("--tasks", nargs="*", default=[], help="tasks of this folder; none: all")
+    parser.add_argument("--rows", type=int, default=0, help="number of made-up rows to use instead")
     parser.add_argument(
-        "--folder", type=Path, default=Path("."), help="where the temporary folder is made"
+        "--folder", type=Path, default=Path("."), help="parent of the temporary folder"
     )
     args = parser.parse_args()
     header, body = HEADER, []
@@ -157,9 +163,9 @@ def main() -> None:
             clock.append(time.process_time())
             row_groups(Path(folder), task, words, np.arange(args.rows))
             clock.append(time.process_time())
-            found = selection_split(Path(folder), task, DataConfig(), 0).statistics
+            statistics = selection_split(Path(folder), task, DataConfig(), 0).statistics
             clock.append(time.process_time())
-            counts = [args.rows, len(words.sides[0].ids), found.groups, found.largest]
+            counts = [args.rows, len(words.sides[0].ids), statistics.groups, statistics.largest]
             body.append(
                 [
                     *(f"{n:,}" for n in counts),

@@ -1,12 +1,12 @@
-"""Whether memory and the time a row stay as they are while the rows grow: made, tokenized, labelled
-and sampled from.
+"""Measures whether memory and the time per row stay constant as the number of rows grows.
 
     python tests/bench/size.py --rows 100000 1000000 10000000 --task sentiment
 
-Each number of rows has a process of its own, which starts with nothing stored. Half of the rows
-come with a label. The teacher is a Transformer of one layer of 32, whose weights are random: its
-logits take as long as a trained one's. The last line is JSON. 10 million rows take some ten minutes
-and 1 GB of disk, in a folder that is removed at the end.
+Rows are generated, tokenized, labelled and sampled from. Each number of rows has its own process,
+which starts with an empty cache. Half of the rows have a label. The teacher is a Transformer with
+one layer of 32 and random weights: its logits take as long as those of a trained one. The last line
+is JSON. 10 million rows take about ten minutes and 1 GB of disk, in a folder that is removed at the
+end.
 """
 
 import argparse
@@ -43,13 +43,14 @@ MIB = 1 << 20
 
 
 class Measured(NamedTuple):
-    """One number of rows. tokenise_s: with the making of the rows. first_batch_s: with the drawing
-    of the epoch's order.
+    """The measurements for one number of rows.
 
-    peak_mib: the process's largest resident memory, as the kernel counts it, and anonymous_mib that
-    part of it that is no file's (the rest are pages of the stores and of libraries, which the
-    kernel takes back when memory is short), looked at every 20 ms; idle_mib: both of them before
-    the first row.
+    - `tokenise_s`: includes generating the rows.
+    - `first_batch_s`: includes drawing the order of the epoch.
+    - `peak_mib`: largest resident memory of the process, as counted by the kernel.
+    - `anonymous_mib`: largest anonymous part of it, sampled every 20 ms. The rest is pages of the
+      stores and of libraries, which the kernel reclaims if memory is short.
+    - `idle_mib`: resident and anonymous memory before the first row.
     """
 
     rows: int
@@ -64,14 +65,14 @@ class Measured(NamedTuple):
 
 
 def resident() -> tuple[float, float]:
-    """This process's resident memory now, and the anonymous part of it, in MiB."""
+    """Returns the resident memory of this process and its anonymous part, in MiB."""
     info = psutil.Process().memory_info()
     return info.rss / MIB, (info.rss - info.shared) / MIB
 
 
 def peak_mib() -> float:
-    """VmHWM: the largest resident memory that the process ever had. (ru_maxrss counts the parent's
-    in.)"""
+    """Returns the largest resident memory of this process so far (VmHWM)."""
+    # Not ru_maxrss, which includes the memory of the parent process.
     (line,) = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -82,25 +83,24 @@ def peak_mib() -> float:
 
 @contextmanager
 def watched() -> Iterator[list[float]]:
-    """The largest anonymous memory seen while it is open, as the list's only element once it is
-    closed."""
-    found, stop = [0.0], threading.Event()
+    """Yields a list whose only element becomes the largest anonymous memory in the context."""
+    largest, stop = [0.0], threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.02):
-            found[0] = max(found[0], resident()[1])
+            largest[0] = max(largest[0], resident()[1])
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield found
+        yield largest
     finally:
         stop.set()
         thread.join()
 
 
-def told(stage: str) -> Report:
-    """A report that says on the terminal how far a stage is, on one line."""
+def printer(stage: str) -> Report:
+    """Returns a report that prints the progress of a stage on one line of the terminal."""
 
     def report(step: int, metrics: dict[str, float]) -> None:
         print(f"\r{stage}: {step:,}", end="", file=sys.stderr)
@@ -109,21 +109,21 @@ def told(stage: str) -> Report:
 
 
 def measure(task: str, rows: int, folder: Path) -> Measured:
-    """One number of rows, in this process."""
+    """Measures one number of rows in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     idle = resident()
     demo = DemoConfig(train_rows=rows // 2, unlabelled_rows=rows - rows // 2)
     teacher = TeacherConfig(layers=1, hidden=32, heads=2)
     config = Config(cache=str(folder), data=DataConfig(tasks=[task], demo=demo), teacher=teacher)
-    # Learnt from the demo's usual rows: it is the same for each number of rows, and not what is
-    # timed.
+    # The tokenizer is learnt from the demo's usual rows. So it is the same for each number of rows,
+    # and its training is not timed.
     tokenizer = refined_tokenizer(teacher, folder, load_tasks(DataConfig(tasks=[task])))
     layout = layout_of(tokenizer, True, config.data.max_length)
     clock = [time.perf_counter()]
     with watched() as anonymous:
         (one,) = load_tasks(config.data)
-        data = tokenise_task(folder, one, tokenizer, config.data, config.seed, told("tokenised"))
+        data = tokenise_task(folder, one, tokenizer, config.data, config.seed, printer("tokenised"))
         clock.append(time.perf_counter())
         refined = RefinedModel(
             untrained_teacher(teacher, config.data.max_length, [data], tokenizer).eval(),
@@ -131,7 +131,7 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
             layout,
             "float32",
         )
-        logits = refined_logits(folder, refined, data.train, task, told("labelled"))
+        logits = refined_logits(folder, refined, data.train, task, printer("labelled"))
         clock.append(time.perf_counter())
         batches = joint_batches(
             [TaskRows(data, data.train_rows, logits)],
@@ -154,8 +154,8 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
     )
 
 
-def table(found: list[Measured]) -> list[str]:
-    """All numbers of rows, in Markdown."""
+def table(results: list[Measured]) -> list[str]:
+    """Returns the measurements as a Markdown table."""
     header = [
         "rows", "tokens", "made, tokenized: s", "rows/s", "labelled: s", "rows/s", "first batch: s",
         "batches/s",
@@ -165,13 +165,13 @@ def table(found: list[Measured]) -> list[str]:
          f"{m.label_s:,.1f}", f"{m.rows / m.label_s:,.0f}", f"{m.first_batch_s:.2f}",
          f"{BATCHES / m.batches_s:,.0f}",
          f"{m.peak_mib:,.0f}", f"{m.anonymous_mib:,.0f}"]
-        for m in found
+        for m in results
     ]  # fmt: skip
     return markdown([[*header, "peak: MiB", "anonymous: MiB"], *body])
 
 
 def main() -> None:
-    """Each number of rows in a process of its own, then the table and the JSON."""
+    """Measures each number of rows in its own process, then prints the table and the JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -196,7 +196,7 @@ def main() -> None:
         with TemporaryDirectory(dir=args.folder) as folder:
             print(json.dumps(measure(args.task, args.rows[0], Path(folder))._asdict()))
         return
-    found = []
+    results = []
     for rows in args.rows:
         command = [
             sys.executable, __file__, "--here", "--rows", str(rows), "--task", args.task,
@@ -204,11 +204,15 @@ def main() -> None:
         ]  # fmt: skip
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print(f"\n{output.strip()}", file=sys.stderr)
-        found.append(Measured(**json.loads(output)))
-    print("\n".join(["", *table(found), ""]))
+        results.append(Measured(**json.loads(output)))
+    print("\n".join(["", *table(results), ""]))
     print(
         json.dumps(
-            {"task": args.task, "batch_rows": BATCH_ROWS, "measured": [m._asdict() for m in found]}
+            {
+                "task": args.task,
+                "batch_rows": BATCH_ROWS,
+                "measured": [m._asdict() for m in results],
+            }
         )
     )
 

@@ -1,14 +1,13 @@
-"""One student's speed as a search's trial, as a run and as it is promoted: the three are to be
-alike.
+"""Checks that a student is measured equally fast in a search, in a run and when it is promoted.
 
     python tests/bench/speed.py [--rounds 3] [--students transformer bilstm bag] \\
         [--backends torch onnx int8] [--folder FOLDER]
 
-Each round starts the real commands one after another, for every student of the demo suite: a search
-of one trial in each backend, which measures it anew, a distillation, and the promotion of the
-trial. The table has the medians over the rounds, and the largest of the three over the least; the
-last line is JSON. It is of a machine with nothing else to do: the share of the core that other work
-had is told below.
+Each round starts the real commands one after another, for each student of the demo suite: a search
+of one trial for each backend, which measures it anew, a distillation, and the promotion of the
+trial. The table has the medians over the rounds, and the largest of the three divided by the least.
+The last line is JSON. The machine should have nothing else to do: the share of the core that other
+work used is printed below the table.
 """
 
 import argparse
@@ -43,17 +42,17 @@ LITTLE: dict[str, Any] = {
     "train.eval_every": 200,
     "speed.seconds": 20,
 }
-"""Of a run whose scores are of no interest."""
+"""Settings of a short run: its scores do not matter."""
 OF_A_RUN: dict[str, Any] = {"baseline": False, "export.max_loss": 100}
 OF_A_SEARCH: dict[str, Any] = {"search.pruning.warmup": 1}
 ROLES = ("trial", "run", "promoted")
-Found = dict[tuple[str, str, str], dict[str, list[float]]]
-"""By student, backend and setting, what each role was measured with in each round."""
+Measurements = dict[tuple[str, str, str], dict[str, list[float]]]
+"""By student, backend and setting: the measurements of each role, one for each round."""
 
 
 def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of a command that works in the folder."""
-    told = [
+    """Runs a command in the folder and returns its JSON."""
+    options = [
         f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in settings.items()
     ]
@@ -61,34 +60,36 @@ def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]
         "PYTHONPATH": str(ROOT),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
     }
-    argv = [sys.executable, "-m", f"experiments.{verb}", "--json", *told]
-    done = subprocess.run(
+    argv = [sys.executable, "-m", f"experiments.{verb}", "--json", *options]
+    process = subprocess.run(
         argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    content: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    content: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     return content
 
 
 def metrics_of(folder: Path, run: str) -> dict[str, float]:
-    found: dict[str, float] = (
+    metrics: dict[str, float] = (
         mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(run).data.metrics
     )
-    return found
+    return metrics
 
 
 def measured(
     folder: Path, student: str, backends: list[str], number: int
 ) -> dict[tuple[str, str], dict[str, float]]:
-    """By role and backend the metrics of one round. The last backend's trial is promoted: the
-    student is that of all."""
-    own: dict[str, Any] = LITTLE | STUDENTS[student]
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    """Returns the metrics of one round by role and backend.
+
+    The trial of the last backend is promoted: all trials have the same student.
+    """
+    common: dict[str, Any] = LITTLE | STUDENTS[student]
+    metrics: dict[tuple[str, str], dict[str, float]] = {}
     for backend in backends:
         shutil.rmtree(folder / ".mkd" / "costs", ignore_errors=True)
         study = f"{student}-{backend}-{number}"
-        space = {"student.hidden": [own["student.hidden"]]}
-        asked = (
-            own
+        space = {"student.hidden": [common["student.hidden"]]}
+        search_settings = (
+            common
             | OF_A_SEARCH
             | {
                 "search.study": study,
@@ -97,16 +98,16 @@ def measured(
                 "search.space": space,
             }
         )
-        front = started(folder, "search", asked)["front"]
-        found["trial", backend] = metrics_of(folder, front[0]["run"])
-    whole = started(folder, "distill", own | OF_A_RUN)["metrics"]
+        front = started(folder, "search", search_settings)["front"]
+        metrics["trial", backend] = metrics_of(folder, front[0]["run"])
+    of_run = started(folder, "distill", common | OF_A_RUN)["metrics"]
     promoted = started(
-        folder, "promote", OF_A_RUN | {"threads": own["threads"], "promote.study": study}
+        folder, "promote", OF_A_RUN | {"threads": common["threads"], "promote.study": study}
     )
-    again = metrics_of(folder, promoted["runs"]["0"])
+    of_promoted = metrics_of(folder, promoted["runs"]["0"])
     for backend in backends:
-        found["run", backend], found["promoted", backend] = whole, again
-    return found
+        metrics["run", backend], metrics["promoted", backend] = of_run, of_promoted
+    return metrics
 
 
 def main() -> None:
@@ -121,17 +122,19 @@ def main() -> None:
         default=["torch", "onnx", "int8"],
         choices=["torch", "onnx", "int8"],
     )
-    parser.add_argument("--folder", help="where runs and stores are kept; none: they are removed")
-    given = parser.parse_args()
-    times: Found = defaultdict(lambda: defaultdict(list))
+    parser.add_argument(
+        "--folder", help="folder to keep runs and stores in; none: they are removed"
+    )
+    args = parser.parse_args()
+    times: Measurements = defaultdict(lambda: defaultdict(list))
     busy: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as aside:
-        folder = Path(given.folder or aside).resolve()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.folder or temporary).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(given.rounds):
-            for student in given.students:
+        for number in range(args.rounds):
+            for student in args.students:
                 for (role, backend), metrics in measured(
-                    folder, student, given.backends, number
+                    folder, student, args.backends, number
                 ).items():
                     busy[role].append(metrics["speed/busy_share"])
                     for setting in one_thread_settings(SpeedConfig()):
@@ -152,13 +155,13 @@ def main() -> None:
         end="",
     )
     print(", ".join(f"{role} {max(busy[role]):.3f}" for role in ROLES))
-    told = {
+    result = {
         "largest": max(ratios.values()),
         "ratios": ratios,
         "busy": busy,
         "times": {"/".join(key): by_role for key, by_role in times.items()},
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Tracking stores that cannot be used, at the start, midway and at the end: what is told, and when?
+"""Tests tracking stores that cannot be used: at the start, midway, and at the end of a run.
 
     python -m tests.bench.trackers
 
-At the start a command has to end within 20 seconds with one line, before its work. Midway and at
-the end it has to say within 20 seconds that the store is away, and to finish once it is back. A
-server is MLflow's own, behind a proxy (tests/support/proxy.py) that refuses, hangs, breaks off, and
-so on; at last it is killed, and back after a minute. Seconds are those of the clock.
+At the start, a command must end within 20 seconds with one line, before its work. Midway and at the
+end, it must report within 20 seconds that the store is away, and finish once it is back. Servers
+are MLflow's own, behind a proxy (tests/support/proxy.py) that refuses, hangs, breaks off, and so
+on. Finally a server is killed, and restarted after a minute. Seconds are wall-clock time.
 """
 
 import argparse
@@ -39,17 +39,17 @@ ARGV = [*tiny("distill"), '--data.tasks=["sentiment"]', "--train.steps=40",
 AWAY_SECONDS = 8
 """How long a store is away midway."""
 KILLED_SECONDS = 60
-"""How long a server is away that was killed."""
+"""How long a killed server is away."""
 WAIT_SECONDS = 180
-"""How long a command may take whose store was away midway."""
+"""Time limit of a command whose store was away midway."""
 
 
 class Line(NamedTuple):
-    """A row of the table. told: seconds until the line; fault: empty if all is well."""
+    """A row of the table. seconds: until the store is reported; fault: empty if all is well."""
 
     when: str
     store: str
-    told: float
+    seconds: float
     fault: str
 
 
@@ -58,7 +58,7 @@ def command() -> int:
 
 
 def timed(work: Path, uri: str, seconds: float) -> tuple[float, Ending]:
-    """Runs the command; returns how long it took, and how it ended."""
+    """Runs the command; returns how many seconds it took, and how it ended."""
     begin = time.monotonic()
     found = ending(command, work, seconds, {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(work)})
     return time.monotonic() - begin, found
@@ -103,7 +103,7 @@ FILES: dict[str, Callable[[Path], str]] = {
     "of a full disk": _full,
     "PostgreSQL that is down": lambda work: "postgresql://mkd:secret@127.0.0.1:9/x",
 }
-"""Stores that cannot be used at the start."""
+"""Functions that make a store that cannot be used at the start, and return its address."""
 
 
 def at_start() -> Iterator[Line]:
@@ -112,7 +112,7 @@ def at_start() -> Iterator[Line]:
         with tempfile.TemporaryDirectory() as folder:
             yield _at_start(name, make, Path(folder))
     with tempfile.TemporaryDirectory() as folder, _locked(Path(folder)) as uri:
-        yield _at_start("locked", partial(_at, uri), Path(folder))
+        yield _at_start("locked", partial(_given_uri, uri), Path(folder))
     with proxy(free_port()) as way:
         for mode, name in NAMES.items():
             way.mode.value = mode
@@ -120,24 +120,24 @@ def at_start() -> Iterator[Line]:
                 uri = f"{scheme}://mkd:secret@127.0.0.1:{way.port}"
                 uri += "/x" if scheme == "postgresql" else ""
                 with tempfile.TemporaryDirectory() as folder:
-                    yield _at_start(f"{scheme}: {name}", partial(_at, uri), Path(folder))
+                    yield _at_start(f"{scheme}: {name}", partial(_given_uri, uri), Path(folder))
 
 
-def _at(uri: str, work: Path) -> str:
+def _given_uri(uri: str, work: Path) -> str:
     return uri
 
 
 def _at_start(name: str, make: Callable[[Path], str], work: Path) -> Line:
     receiver, sender = os.pipe()
     process = os.fork()
-    if not process:  # as mounts are this process's own
+    if not process:  # a forked process, because mounts are made for one process
         with suppress(BaseException), os.fdopen(sender, "w") as out:
             seconds, found = timed(work, make(work), SECONDS + 10)
             out.write(f"{seconds}\n{found.kind}\n{found.told}")
         os._exit(0)
     os.close(sender)
-    with os.fdopen(receiver) as told:
-        taken, kind, line = (told.read().split("\n", 2) + ["", "", ""])[:3]
+    with os.fdopen(receiver) as result:
+        taken, kind, line = (result.read().split("\n", 2) + ["", "", ""])[:3]
     os.waitpid(process, 0)
     fault = "" if kind == REFUSED else f"{kind}: {line}"
     if not fault and (work / ".mkd").exists() and list(work.glob(".mkd/tokens/*")):
@@ -149,7 +149,7 @@ def _at_start(name: str, make: Callable[[Path], str], work: Path) -> Line:
 
 @contextmanager
 def _locked(work: Path) -> Iterator[str]:
-    """Yields a SQLite store that another program has locked."""
+    """Yields the address of a SQLite store that another program has locked."""
     put_database(work)
     with closing(sqlite3.connect(work / "mlflow.db")) as database:
         database.execute("BEGIN EXCLUSIVE")
@@ -157,7 +157,7 @@ def _locked(work: Path) -> Iterator[str]:
 
 
 def _start_server(work: Path, port: int) -> "subprocess.Popen[bytes]":
-    """Starts an MLflow server in a session of its own, and waits until it answers."""
+    """Starts an MLflow server in its own session, and waits until it answers."""
     argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
             "--workers", "1", "--backend-store-uri", f"sqlite:///{work}/server.db",
             "--serve-artifacts", "--artifacts-destination", str(work / "artifacts")]  # fmt: skip
@@ -186,9 +186,9 @@ def _server(work: Path) -> Iterator[int]:
 
 
 def killed_server() -> Iterator[Line]:
-    """Yields how a run goes on whose MLflow server is killed midway and is back after a minute.
+    """Yields how a run goes on if its MLflow server is killed midway and is back after a minute.
 
-    It has to end FINISHED with the metrics, at the steps, of a run that was not disturbed.
+    It must end as FINISHED with the metrics and steps of an undisturbed run.
     """
     with tempfile.TemporaryDirectory() as name:
         root, port = Path(name), free_port()
@@ -225,7 +225,7 @@ def _logged(database: Path) -> list[tuple[str, list[tuple[str, int]]]]:
 
 
 class Break(NamedTuple):
-    """A fault while a run is at work. begin and end: make and mend it. seconds: between them."""
+    """A fault during a run. begin and end cause and repair it; seconds: the time between them."""
 
     name: str
     begin: Callable[[], object]
@@ -234,7 +234,7 @@ class Break(NamedTuple):
 
 
 def while_at_work() -> Iterator[Line]:
-    """Yields how a command goes on whose store is away for some seconds."""
+    """Yields how a command goes on if its store is away for some seconds."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         root = Path(name)
         port = stack.enter_context(_server(root))
@@ -265,8 +265,8 @@ def _modes(way: Proxy, mode: int) -> tuple[Callable[[], None], Callable[[], None
 
 
 def _at_work(when: str, broken: Break, work: Path, uri: str) -> Line:
-    """Runs the command, breaks its store for some seconds, and sees how it goes on."""
-    seconds: list[float] = []
+    """Runs the command, breaks its store for some seconds, and returns how it goes on."""
+    reported_after: list[float] = []
     over = threading.Event()
 
     def disturb() -> None:
@@ -274,35 +274,39 @@ def _at_work(when: str, broken: Break, work: Path, uri: str) -> Line:
             return
         broken.begin()
         begin = time.monotonic()
-        told = False
+        reported = False
         while not over.is_set() and time.monotonic() - begin < SECONDS + 10:
-            told = re.search(r"note: .*(is away|waiting for)", _said(work)) is not None
-            if told:
+            reported = re.search(r"note: .*(is away|waiting for)", _printed(work)) is not None
+            if reported:
                 break
             time.sleep(0.05)
-        if told:
-            seconds.append(time.monotonic() - begin)
+        if reported:
+            reported_after.append(time.monotonic() - begin)
         time.sleep(max(0.0, broken.seconds - (time.monotonic() - begin)))
         broken.end()
 
     thread = threading.Thread(target=disturb)
     thread.start()
-    _, found = timed(work, uri, WAIT_SECONDS)
+    _, result = timed(work, uri, WAIT_SECONDS)
     over.set()
     thread.join()
-    if found.kind != ACCEPTED:
-        return Line(when, broken.name, seconds[0] if seconds else float("nan"), f"{found}")
-    if not seconds:
+    if result.kind != ACCEPTED:
+        return Line(
+            when, broken.name, reported_after[0] if reported_after else float("nan"), f"{result}"
+        )
+    if not reported_after:
         return Line(when, broken.name, float("nan"), "not told")
-    return Line(when, broken.name, seconds[0], "" if seconds[0] < SECONDS else "told late")
+    return Line(
+        when, broken.name, reported_after[0], "" if reported_after[0] < SECONDS else "told late"
+    )
 
 
-def _said(work: Path) -> str:
+def _printed(work: Path) -> str:
     return (work / "errors").read_text(errors="replace") if (work / "errors").exists() else ""
 
 
 def _reached(when: str, work: Path, over: threading.Event) -> bool:
-    """Waits for the moment at which the store breaks."""
+    """Waits for the moment at which the store breaks; returns False if the run ends before."""
     wanted = "student.safetensors" if when == "midway" else "MODEL_CARD.md"
     while not over.is_set():
         if list(work.glob(f".mkd/runs/*/{wanted}")):
@@ -312,12 +316,13 @@ def _reached(when: str, work: Path, over: threading.Event) -> bool:
 
 
 def main() -> None:
-    """Tries all stores; prints a table with the seconds until the line, and the faults."""
+    """Tries all stores; prints a table with the seconds until they are reported, and the faults."""
     print("| when | store | seconds until it is told | fault |\n| :-- | :-- | --: | :-- |")
     for lines in (at_start(), while_at_work(), killed_server()):
         for line in lines:
             print(
-                f"| {line.when} | {line.store} | {line.told:.1f} | {line.fault[:200]} |", flush=True
+                f"| {line.when} | {line.store} | {line.seconds:.1f} | {line.fault[:200]} |",
+                flush=True,
             )
 
 

@@ -1,13 +1,13 @@
-"""Wrong inputs of every command, made by a grammar: how does each of them end?
+"""Tests how each command ends on wrong inputs, which are generated from a grammar.
 
     python -m tests.bench.wrong_inputs                   # all of them; takes hours
-    python -m tests.bench.wrong_inputs --number 400      # so many, spread over all
+    python -m tests.bench.wrong_inputs --number 400      # 400 of them, of all kinds
     python -m tests.bench.wrong_inputs --only predict --number 50
 
-Settings (tests/bench/wrong/settings.py), files of rows (data.py), task files, checkpoints and
-exported folders (folders.py), and the words of init, predict and report (words.py). Each runs in a
-process that is forked from this one, in an empty folder, for 20 seconds at most
-(tests/support/forked.py).
+The inputs are settings (tests/bench/wrong/settings.py), files of rows (data.py), task files,
+checkpoints and exported folders (folders.py), and the arguments of init, predict and report
+(words.py). Each case runs in a process that is forked from this one, in an empty folder, for at
+most 20 seconds (tests/support/forked.py).
 """
 
 import argparse
@@ -25,17 +25,17 @@ from tests.bench.wrong.case import FUNCTIONS, Case, Made, make, run
 
 
 def cases(made: Made) -> list[Case]:
-    """Returns all cases, in an order that is the same each time and spreads each kind."""
-    found = [*settings.cases(), *data.cases(), *task_files.cases(), *folders.cases(made),
+    """Returns all cases in a fixed order that mixes the kinds."""
+    all_cases = [*settings.cases(), *data.cases(), *task_files.cases(), *folders.cases(made),
              *words.cases(made)]  # fmt: skip
-    Random(0).shuffle(found)
-    return found
+    Random(0).shuffle(all_cases)
+    return all_cases
 
 
-def faults(chosen: Sequence[Case], root: Path, told: bool = True) -> Counter[tuple[str, str]]:
+def faults(chosen: Sequence[Case], root: Path, printed: bool = True) -> Counter[tuple[str, str]]:
     """Runs the cases in folders below `root`, and counts them by command and ending.
 
-    told: whether each fault is printed as JSON.
+    - `printed`: whether each fault is printed as JSON
     """
     endings: Counter[tuple[str, str]] = Counter()
     for case in chosen:
@@ -45,13 +45,13 @@ def faults(chosen: Sequence[Case], root: Path, told: bool = True) -> Counter[tup
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         endings[case.command, result.kind.partition(":")[0]] += 1
-        if told and not result.good:
+        if printed and not result.good:
             print(json.dumps([case.command, case.what[:80], *result])[:500], flush=True)
     return endings
 
 
 def table(endings: Counter[tuple[str, str]]) -> list[str]:
-    """Returns the counts as a table, a row for each command and a column for each ending."""
+    """Returns the counts as a table, with a row for each command and a column for each ending."""
     kinds = sorted({kind for _, kind in endings}, key=lambda kind: (kind != "refused", kind))
     commands = sorted({command for command, _ in endings})
     rows = [["command", *kinds], [":--", *["--:"] * len(kinds)]]
@@ -64,12 +64,12 @@ def table(endings: Counter[tuple[str, str]]) -> list[str]:
 
 
 def main() -> None:
-    """Runs the cases; prints each fault, and how many ended in which way."""
+    """Runs the cases; prints each fault, and counts by command and ending."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--number", type=int, default=0, help="how many to run; 0: all")
-    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
-    parser.add_argument("--only", default="", help="a command, or a part of what is wrong")
-    given = parser.parse_args()
+    parser.add_argument("--number", type=int, default=0, help="number of cases to run; 0: all")
+    parser.add_argument("--skip", type=int, default=0, help="number of cases to skip at the start")
+    parser.add_argument("--only", default="", help="a command, or part of an input's name")
+    args = parser.parse_args()
     for command in FUNCTIONS:
         importlib.import_module(f"experiments.{command}")
     importlib.import_module("analysis.report")
@@ -78,11 +78,11 @@ def main() -> None:
         chosen = [
             case
             for case in cases(made)
-            if given.only in ("", case.command) or given.only in case.what
+            if args.only in ("", case.command) or args.only in case.what
         ]
-        number = given.number or len(chosen)
+        number = args.number or len(chosen)
         print(f"{len(chosen)} cases, of which {number} are run", flush=True)
-        endings = faults(chosen[given.skip : given.skip + number], Path(name))
+        endings = faults(chosen[args.skip : args.skip + number], Path(name))
     print("\n".join(table(endings)))
 
 

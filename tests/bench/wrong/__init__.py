@@ -1,1 +1,1 @@
-"""The grammar of wrong inputs (tests/bench/wrong_inputs.py)."""
+"""Generators of wrong inputs for tests/bench/wrong_inputs.py."""

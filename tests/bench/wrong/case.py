@@ -1,4 +1,4 @@
-"""A command with one wrong input, and what it is given beside it."""
+"""A command with one wrong input, and the files that it reads."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ FUNCTIONS = {
 }  # fmt: skip
 """The function of each command that has settings."""
 MODEL_FILE = "MLmodel"
-"""The file that a logged model begins with."""
+"""The file that every logged model has."""
 ROWS = "".join(
     f"a {'good' if i % 2 else 'bad'} film of {i} songs,{'good' if i % 2 else 'bad'}\n"
     for i in range(60)
@@ -40,8 +40,9 @@ def nothing(folder: Path) -> None:
 class Case(NamedTuple):
     """A command with one wrong input.
 
-    what: names the input. write: writes the files that the command reads into its folder.
-    refused: whether the command must not accept it.
+    - `what`: name of the input
+    - `write`: writes the files that the command reads into its folder
+    - `refused`: whether the command must refuse it
     """
 
     command: str
@@ -52,8 +53,8 @@ class Case(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Folders that cases copy: a student, its export, and an encoder with a tokenizer; and the
-    folder of the student's run, with MLflow's store."""
+    """Folders that cases copy: a student, its export, an encoder with a tokenizer, and the MLflow
+    store."""
 
     student: Path
     exported: Path
@@ -62,13 +63,13 @@ class Made(NamedTuple):
 
 
 def make(root: Path) -> Made:
-    """Makes them in a folder; the student is trained in a process of its own."""
+    """Makes the folders that cases copy; the student is trained in its own process."""
     store = root / "store"
     store.mkdir()
     argv = [*tiny("distill"), '--data.tasks=["sentiment"]', '--export.backends=["onnx"]']
-    found = outcome(command(store, "distill", *argv))
+    result = outcome(command(store, "distill", *argv))
     model = next((store / "mlruns").rglob(f"{MODEL_FILE}")).parent
-    assert found["run_id"] and (model / "artifacts").is_dir()
+    assert result["run_id"] and (model / "artifacts").is_dir()
     tasks = make_tasks()
     tokenizer = make_tokenizer(root / "cache", tasks)
     encoder = saved(BertModel(bert([], tokenizer)), tokenizer, root / "encoder")
@@ -78,16 +79,16 @@ def make(root: Path) -> Made:
 
 
 def run(case: Case, folder: Path) -> Ending:
-    """Runs a case in a forked process, in a folder that it may fill."""
+    """Runs a case in a forked process, in a folder that it may write to."""
     case.write(folder)
-    found = ending(lambda: start(case), folder)
-    if case.refused and found.kind == ACCEPTED:
-        return Ending("accepted, though damaged", found.told)
-    return found
+    result = ending(lambda: start(case), folder)
+    if case.refused and result.kind == ACCEPTED:
+        return Ending("accepted, though damaged", result.told)
+    return result
 
 
 def start(case: Case) -> int:
-    """Runs the command of a case in this process, and returns its exit code."""
+    """Runs the command of a case in this process and returns its exit code."""
     argv = list(case.argv)
     if case.command == "init":
         return init.main(argv)

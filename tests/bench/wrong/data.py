@@ -1,4 +1,4 @@
-"""Files of rows that are damaged, of another format, no files, or full of surprises."""
+"""Files of rows that are damaged, of another format, not files, or have surprising content."""
 
 import io
 import json
@@ -54,7 +54,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "two lines": lambda content: b"\n".join(content.split(b"\n")[:2]),
     "twice": lambda content: content + content,
 }
-"""Damages of a file of any format."""
+"""Functions that damage the content of a file of any format."""
 CELL = "x" * 3_000_000
 TABLES = {
     "no label": "text\n" + "a film\n" * 30,
@@ -81,7 +81,7 @@ TABLES = {
     "control characters": "text,label\n" + "a\x1b[31m,good\nb\x07,bad\n" * 30,
     "scores without end": "text,label\n" + "".join(f"a {i},1e{i}\n" for i in range(300, 360)),
 }
-"""Contents of CSV files; of TSV files with tabs."""
+"""Contents of CSV files; TSV files have the same with tabs."""
 ANY: list[Any] = [None, True, 1, "x", [], {}, 0.5]
 LINES: dict[str, bytes] = {
     "lists": b'["a", "good"]\n' * 30,
@@ -145,7 +145,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "unreadable": lambda path: _unreadable(path),
     "nothing": lambda path: None,
 }
-"""What stands where a file is expected."""
+"""Functions that make something other than a readable file at a path."""
 SAVED: dict[str, Callable[[Path], object]] = {
     "no state.json": lambda saved: (saved / "state.json").unlink(),
     "no dataset_info.json": lambda saved: (saved / "dataset_info.json").unlink(),
@@ -159,7 +159,7 @@ SAVED: dict[str, Callable[[Path], object]] = {
         '{"splits": ["train", "x/../../y"]}'
     ),
 }
-"""Damages of a folder that save_to_disk has written."""
+"""Functions that damage a folder written by `save_to_disk`."""
 
 
 def cases() -> Iterator[Case]:
@@ -174,7 +174,7 @@ def cases() -> Iterator[Case]:
     for file, name, write in files:
         yield Case("distill", f"{file} {name}", [f"--data.path={file}"], write)
         yield Case("init", f"{file} {name}", [file], write)
-        yield Case("init", f"dev: {file} {name}", ["good.csv", file], partial(_beside, write))
+        yield Case("init", f"dev: {file} {name}", ["good.csv", file], partial(_with_good, write))
     for name, damage in SAVED.items():
         yield Case("distill", f"saved {name}", ["--data.path=saved"], partial(_saved, damage))
 
@@ -200,8 +200,8 @@ def _call(make: Callable[[Path], object], name: str, folder: Path) -> None:
     make(folder / name)
 
 
-def _beside(write: Callable[[Path], object], folder: Path) -> None:
-    """Writes a good file of train rows, too."""
+def _with_good(write: Callable[[Path], object], folder: Path) -> None:
+    """Writes the wrong file and a valid file of train rows."""
     (folder / "good.csv").write_text(ROWS_CSV)
     write(folder)
 

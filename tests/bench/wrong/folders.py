@@ -27,13 +27,14 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
     "null": lambda content: b"null",
     "brackets": lambda content: b"[" * 100_000,
 }
-"""Damages of a file's content."""
+"""Functions that damage the content of a file."""
 VALUES: tuple[Any, ...] = (None, -1, 0, 1, 3, 10**9, 2**70, 0.5, "x", [], {}, True)
-"""Values that a key of config.json or of the manifest gets."""
+"""Wrong values for a key of config.json or of the manifest."""
 
 
 def _tensors(change: Callable[[dict[str, torch.Tensor], str], object]) -> Callable[[Path], None]:
-    """Returns what changes the tensors of a folder. change: gets them, and the largest's name."""
+    """Returns a function that changes the tensors of a folder. change: gets them and the largest's
+    name."""
 
     def changed(folder: Path) -> None:
         file = folder / "model.safetensors"
@@ -45,20 +46,20 @@ def _tensors(change: Callable[[dict[str, torch.Tensor], str], object]) -> Callab
 
 
 WEIGHTS: dict[str, Callable[[Path], None]] = {
-    "a tensor lacks": _tensors(lambda found, name: found.pop(name)),
-    "a tensor more": _tensors(lambda found, name: found.update(more=torch.ones(3))),
-    "a wider tensor": _tensors(lambda found, name: found.update({name: torch.ones(7, 9)})),
-    "a flat tensor": _tensors(lambda found, name: found.update({name: found[name].reshape(-1)})),
-    "an empty tensor": _tensors(lambda found, name: found.update({name: torch.ones(0, 3)})),
-    "integers": _tensors(lambda found, name: found.update({name: found[name].long()})),
-    "NaN": _tensors(lambda found, name: found.update({name: found[name] * float("nan")})),
-    "infinity": _tensors(lambda found, name: found.update({name: found[name] + float("inf")})),
-    "no tensors": _tensors(lambda found, name: found.clear()),
+    "a tensor lacks": _tensors(lambda w, name: w.pop(name)),
+    "a tensor more": _tensors(lambda w, name: w.update(more=torch.ones(3))),
+    "a wider tensor": _tensors(lambda w, name: w.update({name: torch.ones(7, 9)})),
+    "a flat tensor": _tensors(lambda w, name: w.update({name: w[name].reshape(-1)})),
+    "an empty tensor": _tensors(lambda w, name: w.update({name: torch.ones(0, 3)})),
+    "integers": _tensors(lambda w, name: w.update({name: w[name].long()})),
+    "NaN": _tensors(lambda w, name: w.update({name: w[name] * float("nan")})),
+    "infinity": _tensors(lambda w, name: w.update({name: w[name] + float("inf")})),
+    "no tensors": _tensors(lambda w, name: w.clear()),
     "names of another": _tensors(
-        lambda found, name: [found.update({f"x.{key}": found.pop(key)}) for key in list(found)]
+        lambda w, name: [w.update({f"x.{key}": w.pop(key)}) for key in list(w)]
     ),
 }
-"""Weights and a config.json that disagree."""
+"""Functions that make the weights disagree with config.json."""
 
 
 def cases(made: Made) -> Iterator[Case]:
@@ -73,13 +74,13 @@ def cases(made: Made) -> Iterator[Case]:
         argv = [*student, "--export.student=folder", "--export.to=to", '--export.backends=["onnx"]']
         yield Case("export", f"student {what}", argv, write)
     for what, write in _damaged(made.exported):
-        # The digests in the manifest tell each change of another file.
+        # The manifest has digests of all other files, so each change of them must be noticed.
         refused = "manifest" not in what and "README" not in what
         yield Case("predict", f"export {what}", ["folder"], write, refused)
 
 
 def _damaged(origin: Path) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Yields a name and what writes a damaged copy as `folder`."""
+    """Yields the name of each damage, and a function that writes the damaged copy as `folder`."""
     files = sorted(path.name for path in origin.iterdir() if path.is_file())
     for name in files:
         yield f"{name} missing", partial(_change, origin, name, None)

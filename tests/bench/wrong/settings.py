@@ -1,4 +1,4 @@
-"""Every setting of every command with wrong values of its type."""
+"""Each setting of each command with wrong values of its type."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -20,8 +20,7 @@ DAMAGE = {
 
 
 def cases() -> Iterator[Case]:
-    """Yields each setting with three wrong values; other values in each command, so that each value
-    is tried somewhere."""
+    """Yields each setting with three wrong values; they vary so that all values are used."""
     for command in FUNCTIONS:
         for name, value in _settings(COMMANDS[command](), ""):
             if type(value) in (int, float):
@@ -30,8 +29,8 @@ def cases() -> Iterator[Case]:
                 wrong = TEXTS if isinstance(value, str) else LISTS
             start = (len(command) + len(name)) % len(wrong)
             for step in range(3):
-                given = wrong[(start + step * 3) % len(wrong)]
-                yield Case(command, f"{name}={given}", [f"--{name}={given}"], _damaged)
+                text = wrong[(start + step * 3) % len(wrong)]
+                yield Case(command, f"{name}={text}", [f"--{name}={text}"], _damaged)
 
 
 def _settings(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -44,7 +43,7 @@ def _settings(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _damaged(folder: Path) -> None:
-    """Writes the folder `damaged`, which some of the values name."""
+    """Writes the folder `damaged`, which some of the values refer to."""
     (folder / "damaged").mkdir()
     for name, content in DAMAGE.items():
         (folder / "damaged" / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Task files with wrong values, and files that are none."""
+"""Task files with wrong values, and files that are not task files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -48,11 +48,11 @@ WHOLE: dict[str, bytes] = {
 
 
 def cases() -> Iterator[Case]:
-    """Yields each key with each value, and each file that is none."""
+    """Yields each key with each value, and each file that is not a task file."""
     for key in KEYS:
         for value in VALUES:
             lines = {"train": "rows.csv", key: value}
-            text = "t:\n" + "".join(f"  {name}: {given}\n" for name, given in lines.items())
+            text = "t:\n" + "".join(f"  {name}: {content}\n" for name, content in lines.items())
             yield _case(f"{key}: {value}", text.encode())
     for name, content in WHOLE.items():
         yield _case(name, content)

@@ -1,4 +1,4 @@
-"""Wrong words of the commands that have no settings: init, predict and report."""
+"""Wrong arguments of the commands that have no settings: init, predict and report."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ LINES: dict[str, bytes] = {
 
 
 def cases(made: Made) -> Iterator[Case]:
-    """Yields each option with wrong words."""
+    """Yields each option with wrong arguments."""
     for name in REPORTS:
         for text in TEXTS:
             argv = [f"--{name}={text}", *([] if name == "experiment" else ["--experiment=mkd"])]
@@ -53,10 +53,10 @@ def cases(made: Made) -> Iterator[Case]:
     for ending in GOOD:
         for what, make in SPECIAL.items():
             if what == "a FIFO" and ending == "jsonl":
-                continue  # is read as a pipe, which waits for its writer
+                continue  # predict reads it as a pipe and waits for a writer
             argv = ["folder", f"--input=rows.{ending}"]
             yield Case("predict", f"rows.{ending} is {what}", argv,
-                       partial(_exported_beside, made, make, f"rows.{ending}"))  # fmt: skip
+                       partial(_exported_with, made, make, f"rows.{ending}"))  # fmt: skip
     for what, content in LINES.items():
         argv = ["folder", "--input=lines.txt"]
         write = partial(_exported, made, {"lines.txt": content})
@@ -73,13 +73,13 @@ def _exported(made: Made, files: dict[str, bytes], folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _exported_beside(made: Made, make: Callable[[Path], object], name: str, folder: Path) -> None:
+def _exported_with(made: Made, make: Callable[[Path], object], name: str, folder: Path) -> None:
     _exported(made, {}, folder)
     make(folder / name)
 
 
 def _with_store(made: Made, folder: Path) -> None:
-    """Copies MLflow's store with a finished run."""
+    """Copies an MLflow store that has a finished run."""
     shutil.copyfile(made.store / "mlflow.db", folder / "mlflow.db")
 
 
