@@ -1,4 +1,4 @@
-"""A dev split that is made of train rows."""
+"""Dev splits that are made of train rows."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_rows_of_train_become_dev_and_no_row_is_close_to_one_of_the_other_side(
     whole = task(400)
     doubled = [*single_rows(400, 0), *single_rows(400, 0)]
     (divided,) = with_dev_splits(tmp_path, [Task("x", SINGLE, split(doubled), {})])
-    train, dev = (list(part.read()) for part in (divided.train, divided.dev[""]))
+    train, dev = (list(rows.read()) for rows in (divided.train, divided.dev[""]))
     assert 60 <= len(dev) <= 80 and len(train) > 600
     assert not {row.text_a for row in train} & {row.text_a for row in dev}
     assert {row.label for row in dev} == {0.0, 1.0}
@@ -33,11 +33,11 @@ def test_rows_of_train_become_dev_and_no_row_is_close_to_one_of_the_other_side(
 
 
 def test_a_dev_split_that_is_there_is_kept(tmp_path: Path) -> None:
-    given = Task("x", SINGLE, split(single_rows(20, 0)), {"": split(single_rows(5, 1))})
-    assert with_dev_splits(tmp_path, [given]) == [given]
+    stated = Task("x", SINGLE, split(single_rows(20, 0)), {"": split(single_rows(5, 1))})
+    assert with_dev_splits(tmp_path, [stated]) == [stated]
 
 
-def test_the_number_of_dev_rows_is_told_in_place_of_the_share(tmp_path: Path) -> None:
+def test_the_note_has_the_number_of_dev_rows_instead_of_the_share(tmp_path: Path) -> None:
     lines = (f"row number {i} is of group {i % 2},{'ab'[i % 2]}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(lines))
     loaded = load_tasks(DataConfig(path=str(tmp_path / "t.csv")))

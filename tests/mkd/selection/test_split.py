@@ -1,4 +1,4 @@
-"""Which rows are set apart for selection."""
+"""The split of train rows into training and selection rows."""
 
 from dataclasses import replace
 from itertools import product
@@ -37,15 +37,15 @@ def rows_of(texts: list[str], labels: list[float | None] | None = None) -> list[
 
 
 def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list[int]]:
-    """The groups of more than one row, as rows by their number."""
+    """Returns the groups that have more than one row, as lists of row numbers."""
     task = Task("task", kind, split(rows), {})
     words = plain_word_store(tmp_path, task.train, kind)
     known = np.arange(len(rows))
-    found = row_groups(tmp_path, task, words, known)[0][LEVEL_ALL]
+    group_R = row_groups(tmp_path, task, words, known)[0][LEVEL_ALL]
     return [
-        np.flatnonzero(found == group).tolist()
-        for group in range(found.max() + 1)
-        if (found == group).sum() > 1
+        np.flatnonzero(group_R == group).tolist()
+        for group in range(group_R.max() + 1)
+        if (group_R == group).sum() > 1
     ]
 
 
@@ -55,12 +55,13 @@ def task_of(texts: list[str], labels: list[float | None] | None = None, name: st
 
 
 def words_of(text: str) -> list[str]:
-    found: list[str] = plain_words([text]).to_pylist()[0]
-    return found
+    words: list[str] = plain_words([text]).to_pylist()[0]
+    return words
 
 
 def overlap_by_definition(one: list[str], other: list[str]) -> bool:
-    """Two texts' words: equal, held, or equal less one word each, by trying all."""
+    """Returns whether the words are equal, or contained, or equal without a word of each, by trying
+    all."""
     short, long = sorted((one, other), key=len)
     if one == other:
         return True
@@ -76,7 +77,7 @@ def overlap_by_definition(one: list[str], other: list[str]) -> bool:
 
 
 def closed(num: int, edges: set[tuple[int, int]]) -> list[list[int]]:
-    """Groups of more than one by following all edges."""
+    """Returns the groups of more than one row, by following all edges."""
     group = list(range(num))
     for _ in range(num):
         for one, other in edges:
@@ -161,33 +162,35 @@ def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
     texts = random_texts(300, 1, "abcdefghijklmnopqrstuvwxyz", 9)
     labels: list[float | None] = [None if i % 4 == 0 else float(i % 3 == 0) for i in range(300)]
     config = DataConfig(selection_fraction=0.2)
-    found = selection_split(tmp_path, task_of(texts, labels), config, 0)
-    assert sorted([*found.train_rows, *found.selection_rows, *found.left_out]) == list(range(300))
-    assert len(found.selection_rows) == 45, "a fifth of 225 labelled ones"
-    assert all(labels[row] is not None for row in found.selection_rows)
-    assert all(labels[row] is None for row in found.left_out)
+    result = selection_split(tmp_path, task_of(texts, labels), config, 0)
+    assert sorted([*result.train_rows, *result.selection_rows, *result.left_out]) == list(
+        range(300)
+    )
+    assert len(result.selection_rows) == 45, "a fifth of the 225 labelled rows"
+    assert all(labels[row] is not None for row in result.selection_rows)
+    assert all(labels[row] is None for row in result.left_out)
     words = [words_of(text) for text in texts]
     close = [
-        [overlap_by_definition(words[i], words[j]) for j in found.selection_rows]
+        [overlap_by_definition(words[i], words[j]) for j in result.selection_rows]
         for i in range(300)
     ]
-    assert not any(any(close[row]) for row in found.train_rows)
-    close_by = [row for row in range(300) if labels[row] is None and any(close[row])]
-    assert found.left_out.tolist() == close_by != []
+    assert not any(any(close[row]) for row in result.train_rows)
+    unlabelled_close = [row for row in range(300) if labels[row] is None and any(close[row])]
+    assert result.left_out.tolist() == unlabelled_close != []
 
 
 def test_added_rows_that_overlap_with_selected_ones_are_not_learnt_from(tmp_path: Path) -> None:
-    """Of data.transfer: each training text without its first word, and as many texts of others."""
+    """data.transfer has each training text without its first word, and as many other texts."""
     texts = [" ".join(f"w{place}x{i}" for place in range(8)) for i in range(60)]
     near = [text.partition(" ")[2] for text in texts]
     far = [text.replace("x", "y") for text in texts]
     added = tuple(split([Row(text, None, None) for text in each]) for each in (near, far))
     task = replace(task_of(texts, [float(i % 2) for i in range(60)]), added=added)
-    found = selection_split(tmp_path, task, DataConfig(selection_fraction=0.2), 0)
-    assert len(found.selection_rows) == 12
-    assert found.left_out.tolist() == [60 + row for row in found.selection_rows]
-    kept = set(range(60, 180)) - set(found.left_out)
-    assert set(found.train_rows) >= kept and len(kept) == 108
+    result = selection_split(tmp_path, task, DataConfig(selection_fraction=0.2), 0)
+    assert len(result.selection_rows) == 12
+    assert result.left_out.tolist() == [60 + row for row in result.selection_rows]
+    kept = set(range(60, 180)) - set(result.left_out)
+    assert set(result.train_rows) >= kept and len(kept) == 108
 
 
 def test_the_split_follows_the_seed_alone(tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ def test_shares_by_hand() -> None:
     assert rows_per_stratum(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
     # 5.5, 3.4, 1.1: the largest remainder is that of 5.5.
     assert rows_per_stratum(np.array([55, 34, 11]), 10).tolist() == [6, 3, 1]
-    # 9.9 and 0.1: the rare class has a row to spare.
+    # 9.9 and 0.1: the rare class can give up one of its two rows.
     assert rows_per_stratum(np.array([190, 2]), 10).tolist() == [9, 1]
     assert rows_per_stratum(np.array([190, 1]), 10).tolist() == [10, 0], (
         "its only row is for training"
@@ -225,10 +228,10 @@ def test_shares_by_hand() -> None:
     assert rows_per_stratum(np.array([2, 2, 2]), 5).tolist() == [1, 1, 1]
 
 
-def of(
+def labelled_rows(
     groups: np.ndarray, strata: np.ndarray | None = None, lengths: np.ndarray | None = None
 ) -> LabelledRows:
-    """Rows to draw from, of one stratum and of one word each where nothing else is said."""
+    """Returns labelled rows; by default all are in one stratum and have one word each."""
     none = np.zeros(len(groups), dtype=np.int64)
     lengths = none + 1 if lengths is None else lengths
     return LabelledRows(groups, none if strata is None else strata, lengths, none > 0)
@@ -237,16 +240,16 @@ def of(
 @pytest.mark.parametrize("most", [300, 600])
 def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
     strata = np.array([0] * 950 + [1] * 50)
-    drawn = draw_groups(of(np.arange(1000), strata), 300, most, 0)
+    drawn = draw_groups(labelled_rows(np.arange(1000), strata), 300, most, 0)
     assert drawn.enough
     assert np.bincount(strata[drawn.selected]).tolist() == [285, 15]
     assert drawn.apart.tolist() == drawn.selected.tolist()
 
 
-def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_groups() -> None:
+def test_the_longest_row_of_each_group_is_selected_while_there_is_room_for_groups() -> None:
     groups, lengths = np.repeat(np.arange(100), 3), np.tile([5, 9, 7], 100)
     for num, most, places in (20, 60, [0, 20, 0]), (20, 30, [0, 10, 10]), (21, 21, [7, 7, 7]):
-        drawn = draw_groups(of(groups, lengths=lengths), num, most, 0)
+        drawn = draw_groups(labelled_rows(groups, lengths=lengths), num, most, 0)
         assert len(drawn.apart) == most
         assert np.bincount(drawn.selected % 3, minlength=3).tolist() == places
         assert np.isin(groups, groups[drawn.apart]).sum() == len(drawn.apart), "whole groups"
@@ -254,11 +257,11 @@ def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_group
 
 def test_groups_of_several_classes_are_balanced() -> None:
     groups, strata = np.repeat(np.arange(300), 2), np.tile([0, 1], 300)
-    drawn = draw_groups(of(groups, strata), 100, 100, 0)
+    drawn = draw_groups(labelled_rows(groups, strata), 100, 100, 0)
     assert np.bincount(strata[drawn.selected]).tolist() == [50, 50]
     mixed = np.concatenate([np.repeat(np.arange(50), 2), np.arange(50, 250)])
     strata = np.concatenate([np.tile([0, 1], 50), np.zeros(150, dtype=int), np.ones(50, dtype=int)])
-    drawn = draw_groups(of(mixed, strata), 30, 30, 1)
+    drawn = draw_groups(labelled_rows(mixed, strata), 30, 30, 1)
     assert np.bincount(strata[drawn.selected]).tolist() == [20, 10]
 
 
@@ -266,15 +269,15 @@ def test_scores_are_stratified_by_quantiles() -> None:
     labels = np.random.default_rng(0).permutation(1000).astype(np.float64) ** 2
     strata = strata_of(labels, SCORE)
     assert np.bincount(strata).tolist() == [100] * 10
-    found = np.bincount(
-        strata[draw_groups(of(np.arange(1000), strata), 50, 50, 0).selected]
+    counts = np.bincount(
+        strata[draw_groups(labelled_rows(np.arange(1000), strata), 50, 50, 0).selected]
     ).tolist()
-    assert found == [5] * 10
+    assert counts == [5] * 10
     assert strata_of(np.full(9, 2.0), SCORE).tolist() == [0] * 9
 
 
 def test_rows_of_several_labels_are_stratified_by_their_rarest() -> None:
-    """a is on 4 rows, b on 2, c on 1; the last row has none."""
+    """Label a is on 4 rows, b on 2, c on 1; the last row has none."""
     sets = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]])
     assert rarest_labels(sets).tolist() == [0, 1, 2, 0, 1, 3]
 
@@ -282,13 +285,13 @@ def test_rows_of_several_labels_are_stratified_by_their_rarest() -> None:
 def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
     groups = np.array([0] * 50 + list(range(1, 51)))
     for seed in range(5):
-        drawn = draw_groups(of(groups), 10, 10, seed)
+        drawn = draw_groups(labelled_rows(groups), 10, 10, seed)
         assert drawn.enough and len(drawn.selected) == 10 and drawn.selected.min() >= 50
-    # Under half can be drawn.
-    assert not draw_groups(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough
+    # Less than half of the rows can be drawn.
+    assert not draw_groups(labelled_rows(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough
 
 
-def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:
+def test_short_texts_that_others_contain_are_not_selected(tmp_path: Path) -> None:
     texts = [f"a{i} b{i} c{i} d{i}" for i in range(40)]
     texts += [f"b{i} c{i}" for i in range(10)] + [f"c{i} b{i}" for i in range(10)]
     task, half = task_of(texts), DataConfig(selection_fraction=0.5)
@@ -301,24 +304,24 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
     ]
     assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
     texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
-    found = selection_split(tmp_path, task_of(texts), half, 0).statistics
-    # Too few rows are left without them.
-    assert found.together == "overlapping rows of 4 words or more"
+    statistics = selection_split(tmp_path, task_of(texts), half, 0).statistics
+    # Without short texts too few rows would remain, so they are allowed again.
+    assert statistics.together == "overlapping rows of 4 words or more"
 
 
-def test_too_large_groups_are_split_and_that_is_told(tmp_path: Path) -> None:
+def test_too_large_groups_are_split_and_a_note_says_so(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     texts = [f"{base} {i}" for i in range(20)] * 2
-    found = selection_split(tmp_path, task_of(texts), DataConfig(), 0)
-    assert (found.statistics.groups, found.statistics.largest, found.statistics.share) == (
+    result = selection_split(tmp_path, task_of(texts), DataConfig(), 0)
+    assert (result.statistics.groups, result.statistics.largest, result.statistics.share) == (
         1,
         40,
         100.0,
     )
-    assert found.statistics.together == "rows that are or hold one another"
-    note = split_note(found.statistics, len(found.selection_rows))
+    assert result.statistics.together == "rows that are or hold one another"
+    note = split_note(result.statistics, len(result.selection_rows))
     assert note.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap")
-    one, other = np.split(found.selection_rows, 2)
+    one, other = np.split(result.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()
     held = selection_split(tmp_path, task_of([*texts, base]), DataConfig(), 0)
     assert held.statistics.together == "rows of equal text"

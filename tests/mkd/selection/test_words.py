@@ -12,13 +12,13 @@ from mkd.tasks.task import Row
 from tests.support.tiny import PAIR, SINGLE, pair_rows, split
 
 
-def texts_of(found: WordStore, side: int) -> list[str]:
-    """A side's texts put together again."""
-    joined: list[str] = join_words(found.sides[side], pa.array(found.vocabulary)).to_pylist()
+def texts_of(store: WordStore, side: int) -> list[str]:
+    """Joins the words of one side of the store to texts."""
+    joined: list[str] = join_words(store.sides[side], pa.array(store.vocabulary)).to_pylist()
     return joined
 
 
-def test_words_are_what_white_space_parts_and_numbered_as_they_come(tmp_path: Path) -> None:
+def test_words_are_split_at_white_space_and_numbered_as_they_come(tmp_path: Path) -> None:
     rows = [Row(" a  film,\ta film ", None, 1.0), Row("The\u2028film", None, None)]
     store = word_store(tmp_path, split(rows), SINGLE)
     assert store.vocabulary == ["a", "film,", "film", "The"]
@@ -53,9 +53,9 @@ def test_words_are_split_once(tmp_path: Path) -> None:
     assert texts_of(first, 1) == texts_of(second, 1)
 
 
-def test_stretches_and_rows_by_hand() -> None:
+def test_runs_of_ids_and_taken_rows_by_hand() -> None:
     texts = Texts(np.array([5, 6, 7, 8, 9]), np.array([0, 2, 3, 5]))
-    found = take_texts(texts, np.array([2, 0]))
-    assert (found.ids.tolist(), found.offsets.tolist()) == ([8, 9, 5, 6], [0, 2, 4])
-    cut = runs_of_ids(texts.ids, np.array([1, 2, 4]), np.array([1, 1, 0]))
-    assert (cut.ids.tolist(), cut.offsets.tolist()) == ([6, 7], [0, 1, 2, 2])
+    taken = take_texts(texts, np.array([2, 0]))
+    assert (taken.ids.tolist(), taken.offsets.tolist()) == ([8, 9, 5, 6], [0, 2, 4])
+    runs = runs_of_ids(texts.ids, np.array([1, 2, 4]), np.array([1, 1, 0]))
+    assert (runs.ids.tolist(), runs.offsets.tolist()) == ([6, 7], [0, 1, 2, 2])

@@ -18,7 +18,7 @@ HEADS = {
 
 
 def bag(**sizes: int) -> BagStudent:
-    """A student of ten words in two dimensions, with a wide part that is not 0."""
+    """Returns a student with ten words in two dimensions, whose wide part is not 0."""
     torch.manual_seed(0)
     settings = {"vocab_size": 10, "embedding": 2, "hidden": 3, "ngrams": 2, "buckets": 1000}
     student = BagStudent(BagConfig(tasks=HEADS, dropout=0.0, **(settings | sizes)))
@@ -28,7 +28,7 @@ def bag(**sizes: int) -> BagStudent:
 
 
 def inputs(*texts: list[list[int]]) -> Inputs:
-    """Rows of texts of token ids, padded with token 9."""
+    """Returns rows of texts of token ids, padded with token 9."""
     length = max(len(text) for row in texts for text in row)
     ids = torch.tensor([[text + [9] * (length - len(text)) for text in row] for row in texts])
     mask = torch.tensor(
@@ -39,12 +39,12 @@ def inputs(*texts: list[list[int]]) -> Inputs:
 
 def logits(student: BagStudent, batch: Inputs, task: str) -> torch.Tensor:
     with torch.inference_mode():
-        model: torch.Tensor = student(batch, task)
-    return model
+        logits_BC: torch.Tensor = student(batch, task)
+    return logits_BC
 
 
 def bucket(*words: int, buckets: int = 1000) -> int:
-    """The hash in Python's own numbers, which never overflow."""
+    """Computes the hash with Python's integers, which never overflow."""
     total, factor = 0, 1
     for word in words:
         factor *= GENERATOR
@@ -75,7 +75,7 @@ def test_the_hash_is_exact_for_the_largest_ids_and_tells_the_order_of_words() ->
 
 
 def test_bigrams_of_a_real_vocabulary_spread_evenly_over_the_buckets() -> None:
-    """A Poisson count has its mean as its variance; 200,000 bigrams over 4,096 buckets give 49 a
+    """The variance of a Poisson count equals its mean: 200,000 bigrams in 4,096 buckets are 49 a
     bucket."""
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(30522, (1, 200_001), generator=generator)
@@ -111,9 +111,11 @@ def test_the_wide_part_starts_at_0_and_pair_tasks_have_none() -> None:
 
 
 def test_logits_of_a_pair_by_hand() -> None:
-    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3), u * v = (3, -2). The
-    cosine of the texts and of their only words is 1 / 50^0.5 = c; (1 - c) u and (1 - c) v are
-    unmatched."""
+    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3) and u * v = (3, -2).
+
+    The cosine of the texts, and of their only words, is c = 1 / 50^0.5. The unmatched parts are (1
+    - c) u and (1 - c) v.
+    """
     student = bag(ngrams=1, hidden=1)
     with torch.no_grad():
         student.embeddings.weight[:2] = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
@@ -126,8 +128,8 @@ def test_logits_of_a_pair_by_hand() -> None:
         head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
         head.bias.copy_(torch.tensor([0.0, 1.0]))
     hidden = 1 + 20 + 1.5 - 4 + 14 + 3 + 6 - 6 + 0.2 + (1 - 50**-0.5) * (1 - 2) + 0.5
-    found = logits(student, inputs([[0], [1]]), "pair")
-    torch.testing.assert_close(found, torch.tensor([[hidden, 1 - 2 * hidden]]))
+    logits_BC = logits(student, inputs([[0], [1]]), "pair")
+    torch.testing.assert_close(logits_BC, torch.tensor([[hidden, 1 - 2 * hidden]]))
 
 
 def test_a_single_text_is_compared_with_itself() -> None:
@@ -174,8 +176,8 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
 
 
 def test_flops_by_formula(datas: Datas) -> None:
-    """A mean of L rows of width E, scores of C classes for each word, 2-gram and 3-gram, layers of
-    (6E + 1) x H and H x H, and the head; 2 a multiply-add."""
+    """Counts a mean of L rows of width E, and scores of C classes for each word, 2-gram and 3-gram.
+    The layers are (6E + 1) x H and H x H, then comes the head. A multiply-add counts as 2."""
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
     length, classes = 10, 2
     dense = length * 6 + (6 * 6 + 1) * 5 + 5 * 5 + 5 * classes

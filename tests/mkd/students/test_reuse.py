@@ -53,31 +53,32 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
 
 
 def test_a_score_stays_the_same_on_another_scale(datas: Datas, tokenizer: Tokenizer) -> None:
-    """z std + mean, of a student that learnt on the fixture's scale and goes on to a mean of 4 and
-    a deviation of 0.25."""
+    """The score is z std + mean. The student learnt on the fixture's scale and gets another one."""
     student, score = student_of(KINDS[0], datas, tokenizer), datas[2]
     moved = score._replace(mean=4.0, std=0.25)
-    found = logits(with_heads(student, [moved]), score, tokenizer) * 0.25 + 4
+    scores = logits(with_heads(student, [moved]), score, tokenizer) * 0.25 + 4
     np.testing.assert_allclose(
-        found, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5
+        scores, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
-def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
+def test_a_reinitialised_student_is_like_a_new_one_of_its_kind_and_size(
     config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     trained = student_of(config, datas[:1], tokenizer)
     for weight in trained.parameters():
         weight.data += 1
     torch.manual_seed(0)
-    found = reinitialised(trained, datas)
+    restarted = reinitialised(trained, datas)
     expected = student_of(config, datas, tokenizer).state_dict()
-    assert found.state_dict().keys() == expected.keys() and list(trained.config.tasks) == ["single"]
-    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+    assert restarted.state_dict().keys() == expected.keys() and list(trained.config.tasks) == [
+        "single"
+    ]
+    assert all(torch.equal(value, expected[name]) for name, value in restarted.state_dict().items())
 
 
-def test_one_started_anew_has_the_same_tokens(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_a_reinitialised_student_has_the_same_tokens(datas: Datas, tokenizer: Tokenizer) -> None:
     trained = student_of(KINDS[0], datas[:1], tokenizer)
     trim(trained, np.array([0, 1, 5, 7, 9]), 1)
     table, before = (input_table(student) for student in (reinitialised(trained, datas), trained))
@@ -101,7 +102,7 @@ def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: Datas, tokenizer: T
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "problem"),
     [
         (
             Kind(("good", "bad"), False, ("accuracy",)),
@@ -111,11 +112,11 @@ def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: Datas, tokenizer: T
         (Kind(("bad", "good"), True, ("accuracy",)), "single has pair True; allowed: False"),
     ],
 )
-def test_a_task_of_the_same_name_that_asks_something_else_is_refused(
-    kind: Kind, told: str, datas: Datas, tokenizer: Tokenizer
+def test_a_different_task_of_the_same_name_is_refused(
+    kind: Kind, problem: str, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(KINDS[0], datas, tokenizer)
     other = datas[0]._replace(kind=replace(kind))
-    message = f"data.tasks: {told}, as finetune.student knows it, or another name"
+    message = f"data.tasks: {problem}, as finetune.student knows it, or another name"
     with pytest.raises(ValueError, match=message):
         with_heads(student, [other])

@@ -61,7 +61,7 @@ def bert(layers: int, **sizes: int) -> BertModel:
     return model
 
 
-# What all kinds hold.
+# All kinds of students.
 
 
 @ALL
@@ -73,14 +73,14 @@ def test_padding_has_no_effect(
     student = student_of(config, datas, tokenizer)
     rows = list(range(12))
     together = inputs_of(student, data, tokenizer, rows)
-    assert not together.mask.all(), "rows of other lengths"
-    found = logits(student, together, data.name)
-    alone = torch.cat(
+    assert not together.mask.all(), "rows of different lengths"
+    together_BC = logits(student, together, data.name)
+    alone_BC = torch.cat(
         [logits(student, inputs_of(student, data, tokenizer, [row]), data.name) for row in rows]
     )
-    torch.testing.assert_close(alone, found, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(alone_BC, together_BC, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(
-        logits(student, padded(together, 5), data.name), found, atol=1e-5, rtol=1e-4
+        logits(student, padded(together, 5), data.name), together_BC, atol=1e-5, rtol=1e-4
     )
 
 
@@ -186,7 +186,7 @@ def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
 # The BiLSTM.
 
 
-def test_the_turned_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
+def test_the_reversed_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
     torch.manual_seed(0)
     ours, theirs = BiLstm(5, 4), nn.LSTM(5, 4, batch_first=True, bidirectional=True)
     with torch.no_grad():
@@ -200,29 +200,29 @@ def test_the_turned_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
         x_BLE, lengths, batch_first=True, enforce_sorted=False
     )
     expected = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)[0][mask_BL]
-    found = ours(x_BLE, reversal(mask_BL))[mask_BL]
-    torch.testing.assert_close(found, expected)
-    weighed = torch.randn_like(found)
-    (by_x,) = torch.autograd.grad((found * weighed).sum(), x_BLE)
-    (expected_by_x,) = torch.autograd.grad((expected * weighed).sum(), x_BLE)
+    outputs = ours(x_BLE, reversal(mask_BL))[mask_BL]
+    torch.testing.assert_close(outputs, expected)
+    weights = torch.randn_like(outputs)
+    (by_x,) = torch.autograd.grad((outputs * weights).sum(), x_BLE)
+    (expected_by_x,) = torch.autograd.grad((expected * weights).sum(), x_BLE)
     torch.testing.assert_close(by_x, expected_by_x)
 
 
-def test_turning_reverses_the_text_and_leaves_the_padding() -> None:
+def test_reversal_reverses_the_text_and_leaves_the_padding() -> None:
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
     assert reversal(mask).tolist() == [[2, 1, 0, 3, 4], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
 
 
 def test_attention_by_hand() -> None:
-    """Products with (1, 0) are log 3 and 0, the weights 3/4 and 1/4; with (0, 0) both weights are
-    1/2."""
+    """Products with (1, 0) are log 3 and 0, so the weights are 3/4 and 1/4. Those with (0, 0) are
+    0, so both weights are 1/2."""
     x, other = (
         torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]),
         torch.tensor([[[math.log(3), 1.0], [0.0, 2.0]]]),
     )
-    found = attend(x, other, torch.tensor([[True, True]]))
+    attended = attend(x, other, torch.tensor([[True, True]]))
     expected = torch.tensor([[[3 / 4 * math.log(3), 3 / 4 + 2 / 4], [math.log(3) / 2, 3 / 2]]])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(attended, expected)
     masked = attend(x, other, torch.tensor([[True, False]]))
     torch.testing.assert_close(masked, other[:, :1].expand(1, 2, 2))
 
@@ -235,7 +235,7 @@ def test_a_single_text_attends_to_itself(datas: Datas, tokenizer: Tokenizer) -> 
 
 
 def test_the_texts_of_a_pair_attend_to_each_other(datas: Datas, tokenizer: Tokenizer) -> None:
-    """What the first text becomes depends on the second, before the poolings are joined."""
+    """The states of the first text depend on the second before the poolings are joined."""
     student = student_of(BILSTM, datas, tokenizer)
     seen: list[torch.Tensor] = []
     assert isinstance(student, BiLstmStudent)
@@ -255,24 +255,25 @@ def test_maxout_by_hand() -> None:
     with torch.no_grad():
         maxout.linear.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, 3.0]]))
         maxout.linear.bias.copy_(torch.tensor([0.0, 0.0, 0.0, -1.0]))
-    found = maxout(torch.tensor([[2.0, 1.0], [-3.0, 0.25]]))
-    assert found.tolist() == [[2.0, 2.0], [3.0, 0.25]]
+    outputs = maxout(torch.tensor([[2.0, 1.0], [-3.0, 0.25]]))
+    assert outputs.tolist() == [[2.0, 2.0], [3.0, 0.25]]
 
 
 def test_pooling_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
-    """Max, mean, min and the attentive mean over the first two tokens; the third is padding."""
+    """Max, mean, min and the attentive mean are over the first two tokens; the third is padding."""
     student = student_of(StudentConfig(kind="bilstm", hidden=1, embedding=2), datas, tokenizer)
     assert isinstance(student, BiLstmStudent)
     with torch.no_grad():
         student.attention.weight.copy_(torch.tensor([[math.log(3), 0.0]]))
     x_BLD = torch.tensor([[[1.0, 4.0], [0.0, -2.0], [9.0, 9.0]]])
-    found = student._pool(x_BLD, torch.tensor([[True, True, False]]))
+    pooled = student._pool(x_BLD, torch.tensor([[True, True, False]]))
     expected = torch.tensor([[1.0, 4.0, 0.5, 1.0, 0.0, -2.0, 3 / 4, 3 / 4 * 4 - 1 / 4 * 2]])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(pooled, expected)
 
 
 def test_without_attention_the_largest_values_count(datas: Datas, tokenizer: Tokenizer) -> None:
-    """The first maxout layer's input, against torch's own two-way LSTM over each text by itself."""
+    """Compares the input of the first maxout layer with torch's bidirectional LSTM over each text
+    alone."""
     student = student_of(MAX, datas, tokenizer)
     assert isinstance(student, BiLstmStudent) and not hasattr(student, "integrator")
     seen: list[torch.Tensor] = []
@@ -291,10 +292,10 @@ def test_without_attention_the_largest_values_count(datas: Datas, tokenizer: Tok
     torch.testing.assert_close(seen[0], torch.cat([u, v, (u - v).abs(), u * v]).unsqueeze(0))
 
 
-# Embeddings from another table.
+# Embeddings from the table of another model.
 
 
-def test_a_projection_to_the_full_width_turns_the_table_and_no_more() -> None:
+def test_a_projection_to_the_full_width_only_rotates_the_table() -> None:
     table = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     centred = table - table.mean(0)
     projected = project(table, 6)
@@ -303,7 +304,7 @@ def test_a_projection_to_the_full_width_turns_the_table_and_no_more() -> None:
 
 @pytest.mark.parametrize("width", [1, 3, 5])
 def test_a_projection_is_the_best_approximation_of_its_rank_at_the_mean_length(width: int) -> None:
-    """By singular values (Eckart and Young 1936), where project takes eigenvectors of the
+    """Uses singular values (Eckart and Young 1936); `project` uses eigenvectors of the
     covariance."""
     table = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor(
         [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]
@@ -330,10 +331,10 @@ def test_a_width_beyond_the_table_is_refused() -> None:
 def test_words_can_start_from_an_encoders_embeddings(config: StudentConfig, datas: Datas) -> None:
     encoder = bert(1)
     student = make_student(config, datas, 50, 32, encoder)
-    found = student.get_input_embeddings().weight
-    assert isinstance(found, torch.Tensor)
+    weight = student.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
     table = project(encoder.embeddings.word_embeddings.weight.detach(), 6)
-    assert torch.equal(found, table / table.std())
+    assert torch.equal(weight, table / table.std())
 
 
 def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: Datas) -> None:
@@ -352,7 +353,7 @@ def test_a_table_as_wide_as_the_layers_is_bert_without_a_projection(datas: Datas
 
 
 def test_the_layers_behind_a_projection_are_berts(datas: Datas) -> None:
-    """They take BERT's weights by name, and give BERT's states from the same input."""
+    """They accept BERT's weights by name, and compute BERT's states from the same input."""
     students = [
         make_student(replace(FACTORISED, embedding=width), datas, 50, 32, None) for width in (6, 16)
     ]
@@ -409,8 +410,8 @@ def test_minilms_first_layers_give_minilms_states(datas: Datas, tmp_path: Path) 
     with torch.inference_mode():
         expected = whole(input_ids=ids, output_hidden_states=True).hidden_states[3]
         assert isinstance(student, TransformerStudent)
-        found = student.encoder(input_ids=ids).last_hidden_state
-    torch.testing.assert_close(found, expected)
+        states = student.encoder(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(states, expected)
     student.save_pretrained(tmp_path)
     loaded = load_model(tmp_path)
     loaded.train(False)
@@ -419,12 +420,12 @@ def test_minilms_first_layers_give_minilms_states(datas: Datas, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("hidden", "heads", "named"),
+    ("hidden", "heads", "setting"),
     [(32, 2, "hidden is 32; allowed: 16"), (16, 4, "heads is 4; allowed: 2")],
 )
-def test_another_width_is_refused(hidden: int, heads: int, named: str, datas: Datas) -> None:
+def test_another_width_is_refused(hidden: int, heads: int, setting: str, datas: Datas) -> None:
     config = StudentConfig(kind="transformer", init="x", hidden=hidden, heads=heads, layers=1)
-    message = f"student.{named}, as in the checkpoint that student.init names"
+    message = f"student.{setting}, as in the checkpoint that student.init names"
     with pytest.raises(ValueError, match=message):
         make_student(config, datas, 50, 32, bert(2))
 
@@ -464,21 +465,21 @@ def test_a_last_layer_of_the_first_token_equals_the_whole(kind: Any, datas: Data
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[1, 0, 4:] = False
     widths: list[int] = []
-    found = []
+    outputs = []
     (last,) = student.shortened
     last.output.register_forward_hook(lambda module, args, out: widths.append(out.shape[1]))
     for student.whole in (False, True):
         student.zero_grad()
         answer = student(Inputs(ids, mask, None), "single")
         answer.square().sum().backward()
-        found.append(
+        outputs.append(
             (answer, {name: p.grad for name, p in student.named_parameters() if p.grad is not None})
         )
     assert widths == [1, 7]
-    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*outputs)
 
 
-def test_layers_of_another_make_are_left_whole(datas: Datas) -> None:
+def test_layers_of_another_architecture_are_left_whole(datas: Datas) -> None:
     sizes: dict[str, Any] = {
         "hidden_size": 16,
         "num_attention_heads": 2,
@@ -521,7 +522,7 @@ def test_only_training_in_half_precision_on_a_cpu_does_without_fused_attention()
     assert fused("cpu")
 
 
-def test_the_places_that_roberta_keeps_for_padding_are_no_tokens() -> None:
+def test_positions_that_roberta_reserves_for_padding_are_not_for_tokens() -> None:
     sizes = RobertaConfig(
         vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=34, pad_token_id=1,

@@ -38,8 +38,8 @@ def test_weights_that_do_not_name_just_the_tasks_are_refused(names: list[str]) -
 
 
 def test_uncertainty_by_hand() -> None:
-    """Kendall et al. 2018 with sigma = 2: L / sigma^2 + log sigma for classes, L / (2 sigma^2) +
-    log sigma for a score."""
+    """Kendall et al. 2018 with sigma = 2. The loss is L / sigma^2 + log sigma for classes, and L /
+    (2 sigma^2) + log sigma for a score."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     for log_variance in balance.parameters():
         torch.nn.init.constant_(log_variance, math.log(4))
@@ -51,8 +51,10 @@ def test_uncertainty_by_hand() -> None:
 
 
 def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
-    """For a score: -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2
-    (equation 5)."""
+    """Equation 5 for a score y with prediction z.
+
+    -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2.
+    """
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     (log_variance,) = [
         p for name, p in zip(balance.places, balance.parameters(), strict=True) if name == "score"
@@ -69,8 +71,8 @@ def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
 
 @pytest.mark.parametrize(("task", "variance"), [("pair", 6.0), ("score", 3.0)])
 def test_the_learnt_variance_goes_to_where_the_loss_is_flat(task: str, variance: float) -> None:
-    """Of a constant loss L: 2 L for classes, L for a score; either way the loss's factor is then 1
-    / (2 L)."""
+    """For a constant loss L it goes to 2 L for classes and to L for a score. In both cases the
+    factor of the loss is then 1 / (2 L)."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     descent = torch.optim.SGD(balance.parameters(), lr=0.3)
     for _ in range(300):
@@ -79,10 +81,10 @@ def test_the_learnt_variance_goes_to_where_the_loss_is_flat(task: str, variance:
         descent.step()
     learnt = balance.metrics()
     assert math.exp(learnt.pop(f"train/log_variance/{task}")) == pytest.approx(variance, rel=1e-4)
-    assert set(learnt.values()) == {0.0}, "the other tasks' have not moved"
+    assert set(learnt.values()) == {0.0}, "the variances of the other tasks have not moved"
 
 
-def test_what_is_learnt_can_be_saved_and_restored() -> None:
+def test_learnt_variances_can_be_saved_and_restored() -> None:
     balance, other = (Balance(HEADS, LossConfig(balance="uncertainty")) for _ in range(2))
     torch.nn.init.constant_(next(balance.parameters()), 0.5)
     other.load_state_dict(balance.state_dict())

@@ -89,7 +89,7 @@ def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokeniz
     ],
 )  # fmt: skip
 def test_the_longer_text_is_cut_first(a: int, b: int, kept: tuple[int, int]) -> None:
-    """12 places less 3 special tokens are 9."""
+    """12 positions minus 3 special tokens leave 9 for the texts."""
     inputs = gather_inputs(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
     assert lists(inputs)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]
 
@@ -116,7 +116,7 @@ def test_texts_kept_apart_by_hand() -> None:
     assert mask == [[[1, 0, 0, 0], [1, 1, 1, 1]], [[1, 1, 0, 0], [1, 0, 0, 0]]]
     ids, mask = lists(gather_inputs(both, np.array([2, 0]), APART))
     assert ids == [[[9, 9], [3, 9]], [[5, 6], [8, 9]]]
-    # A text without a token becomes one of padding.
+    # A text without a token becomes one padding token.
     assert mask == [[[1, 0], [1, 0]], [[1, 1], [1, 0]]]
 
 
@@ -150,8 +150,8 @@ def test_an_epoch_has_every_row_exactly_once(num: int, batch_size: int) -> None:
     ],
 )  # fmt: skip
 def test_the_batches_of_an_epoch_differ_by_one_row_at_most(num: int, sizes: dict[int, int]) -> None:
-    """Of 4 rows at most: 64 batches are a pool, and so the last two have a pool of one batch and
-    one of one more."""
+    """Batches have at most 4 rows, and 64 batches are a pool. So the last two cases have a pool of
+    one batch, and one with one row more."""
     for seed in range(5):
         batches = epoch_batches(
             np.arange(num), lambda rows: rows % 17, 4, np.random.default_rng(seed)
@@ -160,11 +160,9 @@ def test_the_batches_of_an_epoch_differ_by_one_row_at_most(num: int, sizes: dict
 
 
 def test_long_rows_weigh_as_much_as_short_ones() -> None:
-    """130 rows in batches of 64 or fewer; a row weighs 1 / (its batch's rows), in the mean over
-    epochs 3 / 130.
-
-    A remainder of two rows, which are the longest, would weigh 1 / 2 each.
-    """
+    """A row weighs 1 / (rows of its batch); the mean over epochs must be 3 / 130. There are 130
+    rows in batches of at most 64. A remainder of two rows, which are the longest, would weigh 1 / 2
+    each."""
     weight_R = np.zeros(130)
     for epoch in range(200):
         for batch in epoch_batches(
@@ -174,9 +172,9 @@ def test_long_rows_weigh_as_much_as_short_ones() -> None:
     np.testing.assert_allclose(weight_R, 3 / 130, rtol=0.02)
 
 
-def test_which_batches_are_a_row_short_does_not_go_by_length() -> None:
-    """Of 9 rows in batches of 2 one is alone: over 300 epochs it is in each of the 5 places about
-    as often."""
+def test_which_batches_are_a_row_short_does_not_depend_on_length() -> None:
+    """Of 9 rows in batches of 2, one is alone. Over 300 epochs it is at each of the 5 positions
+    about equally often."""
     alone = Counter(
         int(batch[0]) // 2 * 2
         for epoch in range(300)
@@ -305,11 +303,11 @@ TINY = np.nextafter(0, 1)
         ((1, 1, 1), SamplingConfig(weights={"a": 1e9, "b": 1e9, "c": TINY}), [1 / 2, 1 / 2, 0]),
     ],
 )
-def test_chances_are_numbers_whatever_the_settings(
+def test_probabilities_are_finite_with_any_settings(
     sizes: tuple[int, ...], sampling: SamplingConfig, expected: list[float]
 ) -> None:
-    found = task_probabilities(_sized(*sizes), sampling)
-    assert found.tolist() == pytest.approx(expected, rel=1e-12)
+    probabilities = task_probabilities(_sized(*sizes), sampling)
+    assert probabilities.tolist() == pytest.approx(expected, rel=1e-12)
     assert np.isfinite(task_probabilities(_sized(*sizes), sampling, 0.5)).all()
     drawn = Counter(
         islice(task_order(_sized(*sizes), replace(sampling, alpha_end=None), 0, 1, 4), 400)
@@ -329,7 +327,7 @@ def test_weights_that_do_not_name_just_the_tasks_are_refused(weights: dict[str, 
     assert str(caught.value) == message
 
 
-def test_tasks_are_drawn_about_as_often_as_they_should(datas: Datas) -> None:
+def test_tasks_are_drawn_about_as_often_as_they_should_be(datas: Datas) -> None:
     sampling = SamplingConfig(weights={"single": 0.5, "pair": 0.3, "score": 0.2})
     drawn = Counter(
         batch.task for batch in islice(joint_batches(sources(datas), APART, 1, sampling, 0), 2000)
@@ -339,20 +337,20 @@ def test_tasks_are_drawn_about_as_often_as_they_should(datas: Datas) -> None:
 
 
 def test_alpha_moves_linearly_over_the_training() -> None:
-    """Of 1, 4 and 9 rows: alpha 1 at first, 1/2 halfway, 0 at the end."""
+    """Tasks have 1, 4 and 9 rows. Alpha is 1 at the start, 1/2 halfway and 0 at the end."""
     sampling = SamplingConfig(alpha=1.0, alpha_end=0.0)
-    found = [
+    probabilities = [
         task_probabilities(_sized(1, 4, 9), sampling, share).tolist() for share in (0.0, 0.5, 1.0)
     ]
-    assert found == [
+    assert probabilities == [
         pytest.approx(row)
         for row in ([1 / 14, 4 / 14, 9 / 14], [1 / 6, 2 / 6, 3 / 6], [1 / 3, 1 / 3, 1 / 3])
     ]
 
 
-def test_tasks_are_drawn_by_where_alpha_is_at_the_time() -> None:
-    """16 rows, 1 and 1: the large task's chance is 16/18 at first and 1/3 at the end; beyond the
-    end it stays."""
+def test_tasks_are_drawn_with_the_alpha_of_the_step() -> None:
+    """Tasks have 16, 1 and 1 rows. The probability of the large task is 16/18 at the start and 1/3
+    from the end on."""
     draws = 6000
     order = list(
         islice(
@@ -362,10 +360,10 @@ def test_tasks_are_drawn_by_where_alpha_is_at_the_time() -> None:
     )
     alphas = 1 - np.arange(draws) / (draws - 1)
     chances = 16**alphas / (16**alphas + 2)
-    for part in (slice(0, 1000), slice(2500, 3500), slice(5000, 6000)):
-        expected = chances[part].mean()
-        found = abs(order[part].count(0) / 1000 - expected)
-        assert found < 4 * (expected * (1 - expected) / 1000) ** 0.5
+    for span in (slice(0, 1000), slice(2500, 3500), slice(5000, 6000)):
+        expected = chances[span].mean()
+        difference = abs(order[span].count(0) / 1000 - expected)
+        assert difference < 4 * (expected * (1 - expected) / 1000) ** 0.5
     assert abs(order[6000:].count(0) / 3000 - 1 / 3) < 4 * (2 / 9 / 3000) ** 0.5
 
 
@@ -397,7 +395,7 @@ def test_round_robin_draws_every_task_in_its_turn() -> None:
 
 
 def test_an_epoch_has_every_batch_of_every_task_once_in_another_order_each_time() -> None:
-    """1, 4 and 9 rows in batches of 4: one, one and three of them."""
+    """1, 4 and 9 rows in batches of 4 are one, one and three batches."""
     order = list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="epoch"), 0, 7, 4), 400))
     epochs = [order[start : start + 5] for start in range(0, 400, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 2, 2] for epoch in epochs)
@@ -418,14 +416,14 @@ def test_an_epoch_of_joint_batches_has_every_row_once(datas: Datas, tokenizer: T
         islice(joint_batches(sources, layout, 7, SamplingConfig(order="epoch"), 0), whole)
     )
     for source in sources:
-        mine = [batch.labels_B for batch in batches if batch.task == source.data.name]
-        found = np.sort(np.concatenate(mine))
+        batches_of_task = [batch.labels_B for batch in batches if batch.task == source.data.name]
+        drawn_labels = np.sort(np.concatenate(batches_of_task))
         labels = (source.data.train.labels[source.rows] - source.data.mean) / source.data.std
-        np.testing.assert_allclose(found, np.sort(labels).astype(np.float32))
+        np.testing.assert_allclose(drawn_labels, np.sort(labels).astype(np.float32))
 
 
-def test_batches_that_are_passed_over_leave_the_others_as_they_are(datas: Datas) -> None:
-    """Across the end of an epoch of every task."""
+def test_skipping_batches_does_not_change_the_others(datas: Datas) -> None:
+    """The batches span the end of an epoch of each task."""
     whole = list(
         islice(joint_batches(sources(datas), APART, 8, SamplingConfig(alpha_end=0.0), 3, 40), 40)
     )

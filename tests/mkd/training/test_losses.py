@@ -23,32 +23,33 @@ def _random(rows: int, classes: int, seed: int) -> torch.Tensor:
 
 
 def test_the_papers_loss_is_the_sum_over_classes() -> None:
-    """Rows differ from the teacher by (1, 2, 2) and (0, 0, 3): 9 and 9, the mean over rows is 9,
-    over classes too 3."""
+    """Rows differ from the teacher by (1, 2, 2) and (0, 0, 3), whose squared norms are 9 and 9. The
+    mean over rows is 9; the mean over classes, too, is 3."""
     teacher = torch.tensor([[1.0, 0.0, -1.0], [2.0, 1.0, 0.5]])
     student = teacher + torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 3.0]])
     labels = torch.full((2,), float("nan"))
-    found = distillation(student, teacher, labels, LossConfig(kind="sse")).total.item()
-    assert found == pytest.approx(9)
+    total = distillation(student, teacher, labels, LossConfig(kind="sse")).total.item()
+    assert total == pytest.approx(9)
     expected = pytest.approx(3)
     assert (distillation(student, teacher, labels, LossConfig(kind="mse")).total.item()) == expected
 
 
 def test_logit_mse_is_the_mean_over_rows_and_classes() -> None:
-    found = float(
+    loss = float(
         logit_mse(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]]))
     )
-    assert found == (1 + 9) / 4
+    assert loss == (1 + 9) / 4
 
 
 def test_kl_at_temperature_1_by_hand() -> None:
-    """Teacher (3/4, 1/4) against student (1/2, 1/2) in the first row; the same in the second."""
+    """In the first row the teacher has (3/4, 1/4) and the student (1/2, 1/2); the second rows are
+    equal."""
     first = 3 / 4 * math.log((3 / 4) / (1 / 2)) + 1 / 4 * math.log((1 / 4) / (1 / 2))
     assert float(softened_kl(STUDENT, TEACHER, 1.0)) == pytest.approx(first / 2)
 
 
 def test_kl_at_temperature_2_by_hand() -> None:
-    """log 3 / 2 = log sqrt 3, so the teacher is (sqrt 3, 1) / (sqrt 3 + 1)."""
+    """log 3 / 2 is log sqrt 3, so the teacher has (sqrt 3, 1) / (sqrt 3 + 1)."""
     p = math.sqrt(3) / (math.sqrt(3) + 1)
     first = p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
     assert float(softened_kl(STUDENT, TEACHER, 2.0)) == pytest.approx(2**2 * first / 2)
@@ -59,12 +60,12 @@ def test_kl_is_the_sum_of_p_times_the_difference_of_the_logs(temperature: float)
     student, teacher = _random(5, 3, 0), _random(5, 3, 1)
     p, q = (teacher / temperature).softmax(1), (student / temperature).softmax(1)
     expected = temperature**2 * (p * (p.log() - q.log())).sum() / 5
-    found = float(softened_kl(student, teacher, temperature))
-    assert found == (pytest.approx(float(expected), rel=1e-5))
+    loss = float(softened_kl(student, teacher, temperature))
+    assert loss == (pytest.approx(float(expected), rel=1e-5))
 
 
 def test_the_loss_of_several_labels_is_the_negative_log_likelihood_of_all() -> None:
-    """In float64 by torch's own formula. The third row has no label and no part in it."""
+    """Torch's formula in float64 gives the same. The third row has no label and is not counted."""
     logits = _random(3, 4, 0) * 3
     labels = torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 0], [NAN] * 4])
     assert has_label(labels).tolist() == [True, True, False]
@@ -76,8 +77,8 @@ def test_the_loss_of_several_labels_is_the_negative_log_likelihood_of_all() -> N
 
 
 def test_binary_kl_by_hand() -> None:
-    """The teacher has 3/4 and 1/2, the student 1/2 and 1/2. At T = 2 the teacher's first is
-    sqrt 3 / (sqrt 3 + 1)."""
+    """The teacher has 3/4 and 1/2, the student 1/2 and 1/2. At T = 2 the teacher's first
+    probability is sqrt 3 / (sqrt 3 + 1)."""
     teacher, student = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
     first = 3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2)
     assert float(softened_binary_kl(student, teacher, 1.0)) == pytest.approx(first)
@@ -89,7 +90,8 @@ def test_binary_kl_by_hand() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_binary_kl_has_the_gradient_of_soft_targets(temperature: float) -> None:
-    """Of T^2 times the binary cross-entropy with the teacher's probabilities, in float64."""
+    """It is that of T^2 times the binary cross-entropy with the teacher's probabilities, in
+    float64."""
     teacher = _random(5, 3, 1)
     student = _random(5, 3, 0).requires_grad_()
     softened_binary_kl(student, teacher, temperature).backward()
@@ -107,7 +109,8 @@ def test_binary_kl_has_the_gradient_of_soft_targets(temperature: float) -> None:
 
 
 def test_rows_without_labels_learn_from_the_teacher_of_several_labels() -> None:
-    """Total: the mean over rows of w * hard + (1 - w) * soft, and of soft alone without a label."""
+    """The total is the mean over rows of w * hard + (1 - w) * soft, or of soft for rows without a
+    label."""
     student, teacher = _random(3, 2, 0), _random(3, 2, 1)
     labels = torch.tensor([[1.0, 0], [NAN, NAN], [1, 1]])
     config = LossConfig(kind="kl", temperature=2.0, hard_weight=0.25)
@@ -123,13 +126,14 @@ def test_rows_without_labels_learn_from_the_teacher_of_several_labels() -> None:
     assert float(terms.total) == pytest.approx((sum(mixed) + soft(1)) / 3, rel=1e-5)
     one = distillation(student[:, :1], teacher[:, :1], labels[:, :1], LossConfig(hard_weight=0.0))
     expected = float(softened_binary_kl(student[:, :1], teacher[:, :1], 1.0))
-    assert float(one.total) == pytest.approx(expected), "one label is no regression"
+    assert float(one.total) == pytest.approx(expected), "a task with one label is not a regression"
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
 def test_rows_without_an_answer_learn_from_their_labels_alone_by_hand(weight: float) -> None:
-    """The student has 1/2 and 1/2 in each row. The first row has a label and an answer, 3/4 and
-    1/4; the second the label alone, the third the answer alone. Hard is log 2, soft is the KL."""
+    """The student has 1/2 and 1/2 in each row, so the hard loss is log 2; the soft loss is the KL.
+    The first row has a label and the teacher's answer, 3/4 and 1/4; the second only a label; the
+    third only an answer."""
     soft = 3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2)
     hard = math.log(2)
     student = torch.zeros(3, 2, requires_grad=True)
@@ -139,7 +143,7 @@ def test_rows_without_an_answer_learn_from_their_labels_alone_by_hand(weight: fl
     total = (weight * hard + (1 - weight) * soft) + hard + soft
     assert float(terms.total.detach()) == pytest.approx(total / 3)
     terms.total.backward()
-    # Hard: the student's 1/2 less the label's 1 or 0. Soft: 1/2 less the teacher's 3/4.
+    # Hard: the student's 1/2 minus the label's 1 or 0. Soft: 1/2 minus the teacher's 3/4.
     first = weight * (1 / 2 - 1) + (1 - weight) * (1 / 2 - 3 / 4)
     expected = [[first, -first], [1 / 2, -1 / 2], [-1 / 4, 1 / 4]]
     assert student.grad is not None
@@ -165,8 +169,8 @@ def test_mixed_rows_of_several_labels_or_a_score_have_the_loss_of_their_rows(kin
             for row in range(4)
         ]
         partial = teacher.masked_fill(~taught[:, None], NAN)
-        found = distillation(student, partial, labels, config, taught).total
-        assert float(found) == pytest.approx(float(sum(alone)) / 4, rel=1e-5)
+        total = distillation(student, partial, labels, config, taught).total
+        assert float(total) == pytest.approx(float(sum(alone)) / 4, rel=1e-5)
     everything = torch.ones(4, dtype=torch.bool)
     assert float(distillation(student, teacher, labels, config, everything).total) == pytest.approx(
         float(distillation(student, teacher, labels, config).total)
@@ -179,8 +183,10 @@ def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
 
 
 def test_kl_at_a_high_temperature_is_half_the_squared_error_of_centred_logits() -> None:
-    """Hinton et al. 2015, section 2.1: its gradient goes to (v - z) / N, that of sum (v - z)^2 /
-    2N."""
+    """Hinton et al. 2015, section 2.1: the gradient approaches (v - z) / N.
+
+    That is the gradient of sum (v - z)^2 / 2N.
+    """
     student, teacher = _random(6, 4, 0).double(), _random(6, 4, 1).double()
     centred = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
     expected = (centred**2).sum(1).mean() / (2 * 4)
@@ -218,8 +224,8 @@ def test_rows_without_labels_give_no_hard_loss_and_no_gradient(classes: int) -> 
 @pytest.mark.parametrize("kind", ["kl", "mse"])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_total_mixes_soft_and_hard_row_by_row(kind: str, weight: float) -> None:
-    """Rows 0 and 2 have a label and mix both; rows 1 and 3 have none and keep their soft loss
-    whole."""
+    """Rows 0 and 2 have a label and mix both losses; rows 1 and 3 have none and keep their soft
+    loss."""
     student, teacher, labels = (
         _random(4, 3, 0),
         _random(4, 3, 1),
@@ -243,8 +249,8 @@ def test_the_total_mixes_soft_and_hard_row_by_row(kind: str, weight: float) -> N
     assert float(terms.total) == pytest.approx(
         (mixed + float(rows[1].parts["soft"]) + float(rows[3].parts["soft"])) / 4
     )
-    found = float(terms.parts["soft"])
-    assert found == (pytest.approx(sum(float(r.parts["soft"]) for r in rows) / 4))
+    soft = float(terms.parts["soft"])
+    assert soft == (pytest.approx(sum(float(r.parts["soft"]) for r in rows) / 4))
     expected = pytest.approx((float(rows[0].parts["hard"]) + float(rows[2].parts["hard"])) / 2)
     assert float(terms.parts["hard"]) == expected
 
@@ -278,8 +284,8 @@ def test_the_temperature_reaches_the_soft_loss() -> None:
 def test_regression_has_squared_error_whatever_the_kind() -> None:
     student, teacher = torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [5.0]])
     for config in (LossConfig(kind="kl", temperature=7.0), LossConfig(kind="mse")):
-        found = float(distillation(student, teacher, torch.tensor([NAN, NAN]), config).total)
-        assert found == (1 + 9) / 2
+        total = float(distillation(student, teacher, torch.tensor([NAN, NAN]), config).total)
+        assert total == (1 + 9) / 2
 
 
 def test_without_a_teacher_the_total_is_the_hard_loss() -> None:

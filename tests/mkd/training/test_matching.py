@@ -44,27 +44,25 @@ LAST = MatchConfig(weight=0.5, teacher_layers=[-1], student_layers=[-1])
 def states_of(
     *shape: int, teacher: str = "t", places: tuple[int, ...] = (0, 1), parts: int = 1
 ) -> MatchedStates:
-    """Made-up states [rows, layers, width]."""
+    """Returns made-up states [rows, layers, width]."""
     values = np.random.default_rng(0).normal(size=shape).astype(np.float16)
     return MatchedStates(teacher, list(places), np.array_split(values, parts))
 
 
 def answer(student: Student, inputs: Inputs, task: str) -> ModelOutput:
     with torch.inference_mode():
-        model = student(inputs, task, states=True)
-    assert isinstance(model, ModelOutput)
-    return model
+        output = student(inputs, task, states=True)
+    assert isinstance(output, ModelOutput)
+    return output
 
 
 # The loss.
 
 
 def test_the_loss_by_hand() -> None:
-    """Two rows, a student of width 1 and a teacher of width 2: h W + b = [2, -1] and [4, -3],
-    against [2, 1] and [1, 0].
-
-    In shares of a variance of 4 in the first dimension and 12 in the second, in the mean 8.
-    """
+    """Two rows, a student of width 1 and a teacher of width 2. h W + b is [2, -1] and [4, -3],
+    against [2, 1] and [1, 0]. The squared error is divided by the mean variance, which is 8: 4 in
+    the first dimension and 12 in the second."""
     stored = np.array(
         [[[7, 7], [2, 1]], [[7, 5], [-2, 1]], [[7, 7], [2, 1]], [[7, 5], [-2, -7]]], np.float16
     )
@@ -76,15 +74,14 @@ def test_the_loss_by_hand() -> None:
     teacher = torch.tensor([[[9.0, 9.0], [2.0, 1.0]], [[9.0, 9.0], [1.0, 0.0]]]).half()
     terms = LossTerms(torch.tensor(3.0), {"soft": torch.tensor(1.0), "hard": torch.tensor(2.0)})
     with torch.no_grad():
-        matcher = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
+        matched = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
     expected = (0 + 4 + 9 + 9) / 4 / 8
-    assert (float(matcher.total), float(matcher.parts["match"])) == (3 + 0.5 * expected, expected)
-    assert (float(matcher.parts["soft"]), float(matcher.parts["hard"])) == (1, 2)
+    assert (float(matched.total), float(matched.parts["match"])) == (3 + 0.5 * expected, expected)
+    assert (float(matched.parts["soft"]), float(matched.parts["hard"])) == (1, 2)
 
 
 def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: Tokenizer) -> None:
-    """TinyBERT's map on every token, averaged over the tokens of a row, is what the map makes of
-    the mean."""
+    """TinyBERT maps each token. The mean of the mapped tokens of a row is the map of their mean."""
     student = student_of(TRANSFORMER, datas, tokenizer)
     assert isinstance(student, TransformerStudent)
     inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2])
@@ -93,7 +90,7 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: T
     target = torch.randn(3, 2, 5)
     zero = torch.zeros(())
     with torch.inference_mode():
-        matcher = matching(
+        matched = matching(
             LossTerms(zero, {}), answer(student, inputs, "pair").states, target, "pair"
         )
         tokens = student.encoder(
@@ -112,7 +109,7 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: T
                     float(((mapped.mean(0) - target[row, pair]) ** 2).mean() / variance) / 3 / 2
                 )
     assert (
-        float(matcher.parts["match"]) == float(matcher.total) == pytest.approx(expected, rel=1e-5)
+        float(matched.parts["match"]) == float(matched.total) == pytest.approx(expected, rel=1e-5)
     )
 
 
@@ -143,13 +140,13 @@ def test_layers_are_counted_from_the_embeddings_or_from_the_last() -> None:
         message = rf"s is \[{layer}\]; allowed: from -3 to 2, where 0 is"
         with pytest.raises(ValueError, match=message):
             layer_indices([layer], 3, "s", "the student")
-    told = r"loss.match.student_layers is \[3\]; allowed: from -3 to 2"
-    with pytest.raises(ValueError, match=told):
+    problem = r"loss.match.student_layers is \[3\]; allowed: from -3 to 2"
+    with pytest.raises(ValueError, match=problem):
         Matching([1, 1, 1], {"a": states_of(2, 1, 4)}, MatchConfig(1.0, [0], [3]))
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_states_of_rows_whatever_parts_they_are_stored_in(parts: int) -> None:
+def test_states_of_rows_do_not_depend_on_the_parts_they_are_stored_in(parts: int) -> None:
     whole, cut = states_of(10, 2, 3), states_of(10, 2, 3, parts=parts)
     rows = np.array([9, 0, 3, 4, 3, 7])
     assert len(cut.parts) == parts
@@ -157,7 +154,7 @@ def test_states_of_rows_whatever_parts_they_are_stored_in(parts: int) -> None:
     assert cut.of(rows).dtype == np.float16
 
 
-def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teachers_scale() -> None:
+def test_predicting_the_mean_state_has_a_loss_of_one_at_any_scale_of_the_teacher() -> None:
     for scale in (1, 30):
         values = (scale * np.random.default_rng(0).normal(3.0, 1.0, size=(50, 1, 4))).astype(
             np.float16
@@ -169,10 +166,10 @@ def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teache
         bias.data[:] = torch.from_numpy(values[:, 0].astype(np.float32).mean(0))
         zero = torch.zeros(())
         with torch.no_grad():
-            matcher = matching(
+            matched = matching(
                 LossTerms(zero, {}), [torch.ones(50, 2)], torch.from_numpy(values), "a"
             )
-        assert float(matcher.parts["match"]) == pytest.approx(1, rel=1e-4)
+        assert float(matched.parts["match"]) == pytest.approx(1, rel=1e-4)
 
 
 def test_states_that_never_vary_do_no_harm() -> None:
@@ -185,20 +182,21 @@ def test_states_that_never_vary_do_no_harm() -> None:
 
 @ALL
 @pytest.mark.parametrize("place", [0, 1])
-def test_states_leave_the_logits_as_they_are_and_have_the_widths_that_are_told(
+def test_states_do_not_change_the_logits_and_have_the_stated_widths(
     config: StudentConfig, place: int, datas: Datas, tokenizer: Tokenizer
 ) -> None:
-    """But for rounding: without states a Transformer's last layer computes only what its head
-    reads, another order of the same sums. In float64 that is far below any other difference."""
+    """The logits are equal except for rounding. Without states, a Transformer's last layer computes
+    only what its head reads, so sums have another order. In float64 such differences are far below
+    all others."""
     student, data = student_of(config, datas, tokenizer).double(), datas[place]
     inputs = inputs_of(student, data, tokenizer, [0, 1, 2, 3])
-    found = answer(student, inputs, data.name)
+    output = answer(student, inputs, data.name)
     alone = logits(student, inputs, data.name)
     assert alone.dtype == torch.float64
-    torch.testing.assert_close(found.logits_BC, alone, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(output.logits_BC, alone, rtol=1e-12, atol=1e-12)
     expected = [(4, width) for width in student.state_widths]
-    assert [tuple(state.shape) for state in found.states] == expected
-    assert len(found.states) >= 2
+    assert [tuple(state.shape) for state in output.states] == expected
+    assert len(output.states) >= 2
 
 
 @ALL
@@ -245,13 +243,13 @@ def test_the_bilstms_first_state_is_a_mean_embedding(datas: Datas, tokenizer: To
         assert isinstance(student, BiLstmStudent | BagStudent)
         data, store = datas[1], datas[1].train
         assert store.b is not None
-        found = answer(student, inputs_of(student, data, tokenizer, [3, 5]), "pair").states[0]
+        state = answer(student, inputs_of(student, data, tokenizer, [3, 5]), "pair").states[0]
         for place, row in enumerate([3, 5]):
             ids = np.concatenate(
                 [text.ids[text.offsets[row] : text.offsets[row + 1]] for text in (store.a, store.b)]
             )
             expected = student.embeddings.weight[torch.from_numpy(ids).long()].mean(0)
-            torch.testing.assert_close(found[place], expected.detach(), atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(state[place], expected.detach(), atol=1e-6, rtol=1e-5)
 
 
 # Training.
@@ -272,7 +270,7 @@ class Trained:
         self.student = student_of(config, datas, tokenizer)
         rows = len(data.train.labels)
         generator = np.random.default_rng(1)
-        # The states of the two classes are apart, so that a student can come to have them.
+        # The states of the two classes differ, so a student can learn them.
         states = generator.normal(size=(2, 1, 5))[
             np.nan_to_num(data.train.labels).astype(int)
         ].astype(np.float16)
@@ -282,27 +280,27 @@ class Trained:
         )
         self.layout = layout_of(tokenizer, self.student.joined, 32)
         self.matching = Matching(self.student.state_widths, {data.name: self.states}, loss.match)
-        self.told: list[dict[str, float]] = []
-        how = TrainConfig(
+        self.reports: list[dict[str, float]] = []
+        train = TrainConfig(
             **({"steps": 60, "batch_size": 8, "learning_rate": 0.01, "eval_every": 60} | settings)
         )
 
         def batches(start: int) -> Iterator[Batch]:
             return joint_batches([source], self.layout, 8, SamplingConfig(), 0, start=start)
 
-        def report(step: int, found: dict[str, float]) -> None:
-            self.told.append(found)
+        def report(step: int, metrics: dict[str, float]) -> None:
+            self.reports.append(metrics)
 
         matching = self.matching if loss.match.weight else None
         before = torch.get_rng_state()
         torch.manual_seed(0)
         train_model(
-            self.student, batches, lambda: {"mean": 1.0}, loss, how, report, matching=matching
+            self.student, batches, lambda: {"mean": 1.0}, loss, train, report, matching=matching
         )
         torch.set_rng_state(before)
 
     def losses(self, name: str) -> list[float]:
-        return [found[name] for found in self.told if name in found]
+        return [metrics[name] for metrics in self.reports if name in metrics]
 
 
 @ALL
@@ -316,12 +314,12 @@ def test_matching_moves_the_students_states_to_the_teachers(
 
 
 def test_the_student_learns_from_the_match(datas: Datas, tokenizer: Tokenizer) -> None:
-    """The gradient of the match reaches the embeddings, and leaves the heads alone."""
+    """The gradient of the match reaches the embeddings, but not the heads."""
     student = student_of(BILSTM, datas, tokenizer).train()
     matching = Matching(student.state_widths, {"single": states_of(2, 1, 5, places=(0,))}, LAST)
-    model = student(inputs_of(student, datas[0], tokenizer, [0, 1]), "single", states=True)
+    output = student(inputs_of(student, datas[0], tokenizer, [0, 1]), "single", states=True)
     zero = torch.zeros(())
-    matching(LossTerms(zero, {}), model.states, torch.ones(2, 1, 5), "single").total.backward()
+    matching(LossTerms(zero, {}), output.states, torch.ones(2, 1, 5), "single").total.backward()
     assert isinstance(student, BiLstmStudent)
     assert student.embeddings.weight.grad is not None
     assert student.embeddings.weight.grad.abs().sum() > 0
@@ -350,7 +348,7 @@ def test_the_match_is_a_part_of_the_total(datas: Datas, tokenizer: Tokenizer) ->
     loss, soft, match = (
         run.losses(f"train/{name}/single")[0] for name in ("loss", "soft", "match")
     )
-    # A task's weight is on all of its loss.
+    # The weight of a task is a factor on its whole loss.
     assert loss == pytest.approx(2 * (soft + 0.5 * match), rel=1e-6)
 
 
@@ -370,9 +368,11 @@ def test_in_bfloat16_the_match_is_in_float32(datas: Datas, tokenizer: Tokenizer)
     )
 
 
-def test_a_tiny_weight_trains_as_none_does(datas: Datas, tokenizer: Tokenizer) -> None:
-    """What is learnt beside the student does not touch it but by its loss: same batches, same
-    logits, same clipping."""
+def test_training_with_a_tiny_weight_equals_training_without_matching(
+    datas: Datas, tokenizer: Tokenizer
+) -> None:
+    """The maps influence the student only by the loss: batches, logits and clipping are the
+    same."""
     off, on = (
         Trained(
             datas, tokenizer, BILSTM, LossConfig(match=MatchConfig(weight, [-1], [-1])), steps=5
@@ -383,7 +383,7 @@ def test_a_tiny_weight_trains_as_none_does(datas: Datas, tokenizer: Tokenizer) -
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_off_reports_no_match(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_without_matching_no_match_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(), steps=2)
     assert run.losses("train/soft/single") and not run.losses("train/match/single")
 

@@ -10,7 +10,7 @@ LAZY = TrainConfig(learning_rate=0.1, weight_decay=0.5, lazy=True)
 
 
 class Model(nn.Module):
-    """A table that is large enough to be lazy about, and a layer."""
+    """A table that is large enough for the lazy Adam, and a layer."""
 
     def __init__(self, rows: int = LAZY_ROWS) -> None:
         super().__init__()
@@ -28,9 +28,8 @@ def step(model: Model, config: TrainConfig, ids: list[int], times: int = 1) -> N
     for _ in range(times):
         for optimizer in optimizers:
             optimizer.zero_grad()
-        (
-            1e4 * model(torch.tensor(ids)).square().sum()
-        ).backward()  # so large that the optimisers' epsilons do not count
+        # The factor makes the epsilons of the optimisers negligible.
+        (1e4 * model(torch.tensor(ids)).square().sum()).backward()
         for optimizer in optimizers:
             optimizer.step()
 
@@ -54,7 +53,7 @@ def test_rows_that_a_batch_does_not_touch_stay_as_they_are() -> None:
     assert moved == [5, 7]
 
 
-def test_touched_rows_move_as_by_adam_without_decay() -> None:
+def test_touched_rows_move_as_with_adam_without_decay() -> None:
     lazy, dense = Model(), Model()
     step(lazy, LAZY, list(range(LAZY_ROWS)))
     step(dense, CONFIG, list(range(LAZY_ROWS)))
@@ -63,7 +62,7 @@ def test_touched_rows_move_as_by_adam_without_decay() -> None:
     torch.testing.assert_close(lazy.layer.weight, dense.layer.weight)
 
 
-def test_a_row_that_is_seen_once_moves_as_far_as_by_adam_in_the_steps_after_it() -> None:
+def test_a_row_that_is_seen_once_moves_as_far_as_with_adam_in_the_steps_after_it() -> None:
     moved = []
     for config in (
         TrainConfig(learning_rate=2e-3, weight_decay=0.0),
@@ -130,8 +129,8 @@ def test_the_common_norm_is_clipped_by_hand(config: TrainConfig) -> None:
     model = Model()
     make_optimizers(model, config)
     nn.init.ones_(model.layer.weight)
-    # Row 4 is looked up twice: its gradient is (2, 2) @ ones = 4 in each of 3 places; the layer's
-    # is 2 * table[4] and 2.
+    # Row 4 is used twice: its gradient is (2, 2) @ ones = 4 in each of 3 dimensions. The gradient
+    # of the layer is 2 * table[4] for the weights and 2 for the bias.
     model(torch.tensor([4, 4])).sum().backward()
     table = 2 * model.table.weight[4].detach()
     norm = (3 * 4.0**2 + 2 * table.square().sum() + 2 * 2.0**2).sqrt()

@@ -39,8 +39,12 @@ class Run:
         self.datas = datas
         self.student: Student = make_student(config, datas, len(tokenizer), 32, None)
         self.layout: Layout = layout_of(tokenizer, self.student.joined, 32)
-        given: Sequence[np.ndarray | None] = [None] * len(datas) if teachers is None else teachers
-        self.sources = [TaskRows(d, d.train_rows, t) for d, t in zip(datas, given, strict=True)]
+        logits_of_tasks: Sequence[np.ndarray | None] = (
+            [None] * len(datas) if teachers is None else teachers
+        )
+        self.sources = [
+            TaskRows(d, d.train_rows, t) for d, t in zip(datas, logits_of_tasks, strict=True)
+        ]
         self.reports: list[tuple[int, dict[str, float]]] = []
 
     def train(
@@ -74,15 +78,15 @@ class Run:
 
 
 def scripted(*means: float) -> Callable[[], dict[str, float]]:
-    """Scores that are known beforehand, over and over."""
+    """Returns a function that returns these mean scores in turn, over and over."""
     values = cycle(means)
     return lambda: {"mean": next(values)}
 
 
 @pytest.fixture(scope="module")
 def enough(cache: Path, tokenizer: Tokenizer) -> TaskData:
-    """48 rows to learn `single` from: with 32 some words of the selection rows, the longest of
-    their groups, stand in none."""
+    """Returns `single` with 48 rows to learn from: with 32, training would lack some words of
+    selection."""
     (data,) = make_datas(cache, make_tasks(60, ["single"]), tokenizer)
     return data
 
@@ -119,7 +123,7 @@ def test_rows_without_labels_teach_too(enough: TaskData, tokenizer: Tokenizer) -
     assert (logits.argmax(1) == data.dev[""].labels).mean() >= 0.85
 
 
-def test_the_weights_of_the_best_scoring_are_restored(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_the_weights_with_the_best_score_are_restored(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     seen: list[dict[str, torch.Tensor]] = []
     means = iter((1.0, 3.0, 3.0, 2.0))
@@ -130,7 +134,7 @@ def test_the_weights_of_the_best_scoring_are_restored(datas: Datas, tokenizer: T
 
     trained = run.train(scores=scores, steps=20, eval_every=5)
     assert trained == TrainingOutcome(best_step=10, best_score=3.0, steps=20), (
-        "of equal scores the first"
+        "the first of equal scores counts"
     )
     final = run.student.state_dict()
     assert all(torch.equal(final[name], value) for name, value in seen[1].items())
@@ -153,22 +157,24 @@ def test_training_stops_when_patience_ends(
     datas: Datas,
     tokenizer: Tokenizer,
 ) -> None:
-    found = Run(datas, tokenizer).train(
+    outcome = Run(datas, tokenizer).train(
         scores=scripted(*means), steps=20, eval_every=4, patience=patience
     )
-    assert found == trained
+    assert outcome == trained
 
 
 def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=60, eval_every=40, warmup=0.5)
     shown = [(step, m["progress"]) for step, m in run.reports if "progress" in m]
-    assert shown[0] == (1, 1 / 60) and shown == sorted(shown), "it moves from the first step"
+    assert shown[0] == (1, 1 / 60) and shown == sorted(shown), (
+        "progress is reported from the first step on"
+    )
     assert {(step, step / 60) for step in (25, 40, 50, 60)} <= set(shown)
     assert all(share == step / 60 for step, share in shown)
     assert [step for step, metrics in run.reports if "shown/loss" in metrics] == [1]
-    told = [step for step, metrics in run.reports if "train/learning_rate" in metrics]
-    assert told == [25, 40, 50, 60]
+    logged = [step for step, metrics in run.reports if "train/learning_rate" in metrics]
+    assert logged == [25, 40, 50, 60]
     expected = [0.01 * warmup_linear(step - 1, 60, 0.5) for step in (25, 40, 50, 60)]
     assert run.reported("train/learning_rate") == expected
     assert [step for step, metrics in run.reports if "selection/mean" in metrics] == [40, 60]
@@ -201,20 +207,22 @@ def _refusal(run: Run, **settings: Any) -> str:
 
 def test_a_loss_that_is_not_finite_stops_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
     late = _refusal(Run(datas[:1], tokenizer), steps=20, eval_every=20)
-    found = re.match(
+    matched = re.match(
         r"the loss became (nan|inf) at step (\d+), task single; try a smaller train.learning_rate",
         late,
     )
-    assert found, late
+    assert matched, late
     run = Run(datas[:1], tokenizer)
     at_once = _refusal(run, steps=20, eval_every=1, scores=scripted(1))
-    assert at_once == late, "the step is the same when every step is looked at"
-    assert len(run.reported("train/loss/single")) == int(found[2]) - 1
+    assert at_once == late, "the step is the same if every step is checked"
+    assert len(run.reported("train/loss/single")) == int(matched[2]) - 1
 
 
 @pytest.mark.parametrize("place", [0, 2])
-def test_a_last_step_without_numbers(place: int, datas: Datas, tokenizer: Tokenizer) -> None:
-    """The loss is that from before the step, and finite."""
+def test_a_last_step_to_weights_that_are_not_finite_is_refused(
+    place: int, datas: Datas, tokenizer: Tokenizer
+) -> None:
+    """The reported loss is from before the step, so it is finite."""
     run, name = Run([datas[place]], tokenizer), datas[place].name
     with pytest.raises(ValueError) as caught:
         run.train(learning_rate=1e39, warmup=0.0, steps=1, eval_every=1)
@@ -225,7 +233,7 @@ def test_a_last_step_without_numbers(place: int, datas: Datas, tokenizer: Tokeni
     assert str(caught.value).startswith(message)
 
 
-def test_scores_that_are_no_numbers_stop_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_scores_that_are_not_numbers_stop_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
     message = "no score on the selection split was a number up to step 4"
     with pytest.raises(ValueError, match=message):
         Run(datas, tokenizer).train(scores=scripted(float("nan")), steps=4, eval_every=2)
@@ -282,8 +290,10 @@ def test_the_head_of_a_task_not_drawn_stays(datas: Datas, tokenizer: Tokenizer) 
 
 
 def test_a_step_is_adamw_with_decay_on_matrices(datas: Datas, tokenizer: Tokenizer) -> None:
-    """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter
-    2019)."""
+    """AdamW's first step is w (1 - rate * decay) - rate * sign(g), up to epsilon.
+
+    See Loshchilov and Hutter 2019.
+    """
     moved = {}
     for decay in (0.0, 0.5):
         run = Run(
@@ -331,7 +341,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: Datas, tokenizer:
     assert len(drawn) == 7
 
 
-def test_shares_of_batches_are_told_at_the_end(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_shares_of_batches_are_reported_at_the_end(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=8, eval_every=8, sampling=SamplingConfig(order="round_robin"))
     assert [run.reported(f"sampling/{name}") for name in ("single", "pair", "score")] == [
@@ -357,9 +367,9 @@ def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
     assert total == pytest.approx(expected)
 
 
-def test_log_variances_move_and_are_told(datas: Datas, tokenizer: Tokenizer) -> None:
-    """AdamW's first step is the learning rate, without decay; a large loss (above 1/2) makes the
-    variance grow."""
+def test_log_variances_move_and_are_reported(datas: Datas, tokenizer: Tokenizer) -> None:
+    """AdamW's first step has the size of the learning rate, without decay. A loss above 1/2 makes
+    the variance grow."""
     run = Run(datas, tokenizer)
     uncertain = LossConfig(hard_weight=1.0, balance="uncertainty")
     run.train(
@@ -375,12 +385,9 @@ def test_log_variances_move_and_are_told(datas: Datas, tokenizer: Tokenizer) -> 
 def test_losses_equal_a_plain_loop_with_dense_adamw(
     datas: Datas, tokenizer: Tokenizer, stated: dict[str, Any]
 ) -> None:
-    """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own
-    clipping, to a norm of 1 unless another is stated, one loss at a time.
-
-    In float64: Adam divides by the gradient's size, and so enlarges what float32 rounds otherwise
-    on another processor.
-    """
+    """The plain loop uses the same batches, single-tensor AdamW and torch's clipping. Gradients are
+    clipped to a norm of 1 unless another is stated. It is in float64: Adam divides by the size of
+    the gradient, which amplifies the rounding of float32 on another processor."""
     rate, steps, clip = 0.01, 30, stated.get("clip", 1.0)
     exact = replace(BILSTM, dropout=0.0)
     ours, plain = Run(datas, tokenizer, exact), Run(datas, tokenizer, exact)
@@ -413,14 +420,13 @@ def test_losses_equal_a_plain_loop_with_dense_adamw(
     ours.train(
         scores=scripted(*range(2)), steps=steps, learning_rate=rate, eval_every=steps, **stated
     )
-    window = losses[:25]  # as the first report has it
+    window = losses[:25]  # the steps of the first report
     for task in {task for task, _ in window}:
         of_task = [value for name, value in window if name == task]
         expected = pytest.approx(sum(of_task) / len(of_task), rel=1e-5)
         assert ours.reported(f"train/loss/{task}")[0] == expected
     others = dict(plain.student.named_parameters())
     for name, parameter in ours.student.named_parameters():
-        if (
-            name != "attention.bias"
-        ):  # a softmax does not see it: its gradient is rounding, which Adam enlarges
+        # Softmax ignores the bias: its gradient is only rounding, which Adam amplifies.
+        if name != "attention.bias":
             torch.testing.assert_close(parameter, others[name], atol=1e-8, rtol=0)
