@@ -6,7 +6,8 @@ how fast they answer.
 A folder is one that a run has saved a student in (artifact `student` of its model); those of one
 name are seeds of one student: what they lose is told in the mean, with its 95 % interval. `full`
 weights take all 8 bits and are multiplied without loss, as a processor with VNNI does it, or
-onnxruntime's slower products where there is none; `reduced` ones take 7 bits. *Error* is the root
+onnxruntime's slower products where there is none; `reduced` ones take 7 bits. A bag has the same
+tables in both. *Error* is the root
 of the mean squared difference of a logit from torch's, over 64 dev rows of each task in a batch.
 The first student of each name is timed, with all others in turn in one process, on one thread: one
 text a call. The last line is JSON.
@@ -36,11 +37,12 @@ from mkd.evaluation.speed import (
     speed_metrics,
 )
 from mkd.export.backends import compare_backend, in_torch
-from mkd.export.folder import export_int8, export_onnx
+from mkd.export.folder import export_bag, export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.runtime.layout import padded
 from mkd.storage import pretrained
 from mkd.students import load_model
+from mkd.students.bag import BagStudent
 from mkd.students.heads import thresholds_of
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
@@ -100,7 +102,10 @@ def of_student(
     export_onnx(student, tokenizer, to / "onnx")
     found: list[dict[str, Any]] = []
     for weight_range in RANGES:
-        export_int8(to / "onnx", to / weight_range, ExportConfig(weight_range=weight_range))
+        if isinstance(student, BagStudent):
+            export_bag(student, tokenizer, to / weight_range)
+        else:
+            export_int8(to / "onnx", to / weight_range, ExportConfig(weight_range=weight_range))
         infer = inference.Student.load(to / weight_range, 1).infer
         own = {
             "range": weight_range,
