@@ -39,12 +39,12 @@ def stores_of(cache: Path, seed: int = 0, multiple: int = 5, **settings: Any) ->
     return Stores(cache, DataConfig(selection_fraction=0.2, augment=augment), seed)
 
 
-def made(cache: Path, task: Task, seed: int = 0, **settings: Any) -> list[Row]:
+def augmented_rows(cache: Path, task: Task, seed: int = 0, **settings: Any) -> list[Row]:
     return list(augmented_split(stores_of(cache, seed, **settings), task).read())
 
 
-def copied_rows(cache: Path, task: Task, tokenizer: Tokenizer) -> list[Row]:
-    """The labelled rows of the task that are not for selection, as the training takes them."""
+def rows_for_training(cache: Path, task: Task, tokenizer: Tokenizer) -> list[Row]:
+    """Returns the labelled rows of the task that are for training."""
     data = tokenise_task(cache, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
     rows = list(task.train.read())
     return [rows[i] for i in data.train_rows if rows[i].label is not None]
@@ -58,9 +58,9 @@ def changed(texts: Texts, inside: np.ndarray, **settings: float) -> Texts:
 # The operations, on word numbers.
 
 
-def test_a_chance_of_one_masks_every_word_and_of_zero_none() -> None:
-    found = changed(TEXTS, ALL, mask=1.0)
-    assert (found.ids.tolist(), found.offsets.tolist()) == ([6] * 6, TEXTS.offsets.tolist())
+def test_a_probability_of_one_masks_every_word_and_of_zero_none() -> None:
+    masked = changed(TEXTS, ALL, mask=1.0)
+    assert (masked.ids.tolist(), masked.offsets.tolist()) == ([6] * 6, TEXTS.offsets.tolist())
     assert changed(TEXTS, ALL).ids.tolist() == TEXTS.ids.tolist()
 
 
@@ -94,18 +94,18 @@ def test_texts_that_are_not_for_change_stay() -> None:
 
 def test_words_are_masked_and_replaced_as_often_as_stated() -> None:
     ids = np.zeros(100_000, dtype=np.int64)
-    found = changed(Texts(ids, np.array([0, len(ids)])), ALL[:1], mask=0.1, replace=0.3).ids
-    shares = np.bincount(found, minlength=7) / len(ids)
+    ids_after = changed(Texts(ids, np.array([0, len(ids)])), ALL[:1], mask=0.1, replace=0.3).ids
+    shares = np.bincount(ids_after, minlength=7) / len(ids)
     np.testing.assert_allclose(shares, [0.6, 0.15, 0.15, 0, 0, 0, 0.1], atol=0.005)
 
 
-def test_an_n_gram_is_a_stretch_of_its_text_evenly_drawn() -> None:
-    """Of four words with n from 1 to 2: n is even, and then its place."""
+def test_n_grams_are_evenly_drawn_from_their_text() -> None:
+    """Of four words, n is drawn evenly from 1 and 2, then its position."""
     texts = Texts(np.tile(np.arange(4), 20_000), np.arange(20_001) * 4)
-    found = cut_to_ngrams(
+    cut = cut_to_ngrams(
         texts, np.full(20_000, True), AugmentConfig(ngram=1.0, longest=2), np.random.default_rng(0)
     )
-    counts = Counter(map(tuple, rows_of(found)))
+    counts = Counter(map(tuple, rows_of(cut)))
     expected = {
         (0,): 1 / 8, (1,): 1 / 8, (2,): 1 / 8, (3,): 1 / 8, (0, 1): 1 / 6, (1, 2): 1 / 6,
         (2, 3): 1 / 6,
@@ -117,10 +117,10 @@ def test_an_n_gram_is_a_stretch_of_its_text_evenly_drawn() -> None:
 
 def test_an_n_gram_is_no_longer_than_its_text_and_as_frequent_as_stated() -> None:
     texts = Texts(np.tile(np.arange(3), 10_000), np.arange(10_001) * 3)
-    found = cut_to_ngrams(
+    cut = cut_to_ngrams(
         texts, np.full(10_000, True), AugmentConfig(ngram=0.25, longest=5), np.random.default_rng(0)
     )
-    shares = np.bincount(found.lengths()) / 10_000
+    shares = np.bincount(cut.lengths()) / 10_000
     np.testing.assert_allclose(shares, [0, 0.05, 0.05, 0.9], atol=0.01)
 
 
@@ -129,21 +129,21 @@ def test_an_n_gram_is_no_longer_than_its_text_and_as_frequent_as_stated() -> Non
 
 def test_augmented_rows_are_new_unlabelled_and_made_of_their_tasks_words(tmp_path: Path) -> None:
     (task,) = make_tasks(40, ("single",), unlabelled=10)
-    own = {row.text_a for row in task.train.read()}
-    found = made(tmp_path, task, mask=0.0, replace=0.5)
-    texts = [row.text_a for row in found]
+    originals = {row.text_a for row in task.train.read()}
+    rows = augmented_rows(tmp_path, task, mask=0.0, replace=0.5)
+    texts = [row.text_a for row in rows]
     assert len(set(texts)) == len(texts) > 100
-    assert not set(texts) & own
-    expected = {word for text in own for word in text.split()}
+    assert not set(texts) & originals
+    expected = {word for text in originals for word in text.split()}
     assert {word for text in texts for word in text.split()} <= expected
-    assert {(row.text_b, row.label) for row in found} == {(None, None)}
+    assert {(row.text_b, row.label) for row in rows} == {(None, None)}
 
 
 @pytest.mark.parametrize("block", [7, 1000])
 def test_a_multiple_is_of_the_labelled_rows_that_are_not_for_selection(
     tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unlike words, half of them replaced: hardly any two copies are equal."""
+    """The words all differ and half of them are replaced, so hardly any two copies are equal."""
     monkeypatch.setattr(words, "BLOCK_ROWS", block)
     rng = np.random.default_rng(0)
     rows = [
@@ -152,36 +152,35 @@ def test_a_multiple_is_of_the_labelled_rows_that_are_not_for_selection(
     ]
     task = Task("t", SINGLE, split(rows), {})
     for multiple in (1, 4):
-        found = len(made(tmp_path, task, multiple=multiple, mask=0.0, replace=0.5, ngram=0.0))
-        assert found == 32 * multiple
+        rows = augmented_rows(tmp_path, task, multiple=multiple, mask=0.0, replace=0.5, ngram=0.0)
+        assert len(rows) == 32 * multiple
 
 
-def test_rows_that_are_set_apart_are_not_copied(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """Masking alone leaves the words that are left in their places, by which each copy's row is
-    found."""
+def test_selection_rows_are_not_copied(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Masking keeps the other words in place; they have the number of the row that was copied."""
     rows = [Row(f"a{i} b{i} c{i} d{i}", None, float(i % 2)) for i in range(40)]
     task = Task("t", SINGLE, split(rows), {})
-    found = {
+    numbers = {
         word[1:]
-        for row in made(tmp_path, task, mask=0.4, replace=0.0, ngram=0.0)
+        for row in augmented_rows(tmp_path, task, mask=0.4, replace=0.0, ngram=0.0)
         for word in row.text_a.split()
     }
-    copied = copied_rows(tmp_path, task, tokenizer)
-    assert found - {""} == {row.text_a.split()[0][1:] for row in copied}
-    assert len(copied) == 32
+    for_training = rows_for_training(tmp_path, task, tokenizer)
+    assert numbers - {""} == {row.text_a.split()[0][1:] for row in for_training}
+    assert len(for_training) == 32
 
 
 def test_pairs_are_changed_in_turn(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = [Row(f"a{i}", f"b{i}", float(i % 2)) for i in range(40)]
     task = Task("t", PAIR, split(rows), {})
-    copied = copied_rows(tmp_path, task, tokenizer)
-    found = made(tmp_path, task, multiple=1, mask=1.0, replace=0.0, ngram=0.0)
+    for_training = rows_for_training(tmp_path, task, tokenizer)
+    augmented = augmented_rows(tmp_path, task, multiple=1, mask=1.0, replace=0.0, ngram=0.0)
     expected = [
         (MASK, r.text_b) if i % 3 == 0 else (r.text_a, MASK) if i % 3 == 1 else (MASK, MASK)
-        for i, r in enumerate(copied)
+        for i, r in enumerate(for_training)
     ]
-    # (MASK, MASK) but once.
-    assert [(row.text_a, row.text_b) for row in found] == list(dict.fromkeys(expected))
+    # (MASK, MASK) occurs only once.
+    assert [(row.text_a, row.text_b) for row in augmented] == list(dict.fromkeys(expected))
 
 
 def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
@@ -190,9 +189,9 @@ def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
         {}, {}, {"seed": 1}, {"mask": 0.2}, {"replace": 0.2}, {"ngram": 0.5}, {"longest": 2},
     ]  # fmt: skip
     other += [{"neighbours": 2}, {"embeddings": str(MINILM)}]
-    found = [made(tmp_path / str(index), task, **settings) for index, settings in enumerate(other)]
-    assert found[0] == found[1]
-    assert len({repr(rows) for rows in found}) == len(found) - 1
+    copies = [augmented_rows(tmp_path / str(i), task, **each) for i, each in enumerate(other)]
+    assert copies[0] == copies[1]
+    assert len({repr(rows) for rows in copies}) == len(copies) - 1
     keys = [
         augmented_split(stores_of(tmp_path, **settings), task).fingerprint for settings in other
     ]
@@ -202,7 +201,7 @@ def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
     assert len(list((tmp_path / "words").glob("*/manifest.json"))) == 1
 
 
-def test_no_multiple_changes_nothing_and_makes_nothing(tmp_path: Path) -> None:
+def test_without_a_multiple_tasks_are_unchanged_and_nothing_is_stored(tmp_path: Path) -> None:
     tasks = make_tasks()
     assert augment_tasks(Stores(tmp_path, DataConfig(), 0), tasks) is tasks
     assert list(tmp_path.iterdir()) == []
@@ -221,11 +220,12 @@ def test_augmented_rows_come_after_a_tasks_own_and_after_its_files(tmp_path: Pat
 def test_copies_that_all_equal_their_rows_are_refused(tmp_path: Path) -> None:
     rows = [Row(f"a{i}", None, float(i % 2)) for i in range(20)]
     with pytest.raises(ValueError) as caught:
-        made(tmp_path, Task("t", SINGLE, split(rows), {}), mask=0.0, replace=0.0, ngram=1.0)
+        task = Task("t", SINGLE, split(rows), {})
+        augmented_rows(tmp_path, task, mask=0.0, replace=0.0, ngram=1.0)
     assert "every copy of a row of task t equals a row" in str(caught.value)
 
 
-# The mask, in each tokenizer's own words.
+# The mask token of each tokenizer.
 
 
 def test_each_tokenizer_reads_its_own_mask_token(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -249,7 +249,7 @@ def test_each_tokenizer_reads_its_own_mask_token(tmp_path: Path, tokenizer: Toke
     assert rows_of(unknown.a) == [[4, 3, 5]], "it has no mask token"
 
 
-def test_only_splits_that_say_so_hold_masks(tmp_path: Path) -> None:
+def test_only_splits_that_are_marked_have_masks(tmp_path: Path) -> None:
     rows = split([Row(f"a {MASK} b", None, None)])
     plain, masked = (
         token_store(tmp_path, rows._replace(masked=m), SINGLE, load_tokenizer(MINILM, ""), 20)

@@ -23,10 +23,10 @@ def words_of(folder: Path, *texts: str) -> WordStore:
     return word_store(folder, split([Row(text, None, 0.0) for text in texts]), SINGLE)
 
 
-def by_word(words: WordStore, found_VK: np.ndarray) -> dict[str, set[str]]:
+def by_word(words: WordStore, neighbours_VK: np.ndarray) -> dict[str, set[str]]:
     return {
         word: {words.vocabulary[other] for other in row if other >= 0}
-        for word, row in zip(words.vocabulary, found_VK.tolist(), strict=True)
+        for word, row in zip(words.vocabulary, neighbours_VK.tolist(), strict=True)
     }
 
 
@@ -43,7 +43,7 @@ def test_the_nearest_by_angle_by_hand(block: int, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_spellings_of_a_word_are_no_neighbours() -> None:
+def test_spellings_of_a_word_are_not_neighbours() -> None:
     assert nearest_rows(TABLE, np.array([0, 0, 1, 2, 2]), 1).tolist() == [[2], [2], [1], [2], [2]]
 
 
@@ -54,8 +54,8 @@ def test_there_are_no_more_neighbours_than_other_words() -> None:
 
 def test_words_between_the_same_words_are_neighbours(tmp_path: Path) -> None:
     words = words_of(tmp_path, "the cat sleeps", "the dog sleeps", "a dog runs", "a cat runs")
-    found = by_word(words, word_neighbours(words, 1, None))
-    assert found == {
+    neighbours = by_word(words, word_neighbours(words, 1, None))
+    assert neighbours == {
         w: {o}
         for one, other in (("cat", "dog"), ("the", "a"), ("sleeps", "runs"))
         for w, o in ((one, other), (other, one))
@@ -83,7 +83,7 @@ def test_contexts_end_with_their_text(tmp_path: Path, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(table, np.sqrt(np.concatenate([before, after], axis=1)))
 
 
-def test_rare_words_are_no_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_words_are_not_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WORDS", 2)
     words = words_of(tmp_path, "a b a b", "c")
     assert by_word(words, word_neighbours(words, 3, None)) == {"a": {"b"}, "b": {"a"}, "c": set()}
@@ -94,9 +94,9 @@ def test_a_word_alone_has_no_neighbour(tmp_path: Path) -> None:
     assert word_neighbours(words, 3, None).tolist() == [[-1]] * 3
 
 
-def test_an_encoders_embeddings_tell_neighbours(tmp_path: Path) -> None:
+def test_neighbours_by_the_embeddings_of_an_encoder(tmp_path: Path) -> None:
     words = words_of(tmp_path, "good bad monday tuesday Monday red blue")
-    found = by_word(words, word_neighbours(words, 1, MINILM))
-    assert found["monday"] == found["Monday"] == {"tuesday"}
-    assert (found["red"], found["blue"]) == ({"blue"}, {"red"})
-    assert (found["good"], found["bad"]) == ({"bad"}, {"good"})
+    neighbours = by_word(words, word_neighbours(words, 1, MINILM))
+    assert neighbours["monday"] == neighbours["Monday"] == {"tuesday"}
+    assert (neighbours["red"], neighbours["blue"]) == ({"blue"}, {"red"})
+    assert (neighbours["good"], neighbours["bad"]) == ({"bad"}, {"good"})

@@ -1,4 +1,4 @@
-"""Temperatures by hand and by their definition."""
+"""Temperatures, by hand and by their definition."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from mkd.evaluation.calibration import LARGEST, fit_temperature, negative_log_li
 
 
 def test_the_temperature_gives_the_share_of_right_rows() -> None:
-    """Logits 3 and 0 in each row, right in three of four: the likelihood is largest where the
-    probability is 3/4, so that 3 / T = log 3."""
+    """Logits are 3 and 0 in each row, and three of four rows are right. The likelihood is largest
+    where the probability is 3/4, so 3 / T = log 3."""
     logits = np.tile([3.0, 0.0], (8, 1))
     labels = np.array([0, 0, 0, 1] * 2, dtype=np.float32)
     temperature = fit_temperature(logits, labels)
@@ -18,7 +18,7 @@ def test_the_temperature_gives_the_share_of_right_rows() -> None:
 
 
 def test_the_temperature_of_several_labels_is_that_of_their_sigmoids() -> None:
-    """16 entries of logit 2 or -2, right in 12: sigmoid(2 / T) = 3/4."""
+    """There are 16 logits of 2 or -2, of which 12 are right, so sigmoid(2 / T) = 3/4."""
     logits = np.tile([2.0, -2.0], (8, 1))
     labels = np.tile([1, 0], (8, 1))
     labels[:2] = [0, 1]

@@ -1,4 +1,4 @@
-"""Curves of deferral by hand."""
+"""Curves of deferral to the teacher, by hand."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ KIND = Kind(("no", "yes"), False, ("accuracy",))
 
 
 def rows(student: list[float], teacher: list[float], labels: list[int]) -> Answered:
-    """Answers by the logit of `yes`; that of `no` is 0."""
+    """Returns answers from the logits of `yes`; that of `no` is 0."""
     student_RC, teacher_RC = (
         np.stack([np.zeros(len(logits)), logits], axis=1) for logits in (student, teacher)
     )
@@ -37,29 +37,29 @@ def rows(student: list[float], teacher: list[float], labels: list[int]) -> Answe
 
 
 SELECTION = rows([4, -3, 2, -1], [1, -1, 1, 1], [1, 0, 0, 1])
-"""The student is right in the first two rows, of which it is surest. The teacher is wrong in the
-third."""
+"""The student is right in the first two rows, in which it is most confident. The teacher is wrong
+in the third."""
 
 
 def test_a_curve_by_hand() -> None:
     dev = rows([5, -3.5, 2.5, 1, -0.5], [1, 1, 1, 1, 1], [1, 0, 1, 0, 1])
-    found = {point.share: point for point in curve(KIND, SELECTION, dev)}
-    assert list(found) == list(SHARES)
-    # By the selection rows: nothing is lost up to three quarters, as both are wrong in the third.
-    assert [found[share].selection_lost for share in (0, 25, 50, 75, 100)] == [0, 0, 0, 0, 25]
-    # On dev the teacher is right in three of five. The student repairs the second row, and loses
-    # the last.
-    assert [found[share].answered for share in (0, 25, 50, 75, 100)] == pytest.approx(
+    points = {point.share: point for point in curve(KIND, SELECTION, dev)}
+    assert list(points) == list(SHARES)
+    # On the selection rows nothing is lost up to three quarters: both are wrong in the third.
+    assert [points[share].selection_lost for share in (0, 25, 50, 75, 100)] == [0, 0, 0, 0, 25]
+    # On dev the teacher is right in three of five rows. The student corrects the second row and
+    # gets the last one wrong.
+    assert [points[share].answered for share in (0, 25, 50, 75, 100)] == pytest.approx(
         [0, 20, 40, 60, 100]
     )
-    assert [found[share].lost for share in (0, 25, 50, 75, 100)] == pytest.approx(
+    assert [points[share].lost for share in (0, 25, 50, 75, 100)] == pytest.approx(
         [0, 0, -20, -20, 0]
     )
-    thresholds = [found[share].min_confidence for share in (0, 50, 100)]
+    thresholds = [points[share].min_confidence for share in (0, 50, 100)]
     assert thresholds == pytest.approx([NEVER, 1 / (1 + np.exp(-3)), 0])
 
 
-def test_a_share_behind_one_that_loses_too_much_is_not_chosen() -> None:
+def test_a_share_beyond_one_that_loses_too_much_is_not_chosen() -> None:
     losses = [0, -0.5, 0.2, 1.5, 0.9, 0]
     points = [Point(10 * place, 1 - place / 10, loss, 0, 0) for place, loss in enumerate(losses)]
     assert [chosen(points, budget).share for budget in (0, 1, 2)] == [10, 20, 50]
@@ -111,9 +111,9 @@ def test_less_than_nothing_lost_is_gained(lost: float, text: str) -> None:
     assert deferral_note(metrics)[0].endswith(f"the student answers 67 % of the dev rows: {text}")
 
 
-def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> None:
-    """Temperature 2, thresholds 0.5 and 0.2 without it: the runtime's predictions and confidence
-    are those that the curve goes by."""
+def test_several_labels_are_right_together_with_the_confidence_of_the_runtime() -> None:
+    """The temperature is 2; the thresholds 0.5 and 0.2 are for probabilities without it. The curve
+    uses the predictions and confidences of the runtime."""
     kind = Kind(("a", "b"), False, ("micro_f1",), multilabel=True)
     logits = np.array([[3.0, -1.0], [-2.0, -4.0], [0.5, 0.1]])
     thresholds = {"task": np.array([0.5, 0.2])}
@@ -135,9 +135,9 @@ def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> No
     assert answers.confidence_R[0] == pytest.approx(first)
 
 
-def test_of_two_classes_with_thresholds_the_answer_may_be_the_less_probable_one() -> None:
-    """Class 1 from a probability of 0.2 on, with temperature 2: from sigmoid(logit(0.2) / 2) = 1/3
-    on. The margins -1 and -2 are above and below logit(0.2) = -1.39."""
+def test_with_thresholds_the_answer_may_be_the_less_probable_of_two_classes() -> None:
+    """Class 1 is predicted from a probability of 0.2 on; with temperature 2 this is
+    sigmoid(logit(0.2) / 2) = 1/3. The margins -1 and -2 are above and below logit(0.2) = -1.39."""
     kind = Kind(("no", "yes"), False, ("f1",))
     logits = np.array([[0.0, -1.0], [1.0, -1.0], [0.0, 3.0]])
     student = Answers({}, {"task": np.array([0.8, 0.2])}, {"task": 2.0})

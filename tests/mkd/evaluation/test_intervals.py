@@ -1,4 +1,4 @@
-"""Intervals of means over seeds, by a table of Student's t and by simulation."""
+"""Intervals of means over seeds, compared with a table of Student's t and with a simulation."""
 
 import math
 
@@ -29,5 +29,5 @@ def test_the_interval_holds_the_truth_in_95_of_100_cases(seeds: int) -> None:
     assert np.mean(held) == pytest.approx(0.95, abs=0.012)
 
 
-def test_an_interval_is_told_by_its_ends_and_an_unknown_one_by_a_dash() -> None:
+def test_an_interval_is_shown_by_its_ends_and_an_unknown_one_by_a_dash() -> None:
     assert interval_text(1.0, 2.5) == "-1.50 to +3.50" and interval_text(1.0, None) == "-"

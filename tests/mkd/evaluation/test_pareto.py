@@ -24,7 +24,7 @@ NAN = math.nan
         ([], [], []),
     ],
 )
-def test_the_front_holds_what_no_other_model_beats(
+def test_the_front_has_the_models_that_no_other_beats(
     quality: list[float], cost: list[float], expected: list[bool]
 ) -> None:
     assert front(np.array(quality), np.array(cost)).tolist() == expected
@@ -52,12 +52,12 @@ def test_the_hypervolume_over_trials_never_falls() -> None:
 def test_front_and_hypervolume_equal_a_brute_force_computation_on_random_cases() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        # Few values, so that there are ties.
+        # There are few different values, so that ties occur.
         quality, cost = rng.integers(0, 8, 12).astype(float), 10 ** (rng.integers(0, 8, 12) / 4)
         pairs = list(zip(quality, cost, strict=True))
         brute = [
-            not any((q >= own[0] and c <= own[1]) and (q, c) != own for q, c in pairs)
-            for own in pairs
+            not any((q >= point[0] and c <= point[1]) and (q, c) != point for q, c in pairs)
+            for point in pairs
         ]
         assert front(quality, cost).tolist() == brute
         reference = Reference(1.0, 10**1.5)

@@ -1,4 +1,5 @@
-"""Notes on students that are worth nothing, and on what of the rows is not read."""
+"""Notes about students that are no better than a constant, and about input that models do not
+read."""
 
 from pathlib import Path
 
@@ -26,8 +27,8 @@ BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)
 APART = Layout(False, 0, 4)
 
 
-def of(kind: Kind, labels: list[float]) -> TaskData:
-    """A task of which nothing but the dev labels is looked at."""
+def task_with(kind: Kind, labels: list[float]) -> TaskData:
+    """Returns a task of which only the dev labels are used."""
     store = TokenStore(None, None, np.array(labels), "")  # type: ignore[arg-type]
     return TaskData("task", kind, store, {"": store}, np.arange(0), np.arange(0), 0.0, 1.0)
 
@@ -36,7 +37,7 @@ def answers(choices: list[int]) -> Answers:
     return Answers({("task", ""): np.eye(2, dtype=np.float32)[choices]})
 
 
-def test_the_floor_by_hand() -> None:
+def test_the_constant_baseline_by_hand() -> None:
     assert constant_baseline(SINGLE, np.array([1.0, 0, 1, 1])) == ConstantBaseline(
         "good", {"accuracy": 75.0}
     )
@@ -54,8 +55,8 @@ def test_the_floor_by_hand() -> None:
     )
 
 
-def test_the_floor_of_several_labels_is_the_best_of_all_constants() -> None:
-    """By the metrics themselves: the most frequent label, the two most frequent, and so on."""
+def test_the_baseline_of_several_labels_is_the_best_of_all_constants() -> None:
+    """The constants are the most frequent label, the two most frequent, and so on."""
     rng = np.random.default_rng(0)
     labels = (rng.random((50, 5)) < [0.1, 0.7, 0.4, 0.0, 0.2]).astype(np.uint8)
     order = np.argsort(-labels.sum(0, dtype=int), kind="stable")
@@ -73,8 +74,9 @@ def test_the_floor_of_several_labels_is_the_best_of_all_constants() -> None:
     assert constant_baseline(kind, np.ones((3, 5), dtype=np.uint8)).label == "every label"
 
 
-def test_the_floor_of_a_metric_without_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share of rows with just their labels: two of four have `b` alone, one `a` and `b`."""
+def test_the_baseline_of_a_metric_without_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metric is the share of rows with exactly their labels: two of four have only b, one a and
+    b."""
 
     def exact(margins: np.ndarray, labels: np.ndarray) -> float:
         return 100 * float(((margins >= 0) == (labels > 0)).all(1).mean())
@@ -94,23 +96,24 @@ def test_the_margin_is_two_standard_errors() -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.95])
-def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
-    """Answers that know nothing, but are right as often as the most frequent label on average, in
-    300 draws of 500 rows."""
-    rng, told = np.random.default_rng(0), 0
+def test_a_student_that_is_right_by_chance_is_reported(share: float) -> None:
+    """The answers are random, but right as often as the most frequent label on average, in 300
+    draws of 500 rows."""
+    rng, num_notes = np.random.default_rng(0), 0
     for _ in range(300):
         labels = (rng.random(500) < share).astype(int)
         right = rng.random(500) < share
-        told += len(
+        num_notes += len(
             weak_student_notes(
-                [of(SINGLE, labels.tolist())], answers(np.where(right, labels, 1 - labels).tolist())
+                [task_with(SINGLE, labels.tolist())],
+                answers(np.where(right, labels, 1 - labels).tolist()),
             )
         )
-    assert told / 300 > 0.85
+    assert num_notes / 300 > 0.85
 
 
-def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_frequent_label() -> None:
-    """Of 100 rows 60 are good: the margin is 2 * sqrt(60 * 40 / 100) = 9.8 points."""
+def test_a_student_is_reported_if_it_may_equal_the_most_frequent_label_by_chance() -> None:
+    """60 of 100 rows are good, so the margin is 2 * sqrt(60 * 40 / 100) = 9.8 points."""
     labels = [1.0] * 60 + [0.0] * 40
     message = (
         "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; "
@@ -120,13 +123,13 @@ def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_freque
         choices = [
             int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)
         ]
-        notes = weak_student_notes([of(SINGLE, labels)], answers(choices))
+        notes = weak_student_notes([task_with(SINGLE, labels)], answers(choices))
         assert notes == ([message.format(f"{right:.1f}")] if expected else [])
 
 
 def test_a_student_of_scores_has_to_correlate() -> None:
-    """100 rows tell a correlation of 20 points from none."""
-    data, rng = of(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
+    """With 100 rows, a correlation of 20 points is distinguishable from none."""
+    data, rng = task_with(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
     noise = {("task", ""): rng.normal(size=(100, 1))}
     assert weak_student_notes([data], Answers({("task", ""): np.arange(100.0)[:, None]})) == []
     (note,) = weak_student_notes([data], Answers(noise))
@@ -140,8 +143,8 @@ def words(*counts: int) -> list[str]:
 
 
 def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: Tokenizer) -> None:
-    """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart
-    each has 4."""
+    """12 positions minus 2 special tokens leave 10 for a single text; minus 3 leave 9 for a pair.
+    Texts that are kept apart have 4 each."""
     single = from_texts(tokenizer, words(1, 9, 10, 11, 40), None, 12)
     assert num_truncated(single, BERT) == 2
     assert num_truncated(from_texts(tokenizer, words(1, 3, 4, 5, 40), None, 4), APART) == 2
@@ -156,7 +159,7 @@ def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: Tokenize
     )
 
 
-def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_one_percent_of_unread_input_is_reported(tmp_path: Path, tokenizer: Tokenizer) -> None:
     def data(name: str, texts: list[str]) -> TaskData:
         task = Task(
             name, SINGLE, split([Row(text, None, float(i % 2)) for i, text in enumerate(texts)]), {}
@@ -186,7 +189,7 @@ def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> N
 
 def test_a_tokenizer_without_an_unknown_token_has_none(tokenizer: Tokenizer) -> None:
     store = from_texts(tokenizer, ["\u4f60"], None, 12)
-    data = of(SINGLE, [0.0])._replace(train=store)
+    data = task_with(SINGLE, [0.0])._replace(train=store)
 
     class Bytes:
         unk_token_id = None

@@ -40,21 +40,21 @@ def one_hot(choices: list[int], classes: int) -> np.ndarray:
 
 
 def dev_of(data: TaskData, labels: list[float], suffixes: tuple[str, ...] = ("",)) -> TaskData:
-    """The task with other dev labels, on as many of its dev rows."""
+    """Returns the task with other dev labels, on as many of its dev rows."""
     dev = data.dev[""]._replace(labels=np.array(labels, dtype=np.float32))
     return data._replace(dev=dict.fromkeys(suffixes, dev))
 
 
 @BOTH
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_sorted_batches_give_what_one_row_at_a_time_gives(
+def test_sorted_batches_give_the_logits_of_single_rows(
     config: StudentConfig,
     place: int,
     datas: Datas,
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In three windows, of several batches each, for rows in no order."""
+    """The rows are in random order, in three windows of several batches each."""
     monkeypatch.setattr(scoring, "SCORING_BATCH_TOKENS", 40)
     monkeypatch.setattr(scoring, "SORT_WINDOW_ROWS", 12)
     student, data = student_of(config, datas, tokenizer), datas[place]
@@ -96,9 +96,9 @@ def test_selection_scores_are_of_the_selection_rows(datas: Datas, tokenizer: Tok
     )
 
 
-def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> None:
-    """On dev the single task has 3 of 5 rows of class 0; the pairs 2 of 3 of class 1, whose F1 is 2
-    * 2/3 / (1 + 2/3) = 0.8."""
+def test_the_most_frequent_class_has_the_scores_computed_by_hand(datas: Datas) -> None:
+    """On dev, 3 of 5 rows of the single task are of class 0, and 2 of 3 pairs are of class 1. The
+    F1 of the pairs is 2 * 2/3 / (1 + 2/3) = 0.8."""
     single, pair, score = datas
     single = dev_of(single, [0, 1, 0, 0, 1])._replace(
         selection_rows=np.array([0, 1, 3])
@@ -107,7 +107,7 @@ def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> 
     metrics = majority_metrics([single, pair, score])
     assert metrics["majority/quality/single/score"] == pytest.approx(60)
     assert metrics["majority/quality/pair/score"] == pytest.approx((200 / 3 + 80) / 2)
-    assert metrics["majority/quality/score/score"] == 0, "what is constant correlates with nothing"
+    assert metrics["majority/quality/score/score"] == 0, "a constant correlates with nothing"
     assert metrics["majority/quality/mean"] == pytest.approx((60 + (200 / 3 + 80) / 2) / 3)
     assert metrics["majority/selection/single"] == pytest.approx(200 / 3)
     assert metrics["majority/selection/pair"] == pytest.approx((100 + 0) / 2), (
@@ -117,7 +117,7 @@ def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> 
     assert len(metrics) == 8
 
 
-def test_of_two_splits_the_constant_answer_is_to_each(datas: Datas) -> None:
+def test_each_of_two_dev_splits_has_the_same_constant_answer(datas: Datas) -> None:
     data = dev_of(datas[0], [0, 0, 1], ("", "_other"))
     data.dev["_other"] = data.dev["_other"]._replace(labels=np.array([1, 1, 1], dtype=np.float32))
     assert majority_metrics([data])["majority/quality/single/score"] == pytest.approx(
@@ -127,14 +127,14 @@ def test_of_two_splits_the_constant_answer_is_to_each(datas: Datas) -> None:
 
 def test_dev_logits_are_of_every_dev_row(datas: Datas, tokenizer: Tokenizer) -> None:
     shares: list[float] = []
-    found = dev_logits(
+    logits_of_splits = dev_logits(
         torch_infer(student_of(BILSTM, datas, tokenizer)),
         datas,
         layout_of(tokenizer, False, 32),
         lambda rows, shown: shares.append(rows / shown["progress"]),
     )
-    assert set(shares) == {60}, "each report tells the rows of all splits together"
-    assert {key: logits.shape for key, logits in found.items()} == {
+    assert set(shares) == {60}, "each report has the rows of all splits together"
+    assert {key: logits.shape for key, logits in logits_of_splits.items()} == {
         ("single", ""): (20, 2),
         ("pair", ""): (20, 2),
         ("score", ""): (20, 1),
@@ -142,8 +142,8 @@ def test_dev_logits_are_of_every_dev_row(datas: Datas, tokenizer: Tokenizer) -> 
 
 
 def test_quality_by_hand(datas: Datas) -> None:
-    """single: 3 of 4 right, in either of two dev splits 1 more or less; pair: precision 1/2, recall
-    1, accuracy 2/3."""
+    """single: 3 of 4 rows are right, in the other dev split 2 of 4. pair: precision 1/2, recall 1,
+    accuracy 2/3."""
     single = dev_of(datas[0], [0, 1, 1, 0], ("", "_other"))
     pair = dev_of(datas[1], [1, 0, 0])
     score = dev_of(datas[2], [1, 2, 3, 4])
@@ -168,8 +168,8 @@ def test_quality_by_hand(datas: Datas) -> None:
     assert quality_metrics([single, pair, score], logits) == pytest.approx(expected)
 
 
-def test_likeness_by_hand(datas: Datas) -> None:
-    """For scores: student (0, 1, 2), teacher (1, 0, 2) with means 1: covariance 1, variances 2."""
+def test_agreement_by_hand(datas: Datas) -> None:
+    """Scores: student (0, 1, 2), teacher (1, 0, 2), means 1, so covariance 1 and variances 2."""
     student = {
         ("single", ""): one_hot([0, 1, 1, 0], 2),
         ("score", ""): np.array([[0.0], [1.0], [2.0]]),
@@ -201,7 +201,7 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
     )
 
 
-def test_likeness_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
+def test_agreement_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
     data = datas[2]._replace(kind=replace(datas[2].kind, metrics=("spearman",)))
     logits = {("score", ""): np.array([[1.0], [0.0], [2.0]])}
     assert agreement_metrics([data], Answers(logits), Answers(logits))[
@@ -222,12 +222,12 @@ def test_retention_by_hand() -> None:
         "quality/a/accuracy": 2.0,
         "quality/b/score": 0.0,
     }
-    # A teacher's 0 cannot be retained.
+    # A score of 0 of the teacher cannot be retained.
     assert retention_metrics(student, teacher) == {
         "retention/mean": 80.0,
         "retention/a": 50.0,
     }
-    # Nor can what is not known.
+    # Scores that are missing for the student or the teacher are left out.
     assert retention_metrics(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}
 
 
@@ -252,7 +252,7 @@ KEY = ("several", "")
 
 
 def several() -> TaskData:
-    """Four rows with labels of a and b, and one without a label."""
+    """Returns a task with four rows with labels a and b, and one row without a label."""
     rows = [Row("", None, float(len(classes)), classes) for classes in [(0,), (1,), (0, 1), ()]] + [
         Row("", None, None)
     ]
@@ -266,8 +266,9 @@ def several() -> TaskData:
 
 
 def test_several_labels_are_scored_with_the_models_thresholds() -> None:
-    """With 0.5 the rows get a, none, a and a: 2 of 3 are right, of 4 that there are. With a logit
-    of -1.39 (0.2) or more for b, rows 2 and 3 get b too, and all that there are are found."""
+    """With thresholds of 0.5 the rows get a, none, a and a: 2 of 3 are right, of 4 true labels.
+    With 0.2 for b, which is a logit of -1.39, rows 2 and 3 get b too, and all true labels are
+    found."""
     data = several()
     logits = {KEY: np.array([[2.0, -3], [-2, -1], [1, -1], [0.5, -4]], dtype=np.float32)}
     thresholds = {"several": np.array([0.5, 0.2])}
@@ -275,7 +276,7 @@ def test_several_labels_are_scored_with_the_models_thresholds() -> None:
     assert metrics["quality/several/micro_f1"] == pytest.approx(200 * 2 / (3 + 4))
     metrics = quality_metrics([data], logits, thresholds)
     assert metrics["quality/several/micro_f1"] == pytest.approx(200 * 4 / (5 + 4))
-    # Rows 1 and 4 have the same labels with either.
+    # Rows 1 and 4 have the same labels with both thresholds.
     agreement = agreement_metrics([data], Answers(logits, thresholds), Answers(logits))
     assert agreement["agreement/several"] == 50
     columns = dev_predictions([data], Answers(logits, thresholds), Answers(logits))
@@ -286,16 +287,16 @@ def test_several_labels_are_scored_with_the_models_thresholds() -> None:
         False,
     ]
     assert columns["teacher"].tolist() == logits[KEY].ravel().tolist()
-    # The most frequent label alone, a: 2 of 4 are right, of 4.
+    # Always answering a, the most frequent label: 2 of 4 answers are right, of 4 true labels.
     assert majority_metrics([data])["majority/quality/several/score"] == pytest.approx(50)
 
 
 def test_a_batch_of_several_labels_has_a_column_for_each() -> None:
-    found = batch_labels(several(), np.array([2, 4, 3])).numpy()
-    assert found[[0, 2]].tolist() == [[1, 1], [0, 0]] and np.isnan(found[1]).all()
+    labels = batch_labels(several(), np.array([2, 4, 3])).numpy()
+    assert labels[[0, 2]].tolist() == [[1, 1], [0, 0]] and np.isnan(labels[1]).all()
 
 
-def test_a_task_with_a_ranking_metric_keeps_margins_in_place_of_classes(datas: Datas) -> None:
+def test_a_task_with_a_ranking_metric_stores_margins_instead_of_classes(datas: Datas) -> None:
     single = datas[0]._replace(kind=replace(datas[0].kind, metrics=("accuracy", "auc")))
     logits = np.tile(np.array([[1.0, 3.5], [2.0, -1.0]], np.float32), (10, 1))
     answers = Answers({("single", ""): logits})
@@ -303,4 +304,4 @@ def test_a_task_with_a_ranking_metric_keeps_margins_in_place_of_classes(datas: D
     assert columns["prediction"].tolist() == columns["teacher"].tolist() == [2.5, -3.0] * 10
     accuracy = 100 * max(np.mean(single.dev[""].labels), 1 - np.mean(single.dev[""].labels))
     constant = majority_metrics([single])["majority/quality/single/score"]
-    assert constant == pytest.approx((accuracy + 50) / 2), "no order is as good as chance"
+    assert constant == pytest.approx((accuracy + 50) / 2), "a constant ranks as well as chance"

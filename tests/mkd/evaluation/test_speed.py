@@ -57,13 +57,14 @@ def timed(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> TimedMod
 
 
 def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tokenizer) -> None:
-    """In no time at all there is one pass: 20 calls of one row, and of many rows one a task."""
+    """With almost no time there is one pass: 20 calls of one row, or a call per task of many
+    rows."""
     models = {
         "torch": timed(BILSTM, datas, tokenizer),
         "other": timed(TRANSFORMER, datas, tokenizer),
     }
-    asked = speed_settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
-    metrics = speed_metrics(models, WORK, asked, 1e-9, "teacher/")
+    settings = speed_settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
+    metrics = speed_metrics(models, WORK, settings, 1e-9, "teacher/")
     kinds = {"b1-text-t1": 20, "b1-l8-t1": 20, "b3-text-t1": 2, "b3-text-t2": 2}
     statistics = {
         name: {"calls", "rows_per_s"} | ({"p50_ms"} if calls >= 20 else set())
@@ -82,10 +83,10 @@ def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tok
         for kind, calls in kinds.items():
             assert metrics[f"teacher/speed/{model}/{kind}/calls"] == calls
             assert metrics[f"teacher/speed/{model}/{kind}/rows_per_s"] > 0
-    assert speed_metrics(models, WORK, asked, 0) == {}, "0 seconds: nothing is measured"
+    assert speed_metrics(models, WORK, settings, 0) == {}, "with 0 seconds nothing is measured"
 
 
-def test_settings_are_each_measured_once_the_headline_first() -> None:
+def test_each_setting_is_measured_once_the_headline_first() -> None:
     cores = inference.cores()
     many = [
         setting.name
@@ -137,11 +138,11 @@ def test_texts_are_of_even_lengths(tasks: list[Task], datas: Datas, tokenizer: T
         assert lengths == sorted(lengths)
     student = timed(BILSTM, datas, tokenizer).load(1)
     calls = setting_calls(student, np.arange(9), HEADLINE_SETTING, work)
-    asked = [(task, texts) for texts, task in (call.args for call in calls)]  # type: ignore[attr-defined]
-    # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each
-    # seventh.
+    texts_of_calls = [(task, texts) for texts, task in (call.args for call in calls)]  # type: ignore[attr-defined]
+    # Three tasks need seven texts each for 20 calls: those in the middle of each seventh of the
+    # 20 rows.
     places = [1, 4, 7, 10, 12, 15, 18]
-    assert asked == [(task, [work[task][place]]) for place in places for task in work]
+    assert texts_of_calls == [(task, [work[task][place]]) for place in places for task in work]
     many = [call.args for call in setting_calls(student, np.arange(9), SpeedSetting(5, 0, 1), work)]  # type: ignore[attr-defined]
     assert many == [([work[task][place] for place in (2, 6, 10, 14, 18)], task) for task in work]
 
@@ -151,63 +152,63 @@ def test_even_steps_by_hand() -> None:
     assert evenly_spaced(["a", "b"], 5) == ["a", "a", "b", "b", "b"]
 
 
-class Turned:
-    """A clock that is turned by the calls of students that do nothing else."""
+class ManualClock:
+    """A clock that only advances by the calls of its models, which do nothing else."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.clock = Clock(lambda: self.now, lambda: self.now, lambda: self.now, lambda: self.now)
 
     def model(self, seconds: float, datas: Datas, tokenizer: Tokenizer) -> TimedModel:
-        own = timed(BILSTM, datas, tokenizer)
+        original = timed(BILSTM, datas, tokenizer)
 
-        def passes(*asked: object) -> object:
+        def advance(*asked: object) -> object:
             self.now += seconds
             return None
 
         def load(threads: int) -> inference.Student:
-            student = own.load(threads)
-            student.predict = student.infer = passes  # type: ignore[assignment, method-assign]
+            student = original.load(threads)
+            student.predict = student.infer = advance  # type: ignore[assignment, method-assign]
             return student
 
-        return own._replace(load=load)
+        return original._replace(load=load)
 
 
 def test_a_model_has_no_more_than_its_share(datas: Datas, tokenizer: Tokenizer) -> None:
-    """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of
-    calls of 1 s, 20 s."""
-    turned = Turned()
+    """Each of two models has 0.75 of the 3 s in each of two settings. A pass takes 20 ms for the
+    fast model, and 20 s for the slow one, whose calls take 1 s."""
+    manual = ManualClock()
     models = {
-        "fast": turned.model(2**-10, datas, tokenizer),
-        "slow": turned.model(1.0, datas, tokenizer),
+        "fast": manual.model(2**-10, datas, tokenizer),
+        "slow": manual.model(1.0, datas, tokenizer),
     }
     blocks = time_models(
-        models, WORK, [HEADLINE_SETTING, SpeedSetting(1, 8, 1)], 3.0, clock=turned.clock
+        models, WORK, [HEADLINE_SETTING, SpeedSetting(1, 8, 1)], 3.0, clock=manual.clock
     )
     for setting in (HEADLINE_SETTING, SpeedSetting(1, 8, 1)):
         fast, slow = blocks["fast", setting], blocks["slow", setting]
         assert len(fast) == SPEED_ROUNDS and all(len(block.seconds) % 20 == 0 for block in fast)
-        assert len({len(block.seconds) for block in fast}) <= 2, "the rounds are alike"
-        made = sum(len(block.seconds) + 20 for block in fast) * 2**-10
-        assert 0.75 - 20 * 2**-10 <= made <= 0.75 + 20 * 2**-10
+        assert len({len(block.seconds) for block in fast}) <= 2, "rounds have nearly as many passes"
+        fast_seconds = sum(len(block.seconds) + 20 for block in fast) * 2**-10
+        assert 0.75 - 20 * 2**-10 <= fast_seconds <= 0.75 + 20 * 2**-10
         # One pass, however long it takes, and no second round.
         assert [len(block.seconds) for block in slow] == [20]
 
 
 def test_a_share_ends_however_many_seconds_there_are(datas: Datas, tokenizer: Tokenizer) -> None:
-    turned = Turned()
+    manual = ManualClock()
     time_models(
-        {"": turned.model(2**-10, datas, tokenizer)},
+        {"": manual.model(2**-10, datas, tokenizer)},
         WORK,
         [HEADLINE_SETTING],
         1000.0,
-        clock=turned.clock,
+        clock=manual.clock,
     )
-    assert MOST_SECONDS <= turned.now <= MOST_SECONDS + 20 * 2**-10
+    assert MOST_SECONDS <= manual.now <= MOST_SECONDS + 20 * 2**-10
 
 
-def test_a_task_without_a_head_is_answered_as_another(datas: Datas, tokenizer: Tokenizer) -> None:
-    """A classifier of one task beside a student of several: both are asked the same."""
+def test_a_task_without_a_head_is_answered_by_another(datas: Datas, tokenizer: Tokenizer) -> None:
+    """A classifier of one task is compared with a student of several: both get the same texts."""
     one = timed(TRANSFORMER, datas[:1], tokenizer).load(1)
     assert list(one.heads) == ["single"]
     able = with_missing_heads(one, WORK)
@@ -217,7 +218,7 @@ def test_a_task_without_a_head_is_answered_as_another(datas: Datas, tokenizer: T
     assert with_missing_heads(able, WORK) is able
 
 
-def test_threads_are_as_stated_and_then_as_before(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_threads_are_as_stated_and_restored_afterwards(datas: Datas, tokenizer: Tokenizer) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
     model = timed(BILSTM, datas, tokenizer)
@@ -236,7 +237,7 @@ def test_threads_are_as_stated_and_then_as_before(datas: Datas, tokenizer: Token
     assert torch.get_num_threads() == before
 
 
-def test_the_threads_are_as_before_after_an_exception(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_the_threads_are_restored_after_an_exception(datas: Datas, tokenizer: Tokenizer) -> None:
     before = torch.get_num_threads()
 
     def stop(threads: int) -> inference.Student:
@@ -264,7 +265,7 @@ def test_a_ratio_of_a_busy_machine_says_that_it_is_not_precise(
     assert ratio_text(ratio, busy) == message
 
 
-def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
+def test_a_busy_machine_is_reported_for_the_student_and_the_teacher() -> None:
     quiet = {
         "speed/busy_share": MOST_BUSY,
         "teacher/speed/busy_share": 0.0,
@@ -273,22 +274,22 @@ def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
     assert not is_busy(quiet) and busy_note(quiet) == []
     busy = quiet | {"teacher/speed/busy_share": 0.234}
     assert is_busy(busy)
-    (told,) = busy_note(busy)
-    assert told.startswith("the machine was busy when the teacher was timed: other work had 23 %")
-    (told,) = busy_note(quiet | {"speed/busy_share": 0.5})
-    assert "when the speed was timed: other work had 50 %" in told
+    (note,) = busy_note(busy)
+    assert note.startswith("the machine was busy when the teacher was timed: other work had 23 %")
+    (note,) = busy_note(quiet | {"speed/busy_share": 0.5})
+    assert "when the speed was timed: other work had 50 %" in note
 
 
 def test_flops_of_a_transformer_by_formula(datas: Datas) -> None:
-    """A layer: four maps H x H and two H x 4H of each token, and two products L x L x H; then the
-    head; 2 a multiply-add."""
+    """A layer has for each token four maps H x H and two maps H x 4H, and two products L x L x H.
+    Then comes the head. A multiply-add counts as 2."""
     length, hidden, layers = 10, 16, 2
     layer = 4 * length * hidden**2 + 2 * length * hidden * 4 * hidden + 2 * length**2 * hidden
     assert flops(student_of(TRANSFORMER, datas), length) == 2 * (layers * layer + hidden * 2)
 
 
 def test_flops_of_a_bilstm_by_formula(datas: Datas) -> None:
-    """An LSTM: four gates, each of H x (E + H), for each token in each direction."""
+    """An LSTM has four gates of H x (E + H) for each token in each direction."""
     length, width, hidden = 10, 6, 5
     both = 2 * hidden
     lstm = 2 * length * 4 * hidden * (width + hidden)
@@ -344,8 +345,8 @@ def test_sizes_by_hand(datas: Datas, tmp_path: Path) -> None:
     assert metrics["size/bytes"] > 4 * (50 * 6 + rest)
 
 
-def test_the_hardware_is_told_in_words() -> None:
-    found = hardware()
-    assert found.keys() == {"cpu", "cores", "memory_gib", "gpu", "torch", "system"}
-    assert all(found.values())
-    assert found["torch"] == torch.__version__
+def test_the_hardware_is_described_in_words() -> None:
+    description = hardware()
+    assert description.keys() == {"cpu", "cores", "memory_gib", "gpu", "torch", "system"}
+    assert all(description.values())
+    assert description["torch"] == torch.__version__

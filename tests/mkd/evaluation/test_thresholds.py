@@ -15,14 +15,15 @@ SEVERAL = Kind(("a", "b", "c"), False, ("micro_f1",), None, True)
 
 
 def test_the_best_cut_by_hand() -> None:
-    """F1 with the first k of 5, 4, 2, 1, 0: 2 * hits / (k + 2) = 2/3, 2/4, 4/5, 4/6, 4/7."""
+    """F1 with the first k of 5, 4, 2, 1, 0 is 2 * hits / (k + 2): 2/3, 2/4, 4/5, 4/6, 4/7."""
     logits = np.array([1.0, 5.0, 2.0, 0.0, 4.0])
     labels = np.array([False, True, True, False, False])
     assert best_cut(logits, labels) == 1.5
 
 
 def test_equal_logits_are_on_one_side() -> None:
-    """Between the two of 2 there is no cut: 2/3 with the first alone, 4/5 with all three."""
+    """No cut lies between the two logits of 2. F1 is 2/3 with the first alone, and 4/5 with all
+    three."""
     logits, labels = np.array([2.0, 3.0, 2.0, 1.0]), np.array([True, True, False, False])
     assert best_cut(logits, labels) == 1.5
 
@@ -33,9 +34,10 @@ def test_a_cut_below_all_rows_and_one_without_labels() -> None:
 
 
 def test_a_label_of_few_rows_is_near_the_shared_threshold() -> None:
-    """a has two rows; alone its best cut is at -2, halfway between -1 and -3. b has one, and alone
-    0.5. In the order of all six places, 2 (a), 1 (b), 0, -1 (a), -3, -4, F1 is best with the first
-    four, 6 / 7: the shared cut is at -2 too. No row has c."""
+    """Label a has two rows. Alone, its best cut is at -2, halfway between -1 and -3. Label b has
+    one row, and alone its best cut is at 0.5. In the order of all six logits, 2 (a), 1 (b), 0, -1
+    (a), -3, -4, F1 is best with the first four, 6 / 7: the shared cut is at -2, too. No row has
+    c."""
     logits = np.array([[2.0, 0.0, -9.0], [-1.0, 1.0, -9.0], [-3.0, -4.0, -9.0]])
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]], dtype=np.uint8)
     cuts = np.array([-2.0, (1 * 0.5 + SHARED_ROWS * -2) / (1 + SHARED_ROWS), -2.0])
@@ -67,14 +69,14 @@ def test_the_threshold_of_two_classes_by_hand() -> None:
 
 
 def test_a_model_that_always_answers_the_frequent_class_gets_a_matthews_correlation() -> None:
-    """Of 10 rows 2 are of class 0. All margins are positive, so the correlation is 0. With the cut
-    below the third row from the end, 2 of 3 rows of class 0 are right: (7 * 2 - 0 * 1) / sqrt(7 *
-    8 * 3 * 2), which no other cut reaches."""
+    """2 of 10 rows are of class 0. All margins are positive, so the correlation is 0. With the cut
+    below the third row from the end, 2 of the 3 rows below it are of class 0. The correlation is
+    then (7 * 2 - 0 * 1) / sqrt(7 * 8 * 3 * 2), which no other cut reaches."""
     margins = [9.0, 8, 7, 6, 5, 4.5, 4, 2, 1.5, 1]
     labels = np.array([1.0, 1, 1, 1, 1, 1, 1, 0, 1, 0])
-    found = fit_thresholds(of_two("matthews"), two(margins), labels)
-    assert found is not None
-    assert np.log(found[1] / found[0]) == pytest.approx(3 * 2 / (2 + SHARED_ROWS))
+    fitted = fit_thresholds(of_two("matthews"), two(margins), labels)
+    assert fitted is not None
+    assert np.log(fitted[1] / fitted[0]) == pytest.approx(3 * 2 / (2 + SHARED_ROWS))
     exact = np.array([1 - 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-3))])
     scores = [
         score(of_two("matthews"), two(margins), labels, thresholds=thresholds)["matthews"]
@@ -83,7 +85,7 @@ def test_a_model_that_always_answers_the_frequent_class_gets_a_matthews_correlat
     assert scores == pytest.approx([0, 100 * 14 / np.sqrt(7 * 8 * 3 * 2)])
 
 
-def test_of_equally_good_cuts_the_nearest_to_half_is_taken() -> None:
+def test_the_cut_nearest_to_half_of_equally_good_ones_is_chosen() -> None:
     labels = np.array([1.0, 0, 0, 0, 0])
     thresholds = fit_thresholds(of_two("f1"), two([3.0, -5, -6, -7, -8]), labels)
     assert thresholds is not None
@@ -96,7 +98,7 @@ def test_only_a_rare_class_of_two_that_a_metric_counts_has_a_threshold() -> None
     assert fit_thresholds(of_two("macro_f1"), two(margins), rare) is not None
     assert fit_thresholds(of_two("macro_f1"), two(margins), 1 - rare) is not None
     assert fit_thresholds(of_two("macro_f1"), two(margins), even) is None
-    assert fit_thresholds(of_two("macro_f1"), two(margins), 0 * rare) is None, "no row has it"
+    assert fit_thresholds(of_two("macro_f1"), two(margins), 0 * rare) is None, "one class alone"
     assert fit_thresholds(of_two("accuracy", "auc"), two(margins), rare) is None
     assert fit_thresholds(of_two("f1"), two([]), np.array([])) is None
     assert [name for name, kind in GLUE.items() if may_decide(kind)] == ["cola", "mrpc", "qqp"]

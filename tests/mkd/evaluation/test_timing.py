@@ -1,4 +1,4 @@
-"""Blocks of calls by clocks that are turned by hand, and a core that really is busy."""
+"""Blocks of calls, with a manual clock and on a core that really is busy."""
 
 import gc
 import os
@@ -25,51 +25,52 @@ from mkd.evaluation.timing import (
 )
 
 MS = 2**-10
-"""About a millisecond, of which floating-point numbers add up without an error."""
+"""About a millisecond; sums of it have no rounding error."""
 
 
-class Turned:
-    """A clock that only its calls turn: each by seconds of which this thread works a share."""
+class ManualClock:
+    """A clock that only advances by its calls. share: of the time, the share that this thread
+    works."""
 
     def __init__(self, share: float = 1.0) -> None:
         self.now, self.worked, self.share = 0.0, 0.0, share
-        self.made: list[str] = []
+        self.calls: list[str] = []
         self.clock = Clock(lambda: self.now, lambda: self.worked, lambda: self.worked, lambda: 0.0)
 
     def call(self, name: str, seconds: float) -> Callable[[], None]:
-        def made() -> None:
-            self.made.append(name)
+        def advance() -> None:
+            self.calls.append(name)
             self.now += seconds
             self.worked += self.share * seconds
 
-        return made
+        return advance
 
 
 def test_a_block_is_a_warm_up_and_then_whole_passes_until_its_time_is_over() -> None:
-    """Of 10 ms of a pass 3 are the warm-up, as it takes no longer: 96 ms hold nine passes more, and
-    the tenth is begun."""
-    turned = Turned()
-    block = time_block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
-    assert turned.made == ["a", "b"] * 10
+    """A pass takes 10 ms. After one pass of warm-up come nine: the last begins before 96 ms are
+    over."""
+    manual = ManualClock()
+    block = time_block([manual.call("a", 4 * MS), manual.call("b", 6 * MS)], 96 * MS, manual.clock)
+    assert manual.calls == ["a", "b"] * 10
     assert block == TimedBlock([4 * MS, 6 * MS] * 9, 2, 90 * MS, 90 * MS)
 
 
-def test_what_takes_longer_than_its_time_is_warmed_up_by_one_call_and_has_one_pass() -> None:
-    turned = Turned()
-    block = time_block([turned.call("a", 1.0), turned.call("b", 2.0)], 0.5, turned.clock)
-    assert turned.made == ["a", "a", "b"] and block.seconds == [1.0, 2.0]
+def test_calls_longer_than_the_time_have_one_call_of_warm_up_and_one_pass() -> None:
+    manual = ManualClock()
+    block = time_block([manual.call("a", 1.0), manual.call("b", 2.0)], 0.5, manual.clock)
+    assert manual.calls == ["a", "a", "b"] and block.seconds == [1.0, 2.0]
 
 
-def test_a_warm_up_ends_before_its_pass_where_that_is_long() -> None:
-    turned = Turned()
-    calls = [turned.call(str(place), 20 * MS) for place in range(9)]
-    time_block(calls, 0, turned.clock)
-    warm = len(turned.made) - 9
+def test_a_warm_up_ends_within_a_pass_that_is_long() -> None:
+    manual = ManualClock()
+    calls = [manual.call(str(place), 20 * MS) for place in range(9)]
+    time_block(calls, 0, manual.clock)
+    warm = len(manual.calls) - 9
     assert (warm - 1) * 20 * MS < WARM_SECONDS <= warm * 20 * MS
 
 
 def blocks(*times: list[float]) -> list[TimedBlock]:
-    return [TimedBlock(found, 20, sum(found), sum(found)) for found in times]
+    return [TimedBlock(seconds, 20, sum(seconds), sum(seconds)) for seconds in times]
 
 
 @pytest.mark.parametrize(("percent", "count"), [(50, 20), (95, 200), (99, 1000)])
@@ -83,8 +84,8 @@ def test_a_percentile_needs_ten_calls_beyond_it(percent: int, count: int) -> Non
     assert (few["calls"], enough["calls"]) == (count - 1, count)
 
 
-def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
-    """One block in which all was three times as slow changes nothing."""
+def test_a_percentile_is_the_median_over_blocks_of_the_percentile_of_each_block() -> None:
+    """A block in which everything took three times as long changes nothing."""
     first, second = (
         [0.001 * place for place in range(1, 101)],
         [0.002 * place for place in range(1, 101)],
@@ -96,16 +97,16 @@ def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
 
 
 def test_rows_a_second_are_those_of_the_median_pass() -> None:
-    """Passes of 20 calls of 8 rows take 2, 3 and 40 s: 160 rows in 3 s."""
+    """Passes of 20 calls of 8 rows take 2, 3 and 40 s, so the median pass has 160 rows in 3 s."""
     statistics = block_statistics(blocks([0.1] * 20, [0.15] * 20 + [2.0] * 20), 8)
     assert statistics["rows_per_s"] == pytest.approx(160 / 3)
 
 
 def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
-    turned = Turned(share=0.75)
-    found = [time_block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
-    assert busy_share(found, 0.0, 2) == pytest.approx(0.25)
-    # Clocks of two kinds may differ a little.
+    manual = ManualClock(share=0.75)
+    timed = [time_block([manual.call("a", MS)], 64 * MS, manual.clock) for _ in range(3)]
+    assert busy_share(timed, 0.0, 2) == pytest.approx(0.25)
+    # Two kinds of clocks may differ a little.
     assert busy_share([TimedBlock([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0
 
 
@@ -113,24 +114,24 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
     ("others", "physical", "share"),
     [(1.0, 2, 0.0), (1.3, 2, 0.3), (0.4, 1, 0.4), (9.0, 4, 1.0), (2.0, 8, 0.0)],
 )
-def test_others_may_need_a_part_of_this_core(others: float, physical: int, share: float) -> None:
-    """Two logical cores of one physical core: a thread on the one works all the time and is slowed
-    by the other's."""
+def test_others_may_use_a_part_of_this_core(others: float, physical: int, share: float) -> None:
+    """Two logical cores share a physical one: a thread on one of them works all the time, but is
+    slowed down by the other."""
     assert busy_share([TimedBlock([1.0], 1, 1.0, 1.0)], others, physical) == pytest.approx(share)
 
 
-def test_others_are_all_that_cores_have_worked_less_this_process() -> None:
+def test_others_are_the_work_of_all_cores_without_this_process() -> None:
     now = {"wall": 10.0, "process": 3.0, "machine": 100.0}
-    told = start_load_meter(
+    others = start_load_meter(
         Clock(lambda: now["wall"], lambda: 0.0, lambda: now["process"], lambda: now["machine"])
     )
     now |= {"wall": 14.0, "process": 6.0, "machine": 109.0}
-    assert told() == pytest.approx((9 - 3) / 4)
+    assert others() == pytest.approx((9 - 3) / 4)
 
 
 @contextmanager
 def busy_core() -> Iterator[None]:
-    """This thread on one core, with a process beside it there that works all the time."""
+    """Puts this thread on one core, together with a process that works all the time."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not tell a process its core")
     before = os.sched_getaffinity(0)
@@ -158,7 +159,7 @@ def test_a_core_that_another_process_works_on_is_found_busy() -> None:
     assert busy_share([block], 0.0, 64) > 4 * MOST_BUSY
 
 
-def test_garbage_is_searched_for_again_afterwards_also_after_an_error() -> None:
+def test_the_garbage_collector_is_on_again_also_after_an_error() -> None:
     assert gc.isenabled()
     with suppress(KeyError), garbage_collection_off():
         assert not gc.isenabled()

@@ -1,4 +1,4 @@
-"""A bag student in numpy answers as in torch, but for the rounding of its tables to 8 bits."""
+"""A bag student in numpy, which must answer as in torch except for rounding to 8 bits."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ LAYOUT = Layout(False, 0, 12)
 
 
 def rounded(weight: torch.Tensor) -> None:
-    """Replaces a table by what 8 bits keep of it."""
+    """Rounds a table to the values that 8 bits can store."""
     kept = quantised(weight.numpy())
     weight.copy_(torch.from_numpy(kept["numbers"].astype(np.float32) * kept["scales"][:, None]))
 
@@ -29,7 +29,7 @@ def rounded(weight: torch.Tensor) -> None:
 def both(
     request: pytest.FixtureRequest, datas: Datas, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[BagStudent, Bag]:
-    """The same student in torch, its tables rounded, and in numpy."""
+    """Returns the same student in torch, with rounded tables, and in numpy."""
     ngrams, layers, trimmed = request.param
     config = StudentConfig(
         kind="bag", hidden=7, embedding=5, layers=layers, ngrams=ngrams, buckets=30
@@ -65,9 +65,9 @@ def test_logits_are_those_of_torch(both: tuple[BagStudent, Bag], lengths: list[i
         batch = padded(rows, np.arange(len(lengths)), LAYOUT)
         with torch.inference_mode():
             expected = student(as_inputs(batch), name).numpy()
-        found = bag(batch, name)
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        logits = bag(batch, name)
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_of_a_table_is_rounded_by_its_own_largest_number() -> None:

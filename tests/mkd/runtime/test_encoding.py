@@ -1,4 +1,4 @@
-"""The encoder answers as its tokenizer does, whatever the text."""
+"""The encoder, which must give the same ids as its tokenizer for every text."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mkd.tokenization.tokenise import backend_tokenizer
 from tests.support.tiny import MINILM
 
 LETTERS = [chr(number) for number in range(1, 128)] + list("   aabc..[]'#\t\n") + list("äß漢 ☕")
-"""All of ASCII; some of it more often, and some characters beyond it."""
+"""All of ASCII, with some characters more often, and some other characters."""
 PIECES = ["[PAD]", "[UNK]", "[MASK]", "a", "b", "##b", "##a", "c", ".", "'", "[", "]", "ab", "7"]
 
 
@@ -35,19 +35,19 @@ def texts(count: int) -> list[str]:
     return [*drawn, "", " ", "ab [MASK] ab", "ab[MASK]", "AB Ab.ab", "a\x00b", "a\x0bb", "a" * 200]
 
 
-def same(encode: Encoder, tokenizer: Tokenizer, given: list[str]) -> None:
-    expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in given]
-    assert encode(given) == expected
-    assert [encode([text])[0] for text in given] == expected
+def check_same_ids(encode: Encoder, tokenizer: Tokenizer, texts_to_encode: list[str]) -> None:
+    expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts_to_encode]
+    assert encode(texts_to_encode) == expected
+    assert [encode([text])[0] for text in texts_to_encode] == expected
 
 
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_ids_are_the_tokenizers_whatever_the_text(lowercase: bool, parallel: bool) -> None:
+def test_ids_are_those_of_the_tokenizer_for_any_text(lowercase: bool, parallel: bool) -> None:
     tokenizer = wordpiece(lowercase)
     encode = Encoder(tokenizer, parallel)
     assert encode.words is not None
-    same(encode, tokenizer, texts(3000))
+    check_same_ids(encode, tokenizer, texts(3000))
 
 
 def test_a_tokenizer_learnt_from_the_tasks_is_encoded_by_words(
@@ -56,25 +56,27 @@ def test_a_tokenizer_learnt_from_the_tasks_is_encoded_by_words(
     backend = backend_tokenizer(tokenizer)
     encode = Encoder(backend, parallel=False)
     assert encode.words is not None
-    same(encode, backend, texts(1000))
+    check_same_ids(encode, backend, texts(1000))
 
 
-def test_other_rules_are_left_to_the_tokenizer() -> None:
+def test_tokenizers_with_other_rules_encode_whole_texts() -> None:
     across, prefixed, added = wordpiece(), wordpiece(), wordpiece()
     across.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     prefixed.normalizer = normalizers.Prepend("a")
-    # It is matched after the text is in lower case, where its first letter says nothing.
+    # It is matched in the lower-case text, so the first letter of the raw text does not tell.
     added.add_tokens([AddedToken("ab c", normalized=True)])
     for tokenizer in (across, prefixed, added):
         encode = Encoder(tokenizer, parallel=False)
         assert encode.words is None
-        same(encode, tokenizer, texts(300))
+        check_same_ids(encode, tokenizer, texts(300))
 
 
 def test_the_cache_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "MOST_WORDS", 3)
     tokenizer = wordpiece()
-    same(Encoder(tokenizer, parallel=False), tokenizer, ["a b c ab 7", "ab c b a", "7 7 b"])
+    check_same_ids(
+        Encoder(tokenizer, parallel=False), tokenizer, ["a b c ab 7", "ab c b a", "7 7 b"]
+    )
 
 
 WORDS = [
@@ -120,16 +122,16 @@ MAKERS = {
 
 @pytest.mark.parametrize("max_length", [1, 8, 9, 40])
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_model_sees_the_same_of_a_long_text_that_is_cut_first(
+def test_cutting_a_long_text_first_does_not_change_what_a_model_sees(
     name: str, max_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "CHARACTERS", 1)  # many are cut too short, and cut again
+    monkeypatch.setattr(encoding, "CHARACTERS", 1)  # many cuts are too short and are repeated
     tokenizer = MAKERS[name]()
     encode, a, b = Encoder(tokenizer, False), long_texts(120), long_texts(240)[120:]
     for sides in ([a], [a, b], [b, a]):
-        found = encoding.encode_beginnings(encode, sides, max_length)
+        beginnings = encoding.encode_beginnings(encode, sides, max_length)
         whole = truncated([encode(side) for side in sides], max_length)
-        for kept, expected in zip(truncated(found, max_length), whole, strict=True):
+        for kept, expected in zip(truncated(beginnings, max_length), whole, strict=True):
             np.testing.assert_array_equal(kept.ids, expected.ids)
             np.testing.assert_array_equal(kept.offsets, expected.offsets)
 
@@ -137,9 +139,9 @@ def test_a_model_sees_the_same_of_a_long_text_that_is_cut_first(
 def test_a_huge_text_is_not_encoded_whole() -> None:
     seen: list[int] = []
 
-    def encode(given: Sequence[str]) -> list[list[int]]:
-        seen.append(max(map(len, given)))
-        return [list(range(len(text.split()))) for text in given]
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        seen.append(max(map(len, texts)))
+        return [list(range(len(text.split()))) for text in texts]
 
     for text in ("good film " * 10**6, "x" * 10**7, " " * 10**7, "a\n" + " " * 10**7):
         encoding.encode_beginnings(encode, [[text]], 128)

@@ -1,4 +1,4 @@
-"""The manifest that a student is loaded from: given, found in an export, or downloaded."""
+"""The manifest that a student is loaded from: stated, found in an export, or downloaded."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def test_a_folder_of_a_backend_or_of_an_export_is_found(tmp_path: Path) -> None:
     assert student_manifest(str(tmp_path / "int8")) == tmp_path / "int8" / MANIFEST
 
 
-def test_a_backend_beside_others_is_found_by_its_name(
+def test_one_of_several_backends_is_found_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"backend": "int8"}))
@@ -30,11 +30,11 @@ def test_a_backend_beside_others_is_found_by_its_name(
     assert student_manifest(tmp_path) == graphs / "student_int8.json"
     assert student_manifest(tmp_path / "int8") == graphs / "student_int8.json"
     assert student_manifest(tmp_path / "onnx") == graphs / MANIFEST
-    assert student_manifest(tmp_path / "other") == tmp_path / "other" / MANIFEST, "a slip"
+    assert student_manifest(tmp_path / "other") == tmp_path / "other" / MANIFEST, "a typing error"
     monkeypatch.chdir(tmp_path.parent)
     where = f"{tmp_path.name}/int8"
     assert student_manifest(where) == Path(tmp_path.name) / "onnx" / "student_int8.json"
-    # A folder of the backend's own comes first: a student of an earlier version.
+    # A folder of the backend has priority, as in a student of an earlier version.
     (tmp_path / "int8").mkdir()
     (tmp_path / "int8" / MANIFEST).touch()
     assert student_manifest(tmp_path) == tmp_path / "int8" / MANIFEST
@@ -67,12 +67,14 @@ def test_a_name_on_the_hub_is_downloaded_unless_it_is_a_folder_here(
     assert asked == [("me/small", FILES)]
     (tmp_path / "me" / "small").mkdir(parents=True)
     assert student_manifest("me/small") == Path("me/small") / MANIFEST
-    assert student_manifest("me/other") == Path("me/other") / MANIFEST, "a slip in a local path"
+    assert student_manifest("me/other") == Path("me/other") / MANIFEST, (
+        "a typing error in a local path"
+    )
     assert student_manifest(Path("you/small")) == Path("you/small") / MANIFEST
     assert len(asked) == 1
 
 
-def test_a_hub_that_does_not_have_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_that_is_not_on_the_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, allow_patterns: list[str]) -> str:
         raise LocalEntryNotFoundError("offline")
 
@@ -81,7 +83,7 @@ def test_a_hub_that_does_not_have_it_is_told(monkeypatch: pytest.MonkeyPatch) ->
         student_manifest("you/small")
 
 
-def test_without_the_library_of_the_hub_it_is_said_what_to_install(
+def test_without_the_library_of_the_hub_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

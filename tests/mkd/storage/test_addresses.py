@@ -1,4 +1,4 @@
-"""Addresses are shown without passwords."""
+"""Addresses and messages as they are shown: without passwords, on one line."""
 
 import pytest
 
@@ -37,4 +37,4 @@ def test_a_message_is_one_line_that_can_be_read() -> None:
     error = ValueError(f"data.path is {'x' * 5000!r};\n  allowed:\ta file at http://u:secret@h")
     message = f"data.path is '{'x' * 59}... allowed: a file at http://u:***@h"
     assert one_line(error) == message
-    assert one_line(ValueError("a/" * 140)) == "a/" * 140, "a path is whole"
+    assert one_line(ValueError("a/" * 140)) == "a/" * 140, "a path is not truncated"

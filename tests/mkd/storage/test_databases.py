@@ -1,4 +1,4 @@
-"""Databases are tried before they are used."""
+"""Checks of databases before they are used."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from mkd.storage.databases import (
 from tests.support.database import put_database
 
 
-def test_only_files_of_sqlite_are_files() -> None:
+def test_only_addresses_of_sqlite_are_files() -> None:
     assert sqlite_file("sqlite:///a/b.db") == Path("a/b.db")
     assert sqlite_file("sqlite:////a/b.db") == Path("/a/b.db")
     assert sqlite_file("sqlite:///file:/a/b%20c.db?mode=ro&uri=true") == Path("/a/b c.db")
@@ -103,15 +103,15 @@ def test_a_database_that_cannot_be_written_to_is_refused_unless_it_is_only_read(
         check_database(uri, "experiments")
     check_database(uri, "experiments", write=False)
     check_database(f"sqlite:///{tmp_path}/mlflow.db", "experiments")
-    assert _hash(tmp_path / "mlflow.db") == before, "a try leaves nothing"
+    assert _hash(tmp_path / "mlflow.db") == before, "the check leaves nothing behind"
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
-@pytest.mark.parametrize(("made", "least"), [(False, NEW_BYTES), (True, ADDED_BYTES)])
+@pytest.mark.parametrize(("exists", "least"), [(False, NEW_BYTES), (True, ADDED_BYTES)])
 def test_a_database_without_room_on_its_disk_is_refused_with_path_and_bytes(
-    made: bool, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exists: bool, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if made:
+    if exists:
         put_database(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     usage = shutil.disk_usage(tmp_path)

@@ -1,4 +1,4 @@
-"""Room on the disk: foreseen, and told in one line where it lacks."""
+"""Free disk space: checked in advance, and reported in one line if it is missing."""
 
 import errno
 import os
@@ -13,18 +13,18 @@ from safetensors import SafetensorError
 from mkd.storage.disk import DiskFull, can_create, check_room, full_disk_errors
 
 
-def test_room_is_foreseen(tmp_path: Path) -> None:
+def test_free_space_is_checked_in_advance(tmp_path: Path) -> None:
     check_room(tmp_path / "not" / "yet", 1, "it takes")
     with pytest.raises(DiskFull) as caught:
         check_room(tmp_path / "not" / "yet", 10**18, "it takes")
-    parts = str(caught.value).split(" bytes")
-    free, least = (int(part.split()[-1].replace(",", "")) for part in parts[:2])
+    pieces = str(caught.value).split(" bytes")
+    free, least = (int(piece.split()[-1].replace(",", "")) for piece in pieces[:2])
     assert least == 10**18 and 0 < free <= shutil.disk_usage(tmp_path).total
     assert str(tmp_path / "not" / "yet") in str(caught.value)
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_what_can_be_created_lies_below_a_folder_that_can_be_written_to(tmp_path: Path) -> None:
+def test_a_path_can_be_created_below_a_writable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert can_create(tmp_path / "not" / "yet") and can_create(tmp_path / "not")
     assert not can_create(tmp_path / "file" / "not")
@@ -32,7 +32,7 @@ def test_what_can_be_created_lies_below_a_folder_that_can_be_written_to(tmp_path
     assert can_create(tmp_path / "closed" / "not") == (os.geteuid() == 0)
 
 
-def _no_number() -> None:
+def _without_errno() -> None:
     raise SafetensorError("Error while serializing: I/O error: No space left on device")
 
 
@@ -43,7 +43,7 @@ def _database() -> None:
         raise RuntimeError("a wrapper that says nothing") from error
 
 
-@pytest.mark.parametrize("fail", [_no_number, _database])
+@pytest.mark.parametrize("fail", [_without_errno, _database])
 def test_any_error_of_a_full_disk_is_one_line(fail: Callable[[], None], tmp_path: Path) -> None:
     with pytest.raises(DiskFull) as caught, full_disk_errors([tmp_path]):
         fail()
@@ -57,7 +57,7 @@ def test_the_path_of_the_error_is_named(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", file)
 
 
-def test_other_errors_stay_as_they_are() -> None:
+def test_other_errors_are_unchanged() -> None:
     with pytest.raises(ValueError, match="^other$"), full_disk_errors([]):
         raise ValueError("other")
     with pytest.raises(DiskFull, match="^told$"), full_disk_errors([]):

@@ -1,5 +1,5 @@
-"""A disk that fills up while something is stored: told in one line, and nothing that was there
-before is lost."""
+"""A disk that fills up while something is stored: one line reports it, and no earlier data is
+lost."""
 
 import os
 import resource
@@ -32,7 +32,7 @@ LIMIT = 100_000
 
 @contextmanager
 def _small_files() -> Iterator[None]:
-    """A disk on which no file has room for more than LIMIT bytes."""
+    """Simulates a full disk: no file can have more than LIMIT bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
     try:
@@ -65,7 +65,7 @@ def _to_full_disk(aside: Path) -> None:
 @pytest.mark.parametrize(
     ("build", "least"), [(_streamed, 80_000), (_in_any_order, 0), (_weights, 0)]
 )
-def test_a_full_disk_is_told_with_path_and_bytes_and_loses_nothing(
+def test_a_full_disk_is_reported_with_path_and_bytes_and_loses_nothing(
     tmp_path: Path, build: Callable[[Path], None], least: int
 ) -> None:
     made = cached_folder(
@@ -77,10 +77,10 @@ def test_a_full_disk_is_told_with_path_and_bytes_and_loses_nothing(
     assert path == f"[Errno 27] File too large: {tmp_path / 'kind' / key_of({'rows': 'new'})}"
     assert least <= int(size.replace(",", "")) <= LIMIT
     assert [path for path in made.parent.iterdir() if path.is_dir()] == [made]
-    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made
+    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored")) == made
 
 
-def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: Path) -> None:
+def test_of_nested_folders_the_one_without_room_is_named(tmp_path: Path) -> None:
     with (
         _small_files(),
         pytest.raises(DiskFull, match=f"{tmp_path / 'inner' / key_of(PARTS)} takes "),
@@ -93,12 +93,12 @@ def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
         cached_folder(tmp_path, "kind", PARTS, _to_full_disk)
 
     assert cli.entry(job, "", DistillSettings, []) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(
+    printed = capsys.readouterr().err
+    assert printed.startswith(
         f"error: [Errno 28] No space left on device: {tmp_path / 'kind' / key_of(PARTS)} takes "
     )
-    assert told.endswith(" bytes or more\n")
-    assert told.count("\n") == 1
+    assert printed.endswith(" bytes or more\n")
+    assert printed.count("\n") == 1
     assert [path.name for path in (tmp_path / "kind").iterdir()] == [f"{key_of(PARTS)}.lock"]
 
 
@@ -115,7 +115,7 @@ def test_tokens_that_do_not_fit_leave_nothing(tmp_path: Path, tokenizer: Tokeniz
     assert len(token_store(tmp_path, task.train, task.kind, tokenizer, 32).labels) == 15_000
 
 
-def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
+def test_another_system_error_is_unchanged(tmp_path: Path) -> None:
     def build(aside: Path) -> None:
         (aside / "no" / "folder").write_text("")
 
@@ -132,6 +132,6 @@ def test_a_manifest_without_room_leaves_the_folder_whole(tmp_path: Path) -> None
     os.utime(made / "x")
     (made / f"{CACHE_MANIFEST}.new").symlink_to("/dev/full")
     with pytest.raises(DiskFull, match=f"No space left on device: {made} takes "):
-        cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there"))
+        cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored"))
     assert (made / CACHE_MANIFEST).read_bytes() == manifest
-    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made
+    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored")) == made

@@ -1,4 +1,4 @@
-"""Memory that does not suffice."""
+"""Models and arrays that do not fit into memory."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made() -> None:
      lambda: 10.0**400, lambda: torch.tensor(2**70), lambda: np.empty(2**62)],
     ids=["torch", "overflow in torch", "numpy", "overflow", "a number", "an array"],
 )  # fmt: skip
-def test_a_full_memory_is_one_line(fill: object) -> None:
+def test_a_memory_error_is_one_line(fill: object) -> None:
     message = "the memory does not suffice, or a number is too large"
     with pytest.raises(OSError, match=message), memory_errors():
         fill()  # type: ignore[operator]
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_unchanged() -> None:
     with pytest.raises(RuntimeError, match="something else"), memory_errors():
         raise RuntimeError("something else")
     with pytest.raises(ValueError, match="something else"), memory_errors():

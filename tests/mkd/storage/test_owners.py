@@ -1,4 +1,4 @@
-"""What a killed process left behind is told apart from what a living one uses."""
+"""Files that killed processes left behind, and files that living processes use."""
 
 import multiprocessing
 import os
@@ -26,20 +26,20 @@ def _leave(folder: Path, sender: Connection) -> None:
     with aside_folder(folder, "mlflow.db") as made:
         (made / "file").touch()
         sender.send((owner(), made))
-        os._exit(9)  # as SIGKILL: nothing is cleaned up
+        os._exit(9)  # like SIGKILL, without cleaning up
 
 
 def left_by_a_killed_process(folder: Path) -> tuple[str, Path]:
-    """The process and the folder that it left."""
+    """Returns a killed process and the folder that it left."""
     receiver, sender = FORKS.Pipe()
     process = FORKS.Process(target=_leave, args=(folder, sender))
     process.start()
-    found: tuple[str, Path] = receiver.recv()
+    left: tuple[str, Path] = receiver.recv()
     process.join()
-    return found
+    return left
 
 
-def test_a_process_is_gone_when_it_has_ended(tmp_path: Path) -> None:
+def test_a_process_that_has_ended_is_gone(tmp_path: Path) -> None:
     assert not is_gone(owner())
     gone, _ = left_by_a_killed_process(tmp_path)
     assert is_gone(gone)
@@ -67,9 +67,7 @@ def test_only_folders_of_ended_processes_are_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
-def test_temporary_files_lie_in_one_folder_that_goes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_temporary_files_are_in_one_folder_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory() as name:  # shorter than tmp_path
         monkeypatch.setenv("TMPDIR", name)
         monkeypatch.setattr(tempfile, "tempdir", None)
@@ -77,8 +75,10 @@ def test_temporary_files_lie_in_one_folder_that_goes(
         with own_temporary_folder():
             (own,) = Path(name).iterdir()
             (own / "file").touch()
-            told = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-            assert Path(tempfile.mkdtemp()).parent == Path(told).parent == own
+            of_child = subprocess.run(
+                ask, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            assert Path(tempfile.mkdtemp()).parent == Path(of_child).parent == own
         assert not list(Path(name).iterdir()) and tempfile.gettempdir() == name
 
         long = Path(name) / ("x" * 80)
@@ -101,7 +101,7 @@ with own_temporary_folder():
 
 
 def test_multiprocessing_removes_its_own_folder_without_a_trace(tmp_path: Path) -> None:
-    """It does so when Python ends, after the temporary folder's time."""
+    """It does so when Python ends, after the temporary folder has been removed."""
     short = Path(tempfile.mkdtemp(dir="/tmp", prefix="t"))
     done = subprocess.run(
         [sys.executable, "-c", USES_MULTIPROCESSING], env=os.environ | {"TMPDIR": str(short)},

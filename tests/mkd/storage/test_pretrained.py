@@ -35,7 +35,7 @@ SETTING = "teacher.checkpoint"
 
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    """A tiny BERT, saved in half precision with its language-model head, as some are."""
+    """Returns a tiny BERT, saved in half precision with its language-model head."""
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -59,7 +59,7 @@ def test_a_folder_that_is_not_there_is_refused_by_name(name: str) -> None:
     assert str(caught.value).startswith(f"{SETTING} is {name!r}: no such folder")
 
 
-def test_a_hub_name_that_cannot_be_had_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_hub_name_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     message = "teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub"
     with pytest.raises(ValueError, match=message):
@@ -123,7 +123,8 @@ def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
 
 
 def test_code_that_comes_with_a_checkpoint_is_not_run(folder: Path) -> None:
-    """Its config names code of its own for an architecture that transformers does not know."""
+    """The config names code of the checkpoint for an architecture that transformers does not
+    know."""
     (folder / "theirs.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
     auto = {
         "AutoConfig": "theirs.Config",
@@ -177,7 +178,7 @@ def test_the_fingerprint_does_not_depend_on_the_folders_name(folder: Path, tmp_p
     ("config_class", "stated"),
     [
         (BertConfig, 16),
-        (RobertaConfig, 18),  # two rows lie before the first position
+        (RobertaConfig, 18),  # the table has two rows before the first position
         (NystromformerConfig, 16),
         (YosoConfig, 16),
         (MraConfig, 16),
@@ -203,7 +204,7 @@ def test_positions_are_those_that_the_model_can_look_up(
 
 
 def changed(folder: Path, name: str, **values: object) -> None:
-    """Changes values of a JSON file."""
+    """Changes values in a JSON file."""
     content = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(content | values))
 
@@ -253,12 +254,12 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 )
 def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str) -> None:
-    content, told = DAMAGED[damage]
+    content, cause = DAMAGED[damage]
     (folder / name).write_bytes(content)
     load = load_tokenizer if name.startswith("tokenizer") else load_encoder
     with pytest.raises(ValueError) as caught:
         load(folder, SETTING)
-    assert f"{name} is {told}" in str(caught.value) or (not told and name in str(caught.value))
+    assert f"{name} is {cause}" in str(caught.value) or (not cause and name in str(caught.value))
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -267,15 +268,15 @@ def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str)
 def test_a_damaged_vocabulary_without_a_tokenizer_json_is_refused(
     folder: Path, name: str, damage: str
 ) -> None:
-    content, told = DAMAGED[damage]
+    content, problem = DAMAGED[damage]
     if name == "merges.txt":
         (folder / "vocab.json").write_text('{"a": 0}')
     (folder / name).write_bytes(content)
-    load_tokenizer(folder, SETTING)  # tokenizer.json comes before it
+    load_tokenizer(folder, SETTING)  # tokenizer.json has priority
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ValueError) as caught:
         load_tokenizer(folder, SETTING)
-    start = f"{SETTING} is {str(folder)!r}: it has no readable tokenizer: {name} is {told}"
+    start = f"{SETTING} is {str(folder)!r}: it has no readable tokenizer: {name} is {problem}"
     assert str(caught.value).startswith(start) and "\n" not in str(caught.value)
 
 

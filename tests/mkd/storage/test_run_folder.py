@@ -1,5 +1,4 @@
-"""A training that is stopped anywhere goes on from its checkpoint and ends with the very same
-weights."""
+"""Stopped trainings, which continue from their checkpoints and end with identical weights."""
 
 import json
 import resource
@@ -42,17 +41,17 @@ OF = {"seed": 1, "loss": {"kind": "kl", "temperature": 2.0}}
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A checkpoint of some training."""
+    """Returns the file of a checkpoint."""
     Checkpoint(tmp_path / "a" / "student.safetensors", OF, 0).save(SAVED)
     return tmp_path / "a" / "student.safetensors"
 
 
 def test_what_was_saved_is_loaded(file: Path) -> None:
-    found = Checkpoint(file, OF, 0).load()
-    assert found is not None and found.numbers == SAVED.numbers
-    assert found.tensors.keys() == SAVED.tensors.keys()
-    assert all(torch.equal(found.tensors[name], value) for name, value in SAVED.tensors.items())
-    # Nothing is left aside.
+    loaded = Checkpoint(file, OF, 0).load()
+    assert loaded is not None and loaded.numbers == SAVED.numbers
+    assert loaded.tensors.keys() == SAVED.tensors.keys()
+    assert all(torch.equal(loaded.tensors[name], value) for name, value in SAVED.tensors.items())
+    # No temporary file is left.
     assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
 
 
@@ -65,7 +64,7 @@ def test_a_checkpoint_is_due_when_it_is_old_enough(tmp_path: Path) -> None:
     assert not Checkpoint(tmp_path / "x", OF, 60).due()
 
 
-def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
+def test_a_checkpoint_of_other_settings_is_refused_with_both_named(file: Path) -> None:
     other = Checkpoint(file, {"seed": 2, "loss": {"kind": "kl", "temperature": 4.0}}, 0)
     message = (
         "with another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: delete"
@@ -82,18 +81,18 @@ def test_another_version_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("length", [0, 5, 200, -1])
-def test_a_truncated_one_is_named(file: Path, length: int) -> None:
+def test_a_truncated_checkpoint_is_named(file: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(ValueError, match=f"the checkpoint {file} is damaged"):
         Checkpoint(file, OF, 0).load()
 
 
 def test_a_single_changed_bit_is_found_wherever_it_is(file: Path) -> None:
-    """In the header, which holds the settings and numbers, as in the weights."""
+    """It may be in the header, which has settings and numbers, or in the weights."""
     whole = file.read_bytes()
-    for place in range(8, len(whole), 7):
+    for position in range(8, len(whole), 7):
         changed = bytearray(whole)
-        changed[place] ^= 1
+        changed[position] ^= 1
         file.write_bytes(bytes(changed))
         with pytest.raises(ValueError, match="is damaged"):
             Checkpoint(file, OF, 0).load()
@@ -117,13 +116,12 @@ def save_without_room(file: Path) -> None:
 
 
 def test_without_room_file_and_bytes_are_named_and_the_last_stays(file: Path) -> None:
-    """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by
-    the kernel."""
+    """The kernel limits the files of the process to 20,000 bytes and refuses what exceeds them."""
     done = started(file.parents[1], save_without_room, file).end()
     assert f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr
     assert "Traceback" not in done.stderr
-    found = Checkpoint(file, OF, 0).load()
-    assert found is not None and found.numbers["step"] == 7
+    loaded = Checkpoint(file, OF, 0).load()
+    assert loaded is not None and loaded.numbers["step"] == 7
     assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
@@ -135,7 +133,7 @@ def test_settings_that_change_nothing_are_not_part_of_a_trainings_settings() -> 
     assert run_folder_path(free, "distill") == run_folder_path({"cache": "x"}, "distill")
 
 
-def test_an_export_is_told_by_its_folder_and_a_labelling_not_by_its_master() -> None:
+def test_a_run_folder_depends_on_the_export_folder_but_not_on_the_master_of_a_labelling() -> None:
     exports = [{"cache": "x", "export": {"to": to}} for to in ("a", "b")]
     assert len({run_folder_path(each, "export") for each in exports}) == 2
     labels = [{"cache": "x", "label": {"task": "t", "master": master}} for master in ("a", "b")]
@@ -143,7 +141,7 @@ def test_an_export_is_told_by_its_folder_and_a_labelling_not_by_its_master() -> 
 
 
 class Stop(Exception):
-    """What ends a process in the middle, as far as the training can see."""
+    """Ends a training in the middle, like the end of its process."""
 
 
 VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
@@ -161,7 +159,7 @@ VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
 
 
 class Training:
-    """One training of a variant, that can be stopped when it has reported so often."""
+    """One training of a variant, which can be stopped after a number of reports."""
 
     def __init__(self, name: str, datas: Datas, tokenizer: Tokenizer, file: Path) -> None:
         self.student_config, self.loss, settings = VARIANTS[name]
@@ -174,8 +172,10 @@ class Training:
     def run(
         self, stop_after: int = 1000, seed: int = 0
     ) -> tuple[TrainingOutcome, dict[str, torch.Tensor]]:
-        """seed: of a fresh student and of all that torch draws; what a checkpoint brings does not
-        depend on it."""
+        """Runs the training from its checkpoint, if there is one.
+
+        - `seed`: of a new student and of torch; it does not influence what the checkpoint restores
+        """
         torch.manual_seed(seed)
         student = make_student(self.student_config, self.datas, len(self.tokenizer), 32, None)
         layout = layout_of(self.tokenizer, student.joined, 32)
@@ -197,7 +197,7 @@ class Training:
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports
-            if metrics.keys() <= {names.SHARE, names.SHOWN_LOSS}:  # of a progress bar
+            if metrics.keys() <= {names.SHARE, names.SHOWN_LOSS}:  # for a progress bar
                 return
             reports += 1
             self.steps.append(step)
@@ -216,45 +216,45 @@ class Training:
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     name: str, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """Stopped at ever later reports, by fresh objects every time; bit for bit."""
+    """It is stopped several times and continued with new objects; the weights are bit-identical."""
     whole = Training(name, datas, tokenizer, tmp_path / "whole")
     expected, weights = whole.run()
     stopped, starts = Training(name, datas, tokenizer, tmp_path / "stopped"), 1
     for seed in range(20):
         try:
-            found, found_weights = stopped.run(stop_after=2, seed=seed)
+            outcome, final_weights = stopped.run(stop_after=2, seed=seed)
         except Stop:
             starts += 1
         else:
             break
-    assert starts > 2 and found == expected
-    assert found_weights.keys() == weights.keys()
-    assert all(torch.equal(found_weights[key], value) for key, value in weights.items())
+    assert starts > 2 and outcome == expected
+    assert final_weights.keys() == weights.keys()
+    assert all(torch.equal(final_weights[key], value) for key, value in weights.items())
     assert set(stopped.steps) == set(whole.steps), "no report is missing"
 
 
-def test_a_finished_one_is_not_repeated(datas: Datas, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(datas: Datas, tokenizer: Tokenizer, tmp_path: Path) -> None:
     training = Training("bilstm", datas, tokenizer, tmp_path / "file")
     expected, weights = training.run()
     training.steps.clear()
-    found, again = training.run(seed=5)
-    assert found == expected
+    outcome, again = training.run(seed=5)
+    assert outcome == expected
     assert all(torch.equal(again[key], value) for key, value in weights.items())
-    assert training.steps == [70], "only what it comes to is told once more"
+    assert training.steps == [70], "only the final metrics are reported again"
 
 
-def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_path: Path) -> None:
+def test_a_run_folder_stays_as_long_as_there_is_something_to_continue_from(tmp_path: Path) -> None:
     config = {"cache": str(tmp_path)}
     with pytest.raises(ValueError, match="refused"), run_folder(config, "distill") as folder:
         raise ValueError("refused")
-    assert not folder.exists(), "nothing had begun"
+    assert not folder.exists(), "the run had stored nothing"
     with pytest.raises(Stop), run_folder(config, "distill") as again:
         (again / "started").touch()
         raise Stop
     assert again == folder and folder.exists()
     with pytest.raises(ValueError, match="refused"), run_folder(config, "distill"):
         raise ValueError("refused")
-    assert folder.exists(), "a later start is refused, and the earlier one's work kept"
+    assert folder.exists(), "the later start is refused, and the work of the earlier one is kept"
     with run_folder(config, "distill"):
         pass
     assert not folder.exists(), "the run has ended"
@@ -265,14 +265,14 @@ def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_pat
         assert len({folder, other, third}) == 3
 
 
-def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
+def test_two_processes_cannot_work_on_the_same_run(tmp_path: Path) -> None:
     config, both = {"cache": str(tmp_path)}, "another process is running the same training"
     with (
         run_folder(config, "distill"),
         pytest.raises(ValueError, match=both),
         run_folder(config, "distill"),
     ):
-        raise AssertionError("both were let in")
+        raise AssertionError("both runs were started")
 
 
 # Runs that end on purpose.
@@ -289,7 +289,7 @@ def test_the_folder_of_a_run_that_ended_for_good_is_gone(tmp_path: Path) -> None
     assert caught.value.state == "pruned"
     assert folder == run_folder_path(config, "trial") and not folder.exists()
     with run_folder(config, "trial") as again:
-        assert list(again.iterdir()) == [], "the same settings begin anew"
+        assert list(again.iterdir()) == [], "a run with the same settings starts anew"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -316,12 +316,12 @@ def test_a_run_that_was_interrupted_and_then_ended_for_good_leaves_nothing(tmp_p
 # What else may happen to the folder.
 
 
-def test_an_empty_folder_is_left_by_nobody(tmp_path: Path) -> None:
+def test_empty_folders_are_removed(tmp_path: Path) -> None:
     config = {"cache": str(tmp_path)}
     with pytest.raises(ConnectionError), run_folder(config, "distill") as folder:
         raise ConnectionError("the store is away")
     assert not folder.exists()
-    folder.mkdir()  # what a kill leaves
+    folder.mkdir()  # as a killed process leaves it
     with run_folder(config, "teacher"):
         assert not folder.exists()
 
@@ -340,4 +340,4 @@ def test_a_folder_that_is_deleted_under_its_run_is_named(tmp_path: Path) -> None
         (folder / "file").write_text("")
     with run_folder(config, "distill") as folder:
         shutil.rmtree(tmp_path / "cache")
-    assert not (tmp_path / "cache").exists(), "the run needed it no more"
+    assert not (tmp_path / "cache").exists(), "the run did not need it any more"

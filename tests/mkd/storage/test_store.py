@@ -24,7 +24,7 @@ PARTS = {"rows": "abc", "length": 8}
 
 
 def _build(counter: Path, seconds: float, folder: Path) -> None:
-    """Leaves a file in the folder and a line in the counter."""
+    """Writes a file to the folder and a line to the counter."""
     with counter.open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(seconds)
@@ -32,12 +32,12 @@ def _build(counter: Path, seconds: float, folder: Path) -> None:
     np.arange(3, dtype="<i4").tofile(folder / "inner" / "x.int32")
 
 
-def _want(root: Path, counter: Path, start: Path, found: Path) -> None:
-    """What each of two processes does: waits for the start, then wants the folder."""
-    (found.parent / f"{found.name}.ready").touch()
+def _request(root: Path, counter: Path, start: Path, result: Path) -> None:
+    """Waits for the start, then asks for the folder; two processes do this."""
+    (result.parent / f"{result.name}.ready").touch()
     while not start.exists():
         time.sleep(0.01)
-    found.write_text(str(cached_folder(root, "kind", PARTS, partial(_build, counter, 0.5))))
+    result.write_text(str(cached_folder(root, "kind", PARTS, partial(_build, counter, 0.5))))
 
 
 def test_equal_parts_in_another_order_have_the_same_key() -> None:
@@ -106,7 +106,7 @@ def test_a_cache_that_is_deleted_while_a_folder_is_built_is_named(
 
     def build(folder: Path) -> None:
         os.rename(cache, tmp_path / "gone")
-        if made_again:  # by another command
+        if made_again:  # as another command would
             (cache / "kind").mkdir(parents=True)
         (folder / "x").write_text("")
 
@@ -117,49 +117,51 @@ def test_a_cache_that_is_deleted_while_a_folder_is_built_is_named(
     assert cached_folder(cache, "kind", PARTS, lambda folder: None).exists()
 
 
-def test_a_missing_file_that_is_not_the_caches_is_told_as_it_is(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_file_outside_the_cache_is_unchanged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none.csv'$"):
         cached_folder(tmp_path, "kind", PARTS, lambda _: (tmp_path / "none.csv").open().close())
 
 
-def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -> None:
-    found = [tmp_path / "found0", tmp_path / "found1"]
+def test_two_processes_that_ask_for_the_same_folder_build_it_once(tmp_path: Path) -> None:
+    results = [tmp_path / "found0", tmp_path / "found1"]
     start = tmp_path / "start"
     workers = [
-        FORKS.Process(target=_want, args=(tmp_path, tmp_path / "counter", start, path))
-        for path in found
+        FORKS.Process(target=_request, args=(tmp_path, tmp_path / "counter", start, path))
+        for path in results
     ]
     for worker in workers:
         worker.start()
-    while not all((tmp_path / f"{path.name}.ready").exists() for path in found):
+    while not all((tmp_path / f"{path.name}.ready").exists() for path in results):
         assert all(worker.exitcode is None for worker in workers)
         time.sleep(0.01)
     start.touch()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
-    assert {path.read_text() for path in found} == {str(tmp_path / "kind" / key_of(PARTS))}
+    assert {path.read_text() for path in results} == {str(tmp_path / "kind" / key_of(PARTS))}
     assert len((tmp_path / "counter").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("damage", "found"), [("cut", 11), ("removed", 0), ("longer", 13)])
-def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int) -> None:
+@pytest.mark.parametrize(("damage", "size"), [("cut", 11), ("removed", 0), ("longer", 13)])
+def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, size: int) -> None:
     build = partial(_build, tmp_path / "counter", 0)
     file = cached_folder(tmp_path, "kind", PARTS, build) / "inner" / "x.int32"
     if damage == "removed":
         file.unlink()
     else:
-        file.write_bytes((file.read_bytes() + b"x")[:found])
+        file.write_bytes((file.read_bytes() + b"x")[:size])
     with pytest.raises(ValueError) as caught:
         cached_folder(tmp_path, "kind", PARTS, build)
     assert str(caught.value).startswith(
-        f"{file} has {found} bytes; allowed: 12, as written: delete {file.parent.parent}, "
+        f"{file} has {size} bytes; allowed: 12, as written: delete {file.parent.parent}, "
     )
 
 
 def _alter(file: Path) -> None:
-    """Another byte at the end, and the time of the last change by the clock that programs can set
-    put back."""
+    """Changes the last byte, and restores the modification time.
+
+    Programs can set that time, but not the time of the last status change.
+    """
     before = file.stat()
     with file.open("r+b") as opened:
         opened.seek(-1, os.SEEK_END)
@@ -169,13 +171,13 @@ def _alter(file: Path) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """A stored folder of one file, inner/x.int32."""
+    """Returns a stored folder with one file, inner/x.int32."""
     return cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
 
 
 def _again(made: Path) -> Path:
-    """The folder asked for once more; building it would be an error."""
-    return cached_folder(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is there"))
+    """Asks for the stored folder again; building it is an error."""
+    return cached_folder(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is stored"))
 
 
 @pytest.mark.parametrize("always_hashed", [store.ALWAYS_HASHED_BYTES, 0])
@@ -198,8 +200,7 @@ def _manifest(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told by a hash in the manifest that is not the file's: nobody sees it until the file is
-    touched."""
+    """The manifest gets a wrong hash. Nothing notices it until the file is touched."""
     (made / CACHE_MANIFEST).write_text(
         json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}})
     )
@@ -211,7 +212,7 @@ def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.Monke
         _again(made)
 
 
-def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Path) -> None:
+def test_a_copied_folder_is_hashed_once_and_recorded_again(made: Path, tmp_path: Path) -> None:
     copy = tmp_path / "other" / "kind" / made.name
     wait_for_tick(made / "inner" / "x.int32")
     shutil.copytree(made, copy)
@@ -246,14 +247,14 @@ def test_a_manifest_of_something_else_is_named(made: Path) -> None:
         _again(made)
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_the_remains_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     left = tmp_path / "kind" / f".{key_of(PARTS)}-abc"
     other = tmp_path / "kind" / f".{key_of({})}-abc"
     for folder in (left, other):
         (folder / "inner").mkdir(parents=True)
     cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
     assert not left.exists()
-    assert other.exists(), "another process may be at it"
+    assert other.exists(), "another process may be using it"
 
 
 def test_an_array_to_be_written_in_any_order_is_nan_at_first(tmp_path: Path) -> None:

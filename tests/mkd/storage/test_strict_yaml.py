@@ -1,4 +1,4 @@
-"""A key that occurs twice, in every YAML that the project reads."""
+"""Keys that occur twice, in all YAML that the project reads."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ TWICE: dict[str, tuple[str, str, int, int]] = {
 
 
 @pytest.mark.parametrize("name", TWICE)
-def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> None:
+def test_a_key_that_occurs_twice_is_refused_with_file_and_line(name: str) -> None:
     text, key, line, first = TWICE[name]
-    for given in (text, text.encode()):
+    for content in (text, text.encode()):
         with pytest.raises(ValueError) as caught:
-            check_yaml(given, "f.yaml")
+            check_yaml(content, "f.yaml")
         assert (
             str(caught.value)
             == f"f.yaml:{line}: the key {key!r} occurs twice, first in line {first}; allowed: once"
@@ -42,11 +42,11 @@ def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> Non
     ["", "3", "a: 1\nb: {a: 1}\n", "- {a: 1}\n- {a: 1}\n",
      "b: &b {a: 1}\nc: {<<: *b, a: 2}\nd: *b\n", "a: &x [*x]\n", "1: a\n'1': b\n"],
 )  # fmt: skip
-def test_what_has_each_key_once_is_let_pass(text: str) -> None:
+def test_yaml_with_each_key_once_is_accepted(text: str) -> None:
     check_yaml(text)
 
 
-def test_what_is_no_yaml_is_told_as_such() -> None:
+def test_invalid_yaml_is_a_yaml_error() -> None:
     with pytest.raises(yaml.YAMLError):
         check_yaml("a: [}")
 
@@ -57,7 +57,7 @@ def refused(*argv: str) -> str:
     return one_line(caught.value)
 
 
-def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path: Path) -> None:
+def test_files_of_settings_and_values_on_the_command_line_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\ntrain: {steps: 10}\nloss: {kind: mse}\ntrain: {batch_size: 20}\n")
     expected = f"{file}:4: the key 'train' occurs twice, first in line 2; allowed: once"

@@ -33,39 +33,39 @@ from tests.support.runs import demo_config
 from tests.support.tiny import Tokenizer, make_tasks, make_tokenizer
 
 
-def test_another_version_makes_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else has changed: rows, tokenizer and settings are the same."""
+def test_another_version_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, tokenizer and settings are the same; only versions change."""
     (task,) = make_tasks(10, ["single"])
     tokenizer = make_tokenizer(tmp_path / "own", [task])
 
-    def made() -> set[str]:
+    def stored_keys() -> set[str]:
         token_store(tmp_path, task.train, task.kind, tokenizer, 32)
         return {path.parent.name for path in (tmp_path / "tokens").glob("*/manifest.json")}
 
-    first = made()
-    assert made() == first and len(first) == 1
+    first = stored_keys()
+    assert stored_keys() == first and len(first) == 1
     monkeypatch.setitem(STAGES, "tokens", STAGES["tokens"]._replace(version=99))
-    assert len(made()) == 2
+    assert len(stored_keys()) == 2
     monkeypatch.setattr(
         versions, "_installed", {"tokenizers": "0.0", "transformers": "0.0"}.__getitem__
     )
-    assert len(made()) == 3
+    assert len(stored_keys()) == 3
 
 
-def test_what_a_stage_is_made_by_are_its_version_and_its_libraries() -> None:
+def test_a_stage_is_keyed_by_its_version_and_its_libraries() -> None:
     import torch
     import transformers
 
-    found = version_key("teachers")["made_by"]
-    assert found == {
+    made_by = version_key("teachers")["made_by"]
+    assert made_by == {
         "version": STAGES["teachers"].version,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
 
 
-def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
-    """Of those that depend on code that has a version; how rows are split tells its own."""
+def test_every_store_of_a_run_records_what_made_it(tmp_path: Path) -> None:
+    """The stores depend on code that has a version. The selection split has its own version."""
     small = DemoConfig(train_rows=40, unlabelled_rows=0, dev_rows=10)
     teacher = TeacherConfig(layers=1, hidden=8, heads=2, vocabulary=200, train=TrainConfig(steps=2))
     student = StudentConfig(kind="bag", hidden=8, layers=1, buckets=16)
@@ -83,24 +83,25 @@ def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
 
 
 def checked_kinds(cache: Path) -> set[str]:
-    """The kinds of stores in a cache, each of which has its version in its key."""
+    """Returns the kinds of stores in a cache, and checks that each key has a version."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for manifest in cache.glob("*/*/manifest.json"):
         kinds.setdefault(manifest.parents[1].name, []).append(
             json.loads(manifest.read_text())["parts"]
         )
-    for kind, found in kinds.items():
-        for parts in found:
+    for kind, parts_of_stores in kinds.items():
+        for parts in parts_of_stores:
             version = parts["made_by"]["version"] if kind in STAGES else parts["version"]
             assert version == (STAGES[kind].version if kind in STAGES else SPLIT_VERSION), kind
     return set(kinds)
 
 
 @pytest.mark.usefixtures("quiet")
-def test_the_stores_that_not_every_run_has_tell_it_too(
+def test_the_stores_that_not_every_run_has_record_it_too(
     tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    """Pretraining, which reads hidden states, a measured cost, and a file of answers."""
+    """They are from pretraining, which reads hidden states, from a measured cost and from a file of
+    answers."""
     encoder = saved(BertModel(bert(("a", "b"), tokenizer)), tokenizer, tmp_path / "encoder")
     config = demo_config(
         tmp_path / "cache",
@@ -131,20 +132,20 @@ def test_contents_are_those_of_the_files_whatever_their_names(tmp_path: Path) ->
     config = Config(
         teacher=TeacherConfig(checkpoint=str(folder), sources={"sst2": ["refined", str(file)]})
     )
-    found = []
+    hashes = []
     for text, sizes in (("{}", "{}"), ("{ }", "{}"), ("{}", "[]"), ("{}", "{}")):
         file.write_text(text)
         (folder / "config.json").write_text(sizes)
-        found.append(checkpoint_hashes(config.teacher, config.student, config.data))
-    assert set(found[0]) == {"teacher.checkpoint", f"teacher.sources.sst2.{file}"}
-    assert found[0] == found[3] and found[0] != found[1] != found[2] != found[0]
+        hashes.append(checkpoint_hashes(config.teacher, config.student, config.data))
+    assert set(hashes[0]) == {"teacher.checkpoint", f"teacher.sources.sst2.{file}"}
+    assert hashes[0] == hashes[3] and hashes[0] != hashes[1] != hashes[2] != hashes[0]
     assert checkpoint_hashes(TeacherConfig(), StudentConfig(), DataConfig()) == {}
     file.unlink()
     with pytest.raises(ValueError, match="teacher.sources.sst2.* no such file"):
         checkpoint_hashes(config.teacher, config.student, config.data)
 
 
-def test_fingerprints_tell_swapped_labels_and_another_order() -> None:
+def test_fingerprints_differ_for_other_rows() -> None:
     tasks, others = make_tasks(10, ["single"]), make_tasks(12, ["single"])
     assert (
         row_fingerprints(tasks)

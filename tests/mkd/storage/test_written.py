@@ -1,4 +1,4 @@
-"""An output that a run has put in its place is known by it again, and no other is."""
+"""Outputs that a run recognises as its own after it has put them in place."""
 
 import shutil
 from pathlib import Path

@@ -44,8 +44,8 @@ def test_a_store_holds_the_tokenizers_own_ids(tmp_path: Path, tokenizer: Tokeniz
     rows = pair_rows(25, 0)
     store = token_store(tmp_path, split(rows), PAIR, tokenizer, 100)
     assert store.b is not None
-    found = rows_of(store.a)
-    assert found == ([tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows])
+    ids = rows_of(store.a)
+    assert ids == ([tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows])
     expected = [tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows]
     assert rows_of(store.b) == expected
     assert store.labels.tolist() == [row.label for row in rows]
@@ -57,7 +57,7 @@ def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: Tokenizer) -
     assert token_store(tmp_path, split(single_rows(3, 0)), SINGLE, tokenizer, 100).b is None
 
 
-def test_texts_are_cut_a_token_beyond_the_length(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_texts_are_cut_one_token_beyond_the_length(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = single_rows(25, 0)
     whole = token_store(tmp_path, split(rows), SINGLE, tokenizer, 100)
     cut = token_store(tmp_path, split(rows), SINGLE, tokenizer, 4)
@@ -71,8 +71,8 @@ def test_the_longer_text_of_a_pair_stays_the_longer(tokenizer: Tokenizer) -> Non
     a, b = ([" ".join(["film"] * pair[side]) for pair in lengths] for side in (0, 1))
     store = from_texts(tokenizer, a, b, 4)
     assert store.b is not None
-    found = list(zip(store.a.lengths().tolist(), store.b.lengths().tolist(), strict=True))
-    assert found == [(3, 3), (5, 4), (6, 5), (6, 5), (5, 5), (5, 5), (6, 5), (5, 4), (1, 5)]
+    lengths_after = list(zip(store.a.lengths().tolist(), store.b.lengths().tolist(), strict=True))
+    assert lengths_after == [(3, 3), (5, 4), (6, 5), (6, 5), (5, 5), (5, 5), (6, 5), (5, 4), (1, 5)]
     assert from_texts(tokenizer, a, None, 4).a.lengths().tolist() == [3, 5, 5, 5, 5, 5, 5, 5, 1]
 
 
@@ -82,19 +82,19 @@ def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: Tokenizer) -> None:
     np.testing.assert_array_equal(labels, [1.0, NAN, 0.0])
 
 
-def test_rows_beyond_one_chunk_follow_on(
+def test_rows_of_several_chunks_are_stored_one_after_another(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = score_rows(25, 0)
     whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
     monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
     reports = RecordedReports()
-    parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, reports)
+    chunked = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, reports)
     assert [value for metrics in reports for value in metrics.values()] == [10, 20, 25]
-    assert parts.b is not None and whole.b is not None
-    found = (*parts.a, *parts.b, parts.labels)
+    assert chunked.b is not None and whole.b is not None
+    arrays = (*chunked.a, *chunked.b, chunked.labels)
     expected = (*whole.a, *whole.b, whole.labels)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(arrays, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -105,11 +105,11 @@ def test_long_texts_come_in_chunks_of_fewer_rows(
     monkeypatch.setattr(tokenise, "CHUNK_CHARACTERS", 60)
     reports = RecordedReports()
     token_store(tmp_path, split(rows), SCORE, tokenizer, 9, reports)
-    # 22 characters a row.
+    # A row has 22 characters.
     assert [value for metrics in reports for value in metrics.values()] == [3, 6, 7]
 
 
-def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
+def test_the_error_of_a_wrong_row_is_raised_while_other_rows_are_tokenised(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read() -> Iterator[Row]:
@@ -155,11 +155,11 @@ def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
     token_store(tmp_path / "parts", rows, PAIR, tokenizer, 9)
     names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float64"]
-    expected, found = (
+    expected, actual = (
         [(tmp_path / name / "tokens" / whole / file).read_bytes() for file in names]
         for name in ("whole", "parts")
     )
-    assert found == expected
+    assert actual == expected
 
 
 def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
@@ -206,7 +206,7 @@ def test_a_wrong_row_leaves_nothing_behind(tmp_path: Path, tokenizer: Tokenizer)
 
 
 def test_padding_and_truncation_saved_in_a_tokenizer_do_not_reach_the_store() -> None:
-    """MiniLM's tokenizer.json pads and cuts everything to 128 tokens."""
+    """MiniLM's tokenizer.json pads and truncates everything to 128 tokens."""
     fresh = load_tokenizer(MINILM, "teacher.checkpoint")
     before = tokenizer_fingerprint(fresh)
     texts = ["hello", "hello " * 200, ""]
@@ -247,15 +247,16 @@ LONG = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {str(place): place for pl
 
 
 def templated(single: str, pair: str | None, **names: str) -> Tokenizer:
-    """A word-level tokenizer with this template; without one for pairs, the library's own."""
+    """Returns a word-level tokenizer with this template; without `pair`, the library's for
+    pairs."""
     tokenizer = tokenizers.Tokenizer(models.WordLevel(LONG, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = [("<s>", 0), ("</s>", 2)]
     template = {"single": single} | ({} if pair is None else {"pair": pair})
     tokenizer.post_processor = processors.TemplateProcessing(**template, special_tokens=special)
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    named = {"pad_token": "<pad>", "unk_token": "<unk>", "model_input_names": inputs} | names
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
+    options = {"pad_token": "<pad>", "unk_token": "<unk>", "model_input_names": inputs} | names
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **options)
 
 
 TEMPLATES: dict[str, tuple[str, str | None]] = {
@@ -308,14 +309,16 @@ def test_an_exported_layout_is_read_back_as_it_was(name: str) -> None:
         ("<s> $A </s>", "<s> $A </s> $B </s> $A"),
     ],
 )
-def test_a_template_that_is_no_text_after_another_is_refused(single: str, pair: str) -> None:
+def test_a_template_that_does_not_join_the_texts_in_order_is_refused(
+    single: str, pair: str
+) -> None:
     with pytest.raises(ValueError) as caught:
         layout_of(templated(single, pair, name_or_path="FOLDER"), True, 32)
     message = "the tokenizer 'FOLDER' combines two texts in an unsupported way; allowed: "
     assert str(caught.value).startswith(message)
 
 
-def test_a_row_without_any_token_is_one_of_padding_where_nothing_is_put_around_it() -> None:
+def test_a_row_without_any_token_is_one_padding_token_if_there_are_no_special_tokens() -> None:
     tokenizer = templated("$A", "$A $B")
     store, layout = from_texts(tokenizer, ["", "4 5"], None, 8), layout_of(tokenizer, True, 8)
     inputs = gather_inputs(store, np.array([0]), layout)
@@ -338,10 +341,10 @@ def test_scores_are_scaled_by_the_learnt_labels(tmp_path: Path, tokenizer: Token
 
 
 LARGE = 1.7e9
-"""Float32 has a number of this size every 128."""
+"""At this size the distance between float32 numbers is 128."""
 
 
-def test_labels_that_differ_little_keep_digits(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_large_labels_that_differ_little_keep_digits(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = [row._replace(label=LARGE + place) for place, row in enumerate(score_rows(50, 0))]
     more = [row._replace(label=None) for row in score_rows(3, 1)]
     task = Task("score", SCORE, split(rows), {"": split(rows)}, added=(split(more),))
@@ -380,8 +383,8 @@ def test_added_rows_follow_and_are_tokenised_alone(tmp_path: Path, tokenizer: To
     assert data.train.parts[0].fingerprint == alone.train.fingerprint != data.train.fingerprint
     assert data.train.b is not None
     for side in (0, 1):
-        found = [rows_of(store[side]) for store in (data.train, *data.train.parts)]  # type: ignore[arg-type]
-        assert found[0] == [*found[1], *found[2], *found[3]]
+        ids_of_stores = [rows_of(store[side]) for store in (data.train, *data.train.parts)]  # type: ignore[arg-type]
+        assert ids_of_stores[0] == [*ids_of_stores[1], *ids_of_stores[2], *ids_of_stores[3]]
     labels = np.concatenate([alone.train.labels, np.full(11, NAN)])
     np.testing.assert_array_equal(data.train.labels, labels)
     np.testing.assert_array_equal(data.selection_rows, alone.selection_rows)

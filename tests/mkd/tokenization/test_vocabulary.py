@@ -22,7 +22,7 @@ from mkd.training.batches import gather_inputs
 from tests.support.tiny import Datas, Tokenizer, padded
 
 LEFT_OUT = ("sea", "rain")
-"""Words that the trimmed students of these tests have no row for."""
+"""Words for which the trimmed students of these tests have no row."""
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
@@ -54,15 +54,17 @@ def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer, trimme
 
 def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
     with torch.inference_mode():
-        model: torch.Tensor = student(inputs, task)
-    return model
+        logits_BC: torch.Tensor = student(inputs, task)
+    return logits_BC
 
 
 def rows_with(
     datas: Datas, tokenizer: Tokenizer, student: Student, unkept: bool
 ) -> tuple[Inputs, torch.Tensor]:
-    """Rows of the single task, of which all have tokens that are not kept, or none has; and which
-    tokens these are."""
+    """Returns rows of the single task in which all, or none, have tokens that are not kept.
+
+    The second value marks these tokens.
+    """
     kept, _ = kept_of(datas, tokenizer)
     texts = datas[0].train.a
     has = [
@@ -85,8 +87,8 @@ def test_tokens_are_counted_in_all_training_rows(datas: Datas, tokenizer: Tokeni
             for row in data.train_rows if texts is not None else []:
                 assert texts is not None
                 counter.update(texts.ids[texts.offsets[row] : texts.offsets[row + 1]].tolist())
-    found = training_counts(datas, len(tokenizer))
-    assert {token: count for token, count in enumerate(found.tolist()) if count} == counter
+    counts = training_counts(datas, len(tokenizer))
+    assert {token: count for token, count in enumerate(counts.tolist()) if count} == counter
 
 
 def test_counting_in_small_chunks_gives_the_same(
@@ -97,7 +99,7 @@ def test_counting_in_small_chunks_gives_the_same(
     assert training_counts(datas, len(tokenizer)).tolist() == whole.tolist()
 
 
-def test_a_token_is_kept_that_is_frequent_or_special(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_frequent_and_special_tokens_are_kept(datas: Datas, tokenizer: Tokenizer) -> None:
     counts = training_counts(datas, len(tokenizer))
     kept, unknown = kept_tokens(datas, tokenizer, len(tokenizer), 30)
     special = set(tokenizer.all_special_ids)
@@ -110,7 +112,7 @@ def test_a_token_is_kept_that_is_frequent_or_special(datas: Datas, tokenizer: To
     assert set(all_seen.tolist()) == set(np.flatnonzero(counts).tolist()) | special
 
 
-def test_a_floor_that_no_token_reaches_is_refused(datas: Datas, tokenizer: Tokenizer) -> None:
+def test_a_min_count_that_no_token_reaches_is_refused(datas: Datas, tokenizer: Tokenizer) -> None:
     most = int(training_counts(datas, len(tokenizer)).max())
     kept_tokens(datas, tokenizer, len(tokenizer), most)
     message = f"student.min_count is {most + 1}; allowed: at most {most}, the most frequent"
@@ -148,7 +150,7 @@ def test_a_trimmed_table_by_hand(datas: Datas) -> None:
 def test_texts_of_kept_tokens_get_the_same_logits_as_untrimmed(
     config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
-    """But for n-grams, which fall into other buckets by their rows than by their ids."""
+    """This does not hold for n-grams, which are hashed by rows instead of ids."""
     whole, trimmed = (student_of(config, datas, tokenizer, t) for t in (False, True))
     inputs, unkept = rows_with(datas, tokenizer, whole, False)
     assert not unkept.any()
@@ -201,26 +203,26 @@ def test_a_trimmed_student_is_read_back_as_it_was(
 
 
 @ALL
-def test_a_trimmed_student_is_smaller_by_just_the_rows_that_are_gone(
+def test_a_trimmed_student_is_smaller_by_exactly_the_removed_rows(
     config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    found = {}
+    sizes = {}
     for trimmed in (False, True):
         student = student_of(config, datas, tokenizer, trimmed)
         student.save_pretrained(tmp_path / str(trimmed))
-        found[trimmed] = size_metrics(student, tmp_path / str(trimmed), 8)
+        sizes[trimmed] = size_metrics(student, tmp_path / str(trimmed), 8)
     kept, _ = kept_of(datas, tokenizer)
     # The wide part of a bag has a row of scores for each word, for each single-text task.
     single = [data for data in datas if not data.kind.pair] if config.kind == "bag" else []
     scores = sum(len(data.kind.labels) or 1 for data in single)
     gone = (len(tokenizer) - len(kept)) * (config.embedding_width + scores)
-    assert found[False]["size/parameters"] - found[True]["size/parameters"] == gone
+    assert sizes[False]["size/parameters"] - sizes[True]["size/parameters"] == gone
     for name in ("size/parameters_without_embeddings", "size/flops"):
-        assert found[False][name] == found[True][name]
+        assert sizes[False][name] == sizes[True][name]
     places = 4 * len(tokenizer)
-    assert found[False]["size/bytes"] - found[True]["size/bytes"] == pytest.approx(
+    assert sizes[False]["size/bytes"] - sizes[True]["size/bytes"] == pytest.approx(
         4 * gone - places, abs=200
-    ), "but for headers"
+    ), "equal except for the headers"
 
 
 def test_a_trimmed_student_is_timed_on_its_own_rows(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -235,11 +237,13 @@ def test_a_trimmed_student_is_timed_on_its_own_rows(datas: Datas, tokenizer: Tok
     )
     kept, _ = kept_of(datas, tokenizer)
     rows = rows_of(input_table(student), seen[0])
-    assert set(rows.flatten().tolist()) == set(range(1, len(kept))), "all rows but that of padding"
+    assert set(rows.flatten().tolist()) == set(range(1, len(kept))), (
+        "all rows except that of padding"
+    )
 
 
-def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(datas: Datas) -> None:
-    """RoBERTa counts positions from the ids that are not padding, so that it must see the ids, not
+def test_trimming_does_not_change_positions_that_depend_on_the_padding_token(datas: Datas) -> None:
+    """RoBERTa counts positions from the ids that are not padding, so it must see the ids instead of
     their rows."""
     torch.manual_seed(0)
     sizes = RobertaConfig(

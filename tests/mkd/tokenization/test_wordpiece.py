@@ -1,5 +1,4 @@
-"""What a tokenizer that is learnt from the tasks' own texts tells apart, in scripts of several
-kinds."""
+"""Words that a tokenizer learnt from the tasks' texts distinguishes, in several scripts."""
 
 import unicodedata
 from pathlib import Path
@@ -14,7 +13,7 @@ TWINS = [
     ("schön", "schon"), ("año", "ano"), ("ponieważ", "poniewaz"), ("мой", "мои"), ("हिंदी", "हद"),
     ("ปา", "ป่า"), ("ma", "mà"), ("กิน", "กน"),
 ]  # fmt: skip
-"""Words that differ in accents, vowel signs or tone marks alone."""
+"""Words that differ only in accents, vowel signs or tone marks."""
 THAI = "ภาษาไทยเป็นภาษาที่มีระดับเสียงของคำแน่นอนหรือวรรณยุกต์เช่นเดียวกับภาษาจีนและออกเสียงแยกคำต่อคำ"
 CHINESE = "这部电影很好看我非常喜欢它的音乐和演员"
 
@@ -37,19 +36,19 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return found
+    ids_of_text: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids_of_text
 
 
 @pytest.mark.parametrize(("one", "other"), TWINS)
-def test_marks_alone_make_other_words(tokenizer: Tokenizer, one: str, other: str) -> None:
+def test_words_that_differ_only_in_marks_differ(tokenizer: Tokenizer, one: str, other: str) -> None:
     assert ids(tokenizer, one) != ids(tokenizer, other)
     assert tokenizer.unk_token_id not in ids(tokenizer, one) + ids(tokenizer, other)
     assert tokenizer.decode(ids(tokenizer, one)) == unicodedata.normalize("NFC", one)
 
 
 @pytest.mark.parametrize("word", ["schön", "ponieważ", "가나다", "мой"])
-def test_a_word_is_the_same_however_its_marks_were_typed(tokenizer: Tokenizer, word: str) -> None:
+def test_composed_and_decomposed_marks_are_the_same(tokenizer: Tokenizer, word: str) -> None:
     apart, together = unicodedata.normalize("NFD", word), unicodedata.normalize("NFC", word)
     assert apart != together and ids(tokenizer, apart) == ids(tokenizer, together)
 
@@ -59,10 +58,10 @@ def test_case_makes_no_difference(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("text", [THAI * 3, "x" * 101, "x" * 5000, "schön" * 40, "http" * 30])
-def test_a_long_word_is_no_unknown_token(tokenizer: Tokenizer, text: str) -> None:
-    found = ids(tokenizer, text)
-    assert tokenizer.unk_token_id not in found and len(found) > 1
-    assert str(tokenizer.decode(found)).replace(" ", "") == text
+def test_a_long_word_is_not_an_unknown_token(tokenizer: Tokenizer, text: str) -> None:
+    ids_of_word = ids(tokenizer, text)
+    assert tokenizer.unk_token_id not in ids_of_word and len(ids_of_word) > 1
+    assert str(tokenizer.decode(ids_of_word)).replace(" ", "") == text
 
 
 def test_without_spaces_a_cut_is_not_before_a_mark(tokenizer: Tokenizer) -> None:
@@ -71,7 +70,7 @@ def test_without_spaces_a_cut_is_not_before_a_mark(tokenizer: Tokenizer) -> None
     assert all(len(word) <= 100 and unicodedata.category(word[0]) == "Lo" for word, _ in words)
 
 
-def test_a_stack_of_marks_is_cut_too(tokenizer: Tokenizer) -> None:
+def test_a_long_sequence_of_marks_is_cut_too(tokenizer: Tokenizer) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a" + "\u0301" * 500)
     assert max(len(word) for word, _ in words) <= 100 and sum(len(word) for word, _ in words) == 501
 
@@ -81,7 +80,7 @@ def test_each_chinese_character_is_a_word(tokenizer: Tokenizer) -> None:
     assert tokenizer.unk_token_id not in ids(tokenizer, CHINESE)
 
 
-def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: Tokenizer) -> None:
+def test_ordinary_text_is_split_into_words_as_in_bert(tokenizer: Tokenizer) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(
         "don't (the film), 3.5 stars!"
     )
@@ -102,7 +101,9 @@ def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: Tokenizer) -> None:
     ]
 
 
-def test_other_rules_other_tokenizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_rules_make_another_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = Task("single", SINGLE, split([Row("a film", None, 1.0)]), {})
     make_tokenizer(tmp_path, [task])
     monkeypatch.setitem(STAGES, "tokenizers", Stage(0))
