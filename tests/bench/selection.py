@@ -122,7 +122,7 @@ def made_up(num: int) -> Task:
                 yield Row(" ".join(words), None, float(length % 2))
 
     return Task(
-        "made up",
+        "made-up",
         Kind(("even", "odd"), False, ("accuracy",)),
         Split(read, key_of({"rows": num}), "made-up rows"),
         {},
