@@ -1,4 +1,5 @@
-"""A drafted task file: what it says of a file of rows, with the reasons, and that it is read."""
+"""Drafted task files: what they say about a file of rows, with reasons, and that they can be
+read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def test_every_line_has_its_reason(tmp_path: Path) -> None:
     assert draft.name == "tickets"
     assert draft.summary == "text 'body', label 'queue' (2 classes)"
     lines = [line.split(" # ") for line in draft.text.splitlines()[2:]]
-    assert [[part.strip() for part in line] for line in lines] == [
+    assert [[piece.strip() for piece in line] for line in lines] == [
         [
             "train: tickets.tsv",
             "5 rows, 1 of them without a label, for the teacher to label, "
@@ -50,7 +51,7 @@ def test_every_line_has_its_reason(tmp_path: Path) -> None:
     ]
 
 
-def test_the_task_is_read_from_another_folder_as_it_was_found(tmp_path: Path) -> None:
+def test_a_drafted_task_can_be_read_from_another_folder(tmp_path: Path) -> None:
     pairs = [("a man eats food", "a man eats", "4.5"), ("a dog runs fast", "two cats sit", "0.25")]
     header = ("sentence1", "sentence2", "score")
     (tmp_path / "near duplicates").mkdir()
@@ -66,7 +67,7 @@ def test_the_task_is_read_from_another_folder_as_it_was_found(tmp_path: Path) ->
     assert [row.label for row in task.dev[""].read()] == [4.5, 0.25]
 
 
-def test_a_stated_column_is_taken(tmp_path: Path) -> None:
+def test_a_stated_column_is_used(tmp_path: Path) -> None:
     file = write(tmp_path / "tickets.tsv", ROWS, ("id", "body", "queue"))
     with pytest.raises(ValueError, match="no column 'text'; there are: 'id', 'body', 'queue'"):
         draft_task([file], tmp_path, text=("text",))
@@ -89,7 +90,7 @@ def test_cells_of_several_labels_are_drafted_with_their_separator(tmp_path: Path
     assert task.kind.labels == ("a", "b", "c") and task.kind.multilabel
 
 
-def test_cells_that_may_hold_several_labels_are_asked_about(tmp_path: Path) -> None:
+def test_a_draft_asks_about_cells_that_may_be_several_labels(tmp_path: Path) -> None:
     rows = [(f"{n} texts about {cell}", cell) for n in range(9) for cell in ("a;b", "a;c", "b;c")]
     file = write(tmp_path / "t.tsv", rows, ("text", "label"))
     asked = "3 different labels in 27 rows; --kind multilabel if 'a;b' is several labels\n"

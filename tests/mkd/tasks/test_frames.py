@@ -1,4 +1,4 @@
-"""Tasks of tables in Python: what is inferred, what is refused, and what is left out."""
+"""Tasks from tables in Python: what is inferred, refused and left out."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ TEXTS = ["a fine film", "a dull film", "a film of the sea", "songs of the rain"]
 
 
 def frame(**more: Any) -> pd.DataFrame:
-    """Forty rows: an index, a date, a text and two columns of classes."""
+    """Returns forty rows: an index, a date, a text and a column of two classes."""
     columns = {
         "id": range(40),
         "created": ["2024-01-05 12:30"] * 40,
@@ -37,7 +37,7 @@ def dataset(labels: list[Any], feature: Any, text: str = "sentence") -> Dataset:
     )
 
 
-def test_columns_kind_and_classes_of_a_frame_are_inferred_and_told() -> None:
+def test_columns_kind_and_classes_of_a_frame_are_inferred_and_reported() -> None:
     task = task_from_data("tickets", frame())
     assert (task.kind.labels, task.kind.pair) == (("billing", "sales"), False)
     assert task.kind.metrics == ("accuracy", "macro_f1")
@@ -82,7 +82,7 @@ def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
         ({"label": "few", "label_text": "words", "text": "prose"}, ["text"], "label"),
     ],
 )
-def test_columns_are_known_by_name_or_by_content(
+def test_columns_are_recognised_by_name_or_by_content(
     columns: dict[str, str], text: list[str], label: str
 ) -> None:
     content = {
@@ -205,7 +205,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
         ({"a": frame(), "b": frame()}, {}, "x: no split 'train'; there are: 'a', 'b'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_inferred_is_refused_with_what_there_is(
+def test_what_cannot_be_inferred_is_refused_with_the_choices(
     data: Any, stated: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(ValueError) as caught:

@@ -1,4 +1,4 @@
-"""Where tasks come from, if data.path alone is stated; and files of rows without a task file."""
+"""The source of tasks if only data.path is stated, and files of rows without a task file."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ HEADER = "id,customer text,team\n"
 
 
 def table(first: int, rows: int = 40) -> str:
-    """A CSV file; every second row is for sales."""
+    """Returns a CSV file; every second row has the label sales."""
     lines = (
         f"{i},I would like to have order {i} now,{('billing', 'sales')[i % 2]}\n"
         for i in range(first, first + rows)
@@ -47,8 +47,8 @@ def load(path: Path, **more: Any) -> list[Task]:
     return load_tasks(DataConfig(path="" if path == Path() else str(path), **more))
 
 
-def labels(task: Task, part: str = "train") -> list[float | None]:
-    split = task.train if part == "train" else task.dev[""]
+def labels(task: Task, name: str = "train") -> list[float | None]:
+    split = task.train if name == "train" else task.dev[""]
     return [row.label for row in split.read()]
 
 
@@ -81,7 +81,7 @@ def test_the_source_follows_from_the_path(tmp_path: Path) -> None:
      ("org/imdb", "imdb"), ("my reviews (new).csv", "my_reviews_new"), ("mean.csv", "task"),
      ("!.csv", "task")],
 )  # fmt: skip
-def test_a_task_is_called_as_its_file_or_folder(path: str, name: str) -> None:
+def test_a_task_is_named_like_its_file_or_folder(path: str, name: str) -> None:
     assert task_name(Path(path)) == name
 
 
@@ -157,7 +157,7 @@ def test_a_folder_of_saved_datasets_has_a_task_of_each(tmp_path: Path) -> None:
     assert (task.name, task.kind.labels) == ("one", ("x", "y"))
 
 
-def test_what_is_no_data_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_paths_without_data_are_refused_in_one_line(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.csv") == f"{tmp_path / 'none.csv'}: no such file"
     assert refusal(tmp_path).startswith(f"data.path is '{tmp_path}'; allowed: a file of rows")
     assert "the ending is '.txt'; allowed: '.csv', '.tsv'" in refusal(tmp_path / "notes.txt")
@@ -178,24 +178,26 @@ def test_a_sequence_of_declared_classes_is_several_labels_a_row(tmp_path: Path) 
     (task,) = load(tmp_path / "emotions")
     assert task.kind.multilabel and task.kind.labels == ("joy", "anger", "fear")
     assert [row.classes for row in task.train.read()] == [(0, 2), (), (1,), (2,)]
-    assert "(3 labels, several a row: joy, anger, fear)" in task.notes[0], "nothing divides them"
+    assert "(3 labels, several a row: joy, anger, fear)" in task.notes[0], "no separator is named"
 
 
 NAMES = ["anger", "fear", "joy", "love"]
 
 
-def cells(folder: Path, found: list[str]) -> Path:
-    """A file of rows whose labels are these cells, each of them twenty times."""
-    lines = (f"I say {i} of {n}\t{cell}\n" for n in range(20) for i, cell in enumerate(found))
+def cells(folder: Path, column: list[str]) -> Path:
+    """Writes a file of rows whose labels are these cells, each of them twenty times."""
+    lines = (f"I say {i} of {n}\t{cell}\n" for n in range(20) for i, cell in enumerate(column))
     (folder / "said.tsv").write_text("text\tlabel\n" + "".join(lines))
     return folder / "said.tsv"
 
 
 @pytest.mark.parametrize("separator", [",", "|", ";", ", "])
-def test_cells_of_several_labels_are_known_by_their_parts(separator: str, tmp_path: Path) -> None:
-    """Four labels alone, and eight of their combinations: three cells for each label."""
-    found = [separator.join(some) for n in (1, 2, 3) for some in combinations(NAMES, n)][:12]
-    path = cells(tmp_path, found)
+def test_cells_of_several_labels_are_recognised_by_their_parts(
+    separator: str, tmp_path: Path
+) -> None:
+    """The cells are the four labels alone and eight combinations: three cells for each label."""
+    written = [separator.join(some) for n in (1, 2, 3) for some in combinations(NAMES, n)][:12]
+    path = cells(tmp_path, written)
     (task,) = load(path)
     assert (task.kind.multilabel, task.kind.labels) == (True, tuple(NAMES))
     assert [row.classes for row in task.train.read()][:5] == [(0,), (1,), (2,), (3,), (0, 1)]
@@ -210,7 +212,7 @@ def test_cells_of_several_labels_are_known_by_their_parts(separator: str, tmp_pa
 
 
 def test_advice_on_a_task_of_a_file_names_the_line_the_task_and_the_file(tmp_path: Path) -> None:
-    """What it says can be done as it stands: the line makes the note go."""
+    """The line that the note advises removes the note."""
     cells(tmp_path, [",".join(some) for n in (1, 2, 3) for some in combinations(NAMES, n)][:12])
     file = tmp_path / "tasks.yaml"
     file.write_text("said:\n  train: said.tsv\n")
@@ -234,7 +236,7 @@ def test_a_class_called_na_is_stated_in_a_task_file(tmp_path: Path) -> None:
         assert task.notes[-1].endswith(f"as in pandas; if it is a class, state `labels` {where}")
 
 
-def test_two_columns_that_fit_are_told_with_the_line_to_write(tmp_path: Path) -> None:
+def test_two_columns_that_fit_are_reported_with_the_line_to_write(tmp_path: Path) -> None:
     rows = "".join(f"I would like {i} now,a,{'xy'[i % 2]},{'uv'[i % 2]}\n" for i in range(9))
     (tmp_path / "t.csv").write_text("said,one,team,country\n" + rows)
     (tmp_path / "tasks.yaml").write_text("tickets: {train: t.csv}\n")
@@ -244,9 +246,9 @@ def test_two_columns_that_fit_are_told_with_the_line_to_write(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "found",
+    "names",
     [
-        # Parts of names are no labels of their own.
+        # Parts of names that are not labels themselves.
         [f"{team}, {place}" for team in ("Sales", "Support", "Legal") for place in
          ("EMEA", "APAC", "US", "UK")],
         ["Sales", "Support", *(f"{team}, {place}" for team in ("Sales", "Support") for place in
@@ -260,17 +262,17 @@ def test_two_columns_that_fit_are_told_with_the_line_to_write(tmp_path: Path) ->
          for some in combinations(NAMES, n)],
     ],
 )  # fmt: skip
-def test_names_with_commas_are_one_label(found: list[str], tmp_path: Path) -> None:
-    (task,) = load(cells(tmp_path, found))
+def test_names_with_commas_are_one_label(names: list[str], tmp_path: Path) -> None:
+    (task,) = load(cells(tmp_path, names))
     assert not task.kind.multilabel
-    assert len(task.kind.labels) == len(found)
+    assert len(task.kind.labels) == len(names)
     assert sum("--data.kind=multilabel" in note for note in task.notes) == 1
     shown = [repr(label) if "," in label else label for label in task.kind.labels[:4]]
-    assert f"classes: {', '.join(shown)}" in task.notes[0], "a comma in a name divides nothing"
+    assert f"classes: {', '.join(shown)}" in task.notes[0], "a comma in a name is not a separator"
 
 
 @pytest.mark.parametrize("separator", [",", "|", ";", ", "])
-def test_cells_whose_parts_never_stand_alone_are_asked_about(
+def test_a_note_asks_about_cells_whose_parts_never_occur_alone(
     separator: str, tmp_path: Path
 ) -> None:
     path = cells(tmp_path, [separator.join(pair) for pair in combinations(NAMES, 2)])
@@ -280,7 +282,7 @@ def test_cells_whose_parts_never_stand_alone_are_asked_about(
     assert task.notes[-1] == (
         f"each cell, such as {first!r}, is one label; state --data.kind=multilabel if it is several"
     )
-    (several,) = load(path, kind="multilabel")  # what the note says, done
+    (several,) = load(path, kind="multilabel")  # as the note advises
     assert several.kind.labels == tuple(NAMES) and several.kind.multilabel
     assert [row.classes for row in several.train.read()][:2] == [(0, 1), (0, 2)]
     assert f"several a row, divided by {separator.strip()!r}" in several.notes[0]
@@ -289,7 +291,7 @@ def test_cells_whose_parts_never_stand_alone_are_asked_about(
 
 
 @pytest.mark.parametrize(("rows", "asked"), [(99, True), (101, False)])
-def test_a_single_cell_with_a_comma_in_a_hundred_is_asked_about(
+def test_a_note_asks_about_one_cell_with_a_comma_in_a_hundred(
     rows: int, asked: bool, tmp_path: Path
 ) -> None:
     lines = [f"I say {i} of that\t{NAMES[i % 4]}" for i in range(rows - 1)]
@@ -330,7 +332,7 @@ def test_a_separator_that_a_stated_label_holds_does_not_divide(tmp_path: Path) -
         ("header: false, label: verdict", "train.csv: no column 'verdict'; there are: '0', '1'"),
     ],
 )
-def test_a_wrong_column_of_a_task_file_is_told_before_anything_is_loaded(
+def test_a_wrong_column_of_a_task_file_is_refused_before_anything_is_loaded(
     stated: str, message: str, tmp_path: Path
 ) -> None:
     for name in ("train", "dev"):
@@ -343,7 +345,8 @@ def test_a_wrong_column_of_a_task_file_is_told_before_anything_is_loaded(
         check_file(DataConfig(path=path))
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
     check_file(DataConfig(path=path, tasks=["other"]))
-    # Neither scipy nor torch, whose imports take seconds.
+    # The check must import neither scipy nor torch: their imports take seconds.
     code = "import sys, mkd.tasks.origins; print({'scipy', 'sklearn', 'torch'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"
+    argv = [sys.executable, "-c", code]
+    process = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert process.stdout == "set()\n"

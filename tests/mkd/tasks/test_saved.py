@@ -1,4 +1,4 @@
-"""Tasks in memory that are kept as files are the same tasks, of every kind."""
+"""Tasks in memory that are saved as files and read again, of all kinds."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def test_a_share_of_train_that_becomes_dev_is_kept(tmp_path: Path) -> None:
     assert (again.dev, again.dev_share) == ({}, 0.25)
 
 
-def test_another_version_of_the_code_writes_the_rows_anew(
+def test_another_version_of_the_code_writes_the_rows_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = task_from_data("t", pd.DataFrame({"text": TEXTS, "label": LABELS["scores"]}), 0.25)

@@ -35,14 +35,14 @@ DEV_CSV = "review,verdict\nlovely,good\n"
 
 
 def write(folder: Path, **files: str | bytes) -> None:
-    """Writes files, `train_csv="..."` to train.csv."""
+    """Writes files; the argument `train_csv="..."` is written to train.csv."""
     for name, content in files.items():
         path = folder / name.replace("_", ".", 1)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def described(folder: Path, **changes: Any) -> DataConfig:
-    """A config of one task, reviews: as above but for the changes; None removes a key."""
+    """Returns a config of the task `reviews` with these changes; None removes a key."""
     task = {key: value for key, value in (REVIEWS | changes).items() if value is not None}
     (folder / "tasks.yaml").write_text(yaml.safe_dump({"reviews": task}, sort_keys=False))
     return DataConfig(source="files", path=str(folder / "tasks.yaml"))
@@ -65,7 +65,7 @@ def test_a_training_file_read_as_dev_needs_all_labels(tmp_path: Path) -> None:
 
 
 def refusal(read: Any) -> str:
-    """The message of a refusal, which has one line."""
+    """Returns the message of a refusal, which must be one line."""
     with pytest.raises(ValueError) as caught:
         read()
     message = str(caught.value)
@@ -103,7 +103,7 @@ def test_each_text_format_gives_the_same_rows(folder: Path, name: str, content: 
     (folder / name).write_bytes(content)
     task = reviews(folder, train=name)
     assert rows(task.train) == TWO
-    assert rows(task.train) == TWO, "a second pass gives the same"
+    assert rows(task.train) == TWO, "a second pass gives the same rows"
     assert rows(task.dev[""]) == [Row("lovely", None, 1.0)]
 
 
@@ -116,12 +116,12 @@ def test_parquet_gives_the_same_rows_across_its_batches(folder: Path) -> None:
         }
     )
     pq.write_table(table, folder / "train.parquet")
-    found = rows(reviews(folder, train="train.parquet").train)
-    assert found == [*TWO, Row("c", None, None), Row("d", None, None)] * 625
+    read = rows(reviews(folder, train="train.parquet").train)
+    assert read == [*TWO, Row("c", None, None), Row("d", None, None)] * 625
 
 
 def test_rows_without_text_are_left_out_and_a_missing_label_is_none(folder: Path) -> None:
-    """As pandas reads and writes: an empty cell, NaN, NA in text files, a missing key."""
+    """As in pandas: an empty cell, NaN, NA in text files, or a missing key."""
     write(
         folder,
         train_csv="review,verdict\nfine film,good\n ,good\na,NA\nb,nan\n,bad\nc,\ndull,bad\n",
@@ -179,7 +179,7 @@ def test_train_files_have_columns_of_their_own(folder: Path) -> None:
     assert rows(task.train) == [*TWO, Row("so so", None, 1.0), Row("unread", None, None)]
 
 
-def test_of_many_train_files_the_first_are_named_and_all_are_in_the_fingerprint(
+def test_the_first_of_many_train_files_are_named_and_all_are_in_the_fingerprint(
     folder: Path,
 ) -> None:
     files = [f"{number}.csv" for number in range(102)]
@@ -215,18 +215,18 @@ SEVERAL: dict[str, Any] = {"kind": "multilabel", "metrics": ["micro_f1"]}
 def test_a_cell_of_several_labels(
     folder: Path, cell: str, expected: tuple[int, ...] | None
 ) -> None:
-    """The empty list is a row with none of the classes; an empty cell is no label."""
+    """An empty list is a row with none of the classes; an empty cell is a row without a label."""
     write(folder, train_tsv=f"review\tverdict\nso\t{cell}\n", dev_tsv="review\tverdict\nso\t[]\n")
-    given = reviews(folder, **SEVERAL, train="train.tsv", dev="dev.tsv", unlabelled="?")
+    task = reviews(folder, **SEVERAL, train="train.tsv", dev="dev.tsv", unlabelled="?")
     if expected is None:
-        assert rows(given.train) == [Row("so", None, None)]
+        assert rows(task.train) == [Row("so", None, None)]
     else:
-        assert rows(given.train) == [Row("so", None, float(len(expected)), expected)]
-    assert rows(given.dev[""]) == [Row("so", None, 0.0, ())]
+        assert rows(task.train) == [Row("so", None, float(len(expected)), expected)]
+    assert rows(task.dev[""]) == [Row("so", None, 0.0, ())]
 
 
 def test_lists_of_labels_in_json_and_parquet(folder: Path) -> None:
-    """Numbers too, as a dataset has them for named classes."""
+    """Labels may also be numbers, as in a dataset with named classes."""
     (folder / "train.jsonl").write_text(
         '{"review": "a", "verdict": [1]}\n'
         '{"review": "b", "verdict": []}\n'
@@ -234,41 +234,41 @@ def test_lists_of_labels_in_json_and_parquet(folder: Path) -> None:
     )
     cells = pa.array([[0, 1], [1]], pa.list_(pa.int64()))
     pq.write_table(pa.table({"review": ["a", "b"], "verdict": cells}), folder / "dev.parquet")
-    own = SEVERAL | {"labels": [0, 1], "train": "train.jsonl", "dev": "dev.parquet"}
-    given = reviews(folder, **own)
-    assert [row[2:] for row in given.train.read()] == [(1.0, (1,)), (0.0, ()), (None, ())]
-    assert [row[2:] for row in given.dev[""].read()] == [(2.0, (0, 1)), (1.0, (1,))]
+    described_task = SEVERAL | {"labels": [0, 1], "train": "train.jsonl", "dev": "dev.parquet"}
+    task = reviews(folder, **described_task)
+    assert [row[2:] for row in task.train.read()] == [(1.0, (1,)), (0.0, ()), (None, ())]
+    assert [row[2:] for row in task.dev[""].read()] == [(2.0, (0, 1)), (1.0, (1,))]
 
 
 @pytest.mark.parametrize("cell", ["fair", "good,fair", "good,", "good/bad", '["good", 3]', "[1"])
 def test_an_unknown_label_among_several_is_refused(folder: Path, cell: str) -> None:
     write(folder, train_tsv=f"review\tverdict\nso\tgood\nso\t{cell}\n")
-    given = reviews(folder, **SEVERAL, train="train.tsv")
-    assert refusal(lambda: rows(given.train)) == (
+    task = reviews(folder, **SEVERAL, train="train.tsv")
+    assert refusal(lambda: rows(task.train)) == (
         f"{folder / 'train.tsv'}:3: label is {cell!r}; allowed: 'bad', 'good', with ',' between "
         "them, or [] for none of them"
     )
 
 
-def test_an_own_separator_divides_labels(folder: Path) -> None:
+def test_a_stated_separator_divides_labels(folder: Path) -> None:
     write(folder, train_tsv="review\tverdict\nso\tgood|bad\n")
-    given = reviews(folder, **SEVERAL, train="train.tsv", separator="|")
-    assert rows(given.train)[0].classes == (0, 1)
-    found = reviews(folder, **SEVERAL, train="train.tsv")  # as most cells hold it
-    assert found.train.fingerprint == given.train.fingerprint
+    task = reviews(folder, **SEVERAL, train="train.tsv", separator="|")
+    assert rows(task.train)[0].classes == (0, 1)
+    inferred = reviews(folder, **SEVERAL, train="train.tsv")  # the separator that most cells have
+    assert inferred.train.fingerprint == task.train.fingerprint
     other = reviews(folder, **SEVERAL, train="train.tsv", separator=",")
-    assert other.train.fingerprint != given.train.fingerprint
+    assert other.train.fingerprint != task.train.fingerprint
 
 
 def test_several_labels_need_an_answer_in_dev(folder: Path) -> None:
     write(folder, train_tsv="review\tverdict\nso\tgood\n", dev_tsv="review\tverdict\nso\t\n")
-    given = reviews(folder, **SEVERAL, train="train.tsv", dev="dev.tsv")
+    task = reviews(folder, **SEVERAL, train="train.tsv", dev="dev.tsv")
     assert "dev.tsv:2: label is ''; allowed: 'bad', 'good', with" in refusal(
-        lambda: rows(given.dev[""])
+        lambda: rows(task.dev[""])
     )
 
 
-def test_an_empty_label_or_the_described_one_is_none(folder: Path) -> None:
+def test_an_empty_label_and_the_unlabelled_value_are_none(folder: Path) -> None:
     write(folder, train_csv="review,verdict\na,\nb,-1\nc,1\n", dev_csv="review,verdict\na,1\n")
     assert [row.label for row in rows(reviews(folder, labels=[0, 1], unlabelled=-1).train)] == [
         None,
@@ -294,7 +294,7 @@ def test_unlabelled_rows_are_another_split_and_never_in_dev(folder: Path) -> Non
         assert refusal(partial(rows, dev)) == expected
 
 
-def test_a_score_may_stand_for_no_label(folder: Path) -> None:
+def test_a_score_may_mean_no_label(folder: Path) -> None:
     write(
         folder, train_csv="review,verdict\na,-1\nb,-1.0\nc,2.5\n", dev_csv="review,verdict\na,1\n"
     )
@@ -303,7 +303,7 @@ def test_a_score_may_stand_for_no_label(folder: Path) -> None:
 
 
 def test_whole_numbers_are_labels_however_a_program_writes_them(folder: Path) -> None:
-    """pandas makes floats of a column of which a label is missing."""
+    """pandas converts a column of integers to floats if a label is missing."""
     frame = pd.DataFrame({"review": ["a", "b", "c", "d"], "verdict": [0, 1, None, -1]})
     frame.to_csv(folder / "train.csv", index=False)
     frame.to_parquet(folder / "train.parquet")
@@ -333,7 +333,7 @@ def test_truth_values_are_labels(folder: Path, labels: list[Any]) -> None:
         )
 
 
-def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> None:
+def test_labels_that_are_booleans_in_yaml_1_1_are_words(folder: Path) -> None:
     write(
         folder, train_csv="review,verdict\na,no\nb,yes\nc,off\n", dev_csv="review,verdict\na,yes\n"
     )
@@ -352,7 +352,7 @@ def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> 
     assert [row.label for row in rows(task.train)] == [0.0, 1.0, 2.0]
 
 
-# What is refused when a row is read.
+# Refusals when a row is read.
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None
     assert message == f"{folder / 't.parquet'}:1500: label is 'fair'; allowed: '', 'bad', 'good'"
 
 
-# What is refused before a row is read.
+# Refusals before a row is read.
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,9 @@ def test_wrong_descriptions_refused(folder: Path, changes: dict[str, Any], expec
                  ("x" * 101, f"'{'x' * 76}...")]),
      ("a: \x00\n", ": not valid YAML: ")],
 )  # fmt: skip
-def test_what_describes_no_tasks_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+def test_files_that_do_not_describe_tasks_are_refused(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     path = tmp_path / "tasks.yaml"
     path.write_text(text)
     assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))).startswith(
@@ -566,11 +568,11 @@ def test_a_missing_description_is_refused(tmp_path: Path) -> None:
     assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))) == expected
 
 
-# Which tasks.
+# The choice of tasks.
 
 
 def glue_folder(root: Path, *names: str) -> None:
-    """The smallest GLUE folder: two rows in each train file, one in each dev file."""
+    """Writes the smallest GLUE folder: two rows in each train file, one in each dev file."""
     for name in names:
         layout = GLUE_FILES[name]
         columns = ["0", "1", "2", "3"] if name == "cola" else ["index", *layout.text, layout.label]
@@ -606,7 +608,7 @@ def test_all_nine_tasks_of_a_glue_folder_are_read_in_the_order_of_glue(tmp_path:
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GLUE folder whose files have all columns of the official ones."""
+    """Returns a GLUE folder whose files have all columns of the official ones."""
     return make_folder(tmp_path_factory.mktemp("official"))
 
 
@@ -619,7 +621,7 @@ def test_official_files_have_the_rows_that_were_written(name: str, official: Pat
     assert list(task.dev) == (["", "_mismatched"] if name == "mnli" else [""]) and task.notes == ()
 
 
-def test_tasks_are_chosen_by_the_config_or_those_found(tmp_path: Path) -> None:
+def test_the_config_chooses_tasks_or_all_in_the_folder_are_read(tmp_path: Path) -> None:
     glue_folder(tmp_path, "rte", "sst2", "cola")
     assert [task.name for task in glue(tmp_path, "rte", "cola")] == ["rte", "cola"]
     assert [task.name for task in glue(tmp_path)] == ["cola", "sst2", "rte"]
@@ -627,8 +629,8 @@ def test_tasks_are_chosen_by_the_config_or_those_found(tmp_path: Path) -> None:
 
 def test_unknown_and_missing_tasks_are_refused(tmp_path: Path) -> None:
     glue_folder(tmp_path, "cola", "rte")
-    found = refusal(lambda: glue(tmp_path, "rte", "snli"))
-    assert found == "data.tasks names 'snli'; known: cola, rte"
+    message = refusal(lambda: glue(tmp_path, "rte", "snli"))
+    assert message == "data.tasks names 'snli'; known: cola, rte"
     expected = f"{tmp_path / 'WNLI' / 'train.tsv'}: no such file"
     assert refusal(lambda: glue(tmp_path, "wnli")) == expected
     (tmp_path / "RTE" / "dev.tsv").unlink()
@@ -649,7 +651,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
     assert refusal(lambda: load_tasks(config)) == expected
 
 
-def test_mnli_goes_on_without_its_mismatched_dev_file_and_says_so(tmp_path: Path) -> None:
+def test_mnli_is_read_without_its_mismatched_dev_file_and_a_note_says_so(tmp_path: Path) -> None:
     glue_folder(tmp_path, "mnli")
     (tmp_path / "MNLI" / "dev_mismatched.tsv").unlink()
     [task] = glue(tmp_path)
@@ -673,7 +675,7 @@ def test_broken_rows_of_qqp_are_left_out_but_wrong_labels_refused(tmp_path: Path
     assert refusal(lambda: rows(task.dev[""])) == f"{dev}:3: text column 'question2' is empty"
 
 
-def test_the_demo_gives_its_own_rows() -> None:
+def test_the_demo_has_generated_rows() -> None:
     settings = DemoConfig(seed=3, train_rows=20, unlabelled_rows=10, dev_rows=5)
     tasks = load_tasks(DataConfig(demo=settings))
     assert [(task.name, task.kind) for task in tasks] == list(demo.DEMO_TASKS.items())
@@ -685,7 +687,7 @@ def test_the_demo_gives_its_own_rows() -> None:
 # Transfer rows.
 
 
-def test_transfer_rows_follow_in_the_named_tasks(tmp_path: Path) -> None:
+def test_transfer_rows_are_added_to_the_named_tasks(tmp_path: Path) -> None:
     glue_folder(tmp_path, "sst2", "cola", "rte")
     write(tmp_path, one_csv="body,verdict\nx,good\n", two_tsv="p\tq\nr\ts\n")
     transfer = [
@@ -723,7 +725,7 @@ def test_a_transfer_file_joins_all_tasks_of_as_many_texts(tmp_path: Path) -> Non
         "rte": [[Row("r", "s", None)]],
     }
     fingerprints = [task.added[0].fingerprint for task in tasks]
-    assert len(set(fingerprints)) == 2, "classes and scores share what is stored of a file"
+    assert len(set(fingerprints)) == 2, "tasks with classes and with scores share the stored file"
 
 
 def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
@@ -795,7 +797,7 @@ def test_a_fingerprint_changes_with_bytes_columns_and_labels(folder: Path) -> No
     second = reviews(folder)
     assert len({*prints, second.train.fingerprint}) == 4
     assert second.dev[""].fingerprint == first.dev[""].fingerprint
-    # Metrics leave the rows as they are.
+    # Metrics do not change the rows.
     assert reviews(folder, metrics=["f1"]).train.fingerprint == second.train.fingerprint
 
 
@@ -837,7 +839,7 @@ def test_official_rows_survive_each_format(official: Path, tmp_path: Path, endin
 
 
 def saved(root: Path, task: str, **splits: dict[str, Any]) -> None:
-    """A dataset of one task as save_to_disk writes it, with the hub's features."""
+    """Writes a dataset of one task like save_to_disk, with the features of the hub."""
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
     label = ClassLabel(names=list(GLUE[task].labels)) if GLUE[task].labels else Value("float32")
@@ -894,8 +896,8 @@ def test_empty_questions_of_a_saved_qqp_are_left_out(tmp_path: Path) -> None:
     saved(tmp_path, "qqp", train=columns, validation=columns)
     [task] = hub(tmp_path)
     assert rows(task.train) == [Row("a", "c", 0.0)]
-    found = task.notes
-    assert found == ((f"1 rows of {tmp_path}/qqp/train lack a text or a column and are left out",))
+    notes = task.notes
+    assert notes == ((f"1 rows of {tmp_path}/qqp/train lack a text or a column and are left out",))
     expected = f"{tmp_path}/qqp/validation:2: text column 'question2' is empty"
     assert refusal(lambda: rows(task.dev[""])) == expected
 
@@ -958,7 +960,7 @@ def test_an_unreachable_hub_is_one_line_with_the_datasets_name(tmp_path: Path) -
     assert "\\n" not in message
 
 
-# GLUE's own files, where they are at hand.
+# The real files of GLUE, if they are available.
 
 COUNTS: dict[str, tuple[dict[float, int] | int, dict[float, int] | int]] = {
     "cola": ({1: 6023, 0: 2528}, {1: 721, 0: 322}),
@@ -971,15 +973,15 @@ COUNTS: dict[str, tuple[dict[float, int] | int, dict[float, int] | int]] = {
     "rte": ({0: 1249, 1: 1241}, {0: 146, 1: 131}),
     "wnli": ({0: 323, 1: 312}, {0: 40, 1: 31}),
 }
-"""Rows of train and dev by label index (by number alone for STS-B), as the files' own README counts
-them."""
+"""Rows of train and dev by label index (only their number for STS-B), as stated in the README of
+the files."""
 
 
 @pytest.fixture(scope="module")
 def real() -> Path:
-    found = real_glue()
-    assert found, "the tests that want it are marked"
-    return found
+    folder = real_glue()
+    assert folder, "the tests that need it are marked"
+    return folder
 
 
 @pytest.mark.real_data
@@ -1001,8 +1003,8 @@ def test_the_made_folder_has_the_real_layout(name: str, real: Path, official: Pa
 def test_real_files_have_their_readmes_rows_and_labels(name: str, real: Path) -> None:
     [task] = glue(real, name)
     for split, expected in zip((task.train, task.dev[""]), COUNTS[name], strict=True):
-        found = [row.label for row in split.read()]
-        assert (len(found) if isinstance(expected, int) else Counter(found)) == expected
+        labels = [row.label for row in split.read()]
+        assert (len(labels) if isinstance(expected, int) else Counter(labels)) == expected
     alone = ("there is no mismatched dev split; the matched one is scored alone",)
     has_both = (real / "MNLI" / "dev_mismatched.tsv").exists()
     assert task.notes == (alone if name == "mnli" and not has_both else ())
@@ -1012,5 +1014,5 @@ def test_real_files_have_their_readmes_rows_and_labels(name: str, real: Path) ->
 def test_the_scores_of_real_stsb_have_the_means_that_its_readme_states(real: Path) -> None:
     [task] = glue(real, "stsb")
     for split, mean in (task.train, 2.701), (task.dev[""], 2.364):
-        found = [row.label or 0.0 for row in split.read()]
-        assert round(sum(found) / len(found), 3) == mean
+        scores = [row.label or 0.0 for row in split.read()]
+        assert round(sum(scores) / len(scores), 3) == mean

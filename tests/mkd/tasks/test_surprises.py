@@ -1,4 +1,4 @@
-"""Files that are read in another way than they look, or not at all."""
+"""Files whose content differs from what it looks like, or that cannot be read."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ train: {1}, dev: {1}}}\n"
 
 
 def rows(folder: Path, labels: str, name: str, content: str) -> list[object]:
-    """The rows of a task whose one file has this content."""
+    """Returns the rows of a task whose only file has this content."""
     (folder / name).write_text(content)
     (folder / "t.yaml").write_text(TASK.format(labels, name))
     (task,) = load_tasks(DataConfig(source="files", path=str(folder / "t.yaml")))
@@ -37,7 +37,7 @@ def rows(folder: Path, labels: str, name: str, content: str) -> list[object]:
         ("[" * 1000 + "]" * 1000, "t.yaml:1: more than 64 levels"),
     ],
 )
-def test_an_unquoted_surprise_is_told_as_what_it_is(
+def test_an_unquoted_value_that_yaml_changes_is_refused(
     labels: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError) as caught:
@@ -45,7 +45,7 @@ def test_an_unquoted_surprise_is_told_as_what_it_is(
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
 
 
-def test_a_plain_number_is_what_it_looks() -> None:
+def test_plain_numbers_are_accepted() -> None:
     strict_yaml.check_yaml("[0, -1, 10, 1.50, .5, 1e-3, 1.5e3, .inf, '077', on]", "f.yaml")
 
 
@@ -60,7 +60,7 @@ def test_a_range_may_have_an_exponent(tmp_path: Path) -> None:
     assert [row.label for row in task.train.read()] == [0.0, 1000.0, 2.5]
 
 
-def test_aliases_of_aliases_are_not_followed_without_end() -> None:
+def test_too_many_nested_aliases_are_refused() -> None:
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
     with pytest.raises(ValueError, match="f.yaml: its aliases stand for over 1,000,000 values"):
         strict_yaml.check_yaml("\n".join(["l0: &l0 [x]", *levels]), "f.yaml")
@@ -77,7 +77,7 @@ def test_one_wrong_label_of_many_names_the_nearest_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
-def test_blank_lines_at_the_end_are_no_rows(name: str, end: str, tmp_path: Path) -> None:
+def test_blank_lines_at_the_end_are_not_rows(name: str, end: str, tmp_path: Path) -> None:
     row = {".csv": "text,label\nfine,y\n", ".tsv": "text\tlabel\nfine\ty\n"}
     content = row.get(Path(name).suffix, '{"text": "fine", "label": "y"}\n') + end
     assert rows(tmp_path, '["n", "y"]', name, content) == [("fine", 1.0)]
@@ -85,7 +85,7 @@ def test_blank_lines_at_the_end_are_no_rows(name: str, end: str, tmp_path: Path)
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("separator", [",", "\t"])
-def test_blank_lines_are_no_rows_as_in_pandas(separator: str, end: str, tmp_path: Path) -> None:
+def test_blank_lines_are_not_rows_as_in_pandas(separator: str, end: str, tmp_path: Path) -> None:
     lines = ["", f"text{separator}label", f"a{separator}y", "", "  ", f"b{separator}n", "", ""]
     name = "a.csv" if separator == "," else "a.tsv"
     content = end.join(lines)
@@ -110,7 +110,9 @@ def test_a_cell_of_any_size_is_read(tmp_path: Path) -> None:
     ("value", "message"),
     [("[" * 100_000, "not valid JSON: "), ("1" * 5000, "not valid JSON: Exceeds the limit")],
 )
-def test_json_that_python_cannot_read_is_one_line(value: str, message: str, tmp_path: Path) -> None:
+def test_the_error_for_json_that_python_cannot_read_is_one_line(
+    value: str, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError) as caught:
         rows(tmp_path, '["n", "y"]', "a.jsonl", f'{{"text": "a", "label": "y", "more": {value}}}\n')
     assert str(caught.value).startswith(f"{tmp_path}/a.jsonl:1: {message}")
