@@ -1,8 +1,7 @@
-"""What README.md and docs/ tell a reader to type is allowed by the code as it is, and what they
-link to is there.
+"""Checks that the code allows what README.md and docs/ tell a reader to type, and that links work.
 
-Every command of a shell block is parsed; those of README.md and docs/how-to/ are run by
-tests/docs/test_pages.py. Placeholders are words in capitals, such as ENCODER.
+Every command of a shell block is parsed; tests/docs/test_pages.py runs those of README.md and
+docs/how-to/. Placeholders are words in capitals, such as ENCODER.
 """
 
 import ast
@@ -27,30 +26,30 @@ from mkd.tasks import task_file
 from tests.support.blocks import README, ROOT, SITE, Block, blocks_of, commands, project_command
 
 TYPED = [README, *sorted(SITE.rglob("*.md"))]
-"""The documents whose blocks a reader may type."""
+"""The documents with blocks that a reader may type."""
 DOCUMENTS = [*TYPED, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 MOST_WORDS = 1500
-"""Of README.md."""
+"""Maximum number of words in README.md."""
 OURS = ("mkd", "experiments", "analysis", "tests")
 NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "signals", "empty_runs")
-"""Files beside those of the commands."""
+"""Files of experiments/ that are not commands."""
 BLOCKS = [block for document in TYPED for block in blocks_of(document)]
 
 
-def of(*languages: str) -> list[Any]:
-    """The blocks in these languages, as parameters of a test."""
+def blocks_in(*languages: str) -> list[Any]:
+    """Returns the blocks in these languages as parameters of a test."""
     return [pytest.param(block, id=block.name) for block in BLOCKS if block.language in languages]
 
 
 def text_alone(document: Path) -> str:
-    """The document without its blocks and its code within lines."""
+    """Returns the document without its blocks and inline code."""
     return re.sub(
         r"`[^`\n]*`", "", re.sub(r"(?ms)^ *```.*?^ *```$", "", document.read_text("utf-8"))
     )
 
 
 def headings(document: Path) -> set[str]:
-    """The anchors of its headings, as MkDocs and the pages of a forge make them of plain words."""
+    """Returns the anchors of the headings, like those of MkDocs and GitHub for plain words."""
     lines = re.sub(r"(?ms)^ *```.*?^ *```$", "", document.read_text("utf-8"))
     matches = re.findall(r"(?m)^#+ +(.+)$", lines)
     return {
@@ -60,7 +59,7 @@ def headings(document: Path) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Configs that leave the precision to the machine: parsing would time it."""
+    """Prevents the measurement of bfloat16's speed when a config is parsed."""
     monkeypatch.setattr("mkd.precision.bfloat16_speedup", lambda root, device: 1.0)
 
 
@@ -76,7 +75,7 @@ def test_there_are_blocks_of_each_language() -> None:
 @pytest.mark.parametrize(
     "document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS]
 )
-def test_links_and_their_anchors_are_there(document: Path) -> None:
+def test_links_and_their_anchors_exist(document: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", text_alone(document))
     for link in links:
         if re.match(r"https?://", link):
@@ -92,7 +91,7 @@ def test_links_and_their_anchors_are_there(document: Path) -> None:
 @pytest.mark.parametrize(
     "document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS]
 )
-def test_files_that_are_named_are_there(document: Path) -> None:
+def test_files_that_are_named_exist(document: Path) -> None:
     text = document.read_text("utf-8")
     named = set(re.findall(rf"(?<![\w/.-])((?:{'|'.join(OURS)}|docs)/[\w/.-]*[\w/])", text))
     missing = sorted(
@@ -104,28 +103,29 @@ def test_files_that_are_named_are_there(document: Path) -> None:
 @pytest.mark.parametrize(
     "document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS]
 )
-def test_tables_are_whole(document: Path) -> None:
+def test_tables_are_complete(document: Path) -> None:
     tables = re.findall(r"(?m)(?:^\|.*\n)+", text_alone(document))
-    # A table's second line is its rule.
+    # The second line of a table is its separator.
     assert all(re.match(r".*\n\|[ :|-]+\|\n", table) for table in tables)
 
 
-@pytest.mark.parametrize("block", of("sh"))
+@pytest.mark.parametrize("block", blocks_in("sh"))
 def test_commands_are_allowed(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    (tmp_path / "config.yaml").write_text(cli.to_yaml(DistillSettings()))  # as that of a run
-    found = commands(block)
-    assert found
-    for words in found:
+    (tmp_path / "config.yaml").write_text(
+        cli.to_yaml(DistillSettings())
+    )  # like the config of a run
+    lines = commands(block)
+    assert lines
+    for words in lines:
         check_command(words)
 
 
 def check_command(words: list[str]) -> None:
-    """Raises where a command of ours would be refused for what it is, before it has looked at any
-    data."""
+    """Raises an error if a command of this project would be refused before it reads any data."""
     while re.fullmatch(r"\w+=\S*", words[0]):
         words = words[1:]
     program = words[0]
@@ -134,8 +134,8 @@ def check_command(words: list[str]) -> None:
     elif program == "mlflow" and words[1:3] == ["run", "."]:
         check_command(project_command(words[3:]))
     elif "-m" in words and program in ("python", "accelerate"):
-        at = words.index("-m")
-        check_module(words[at + 1], words[at + 2 :])
+        flag = words.index("-m")
+        check_module(words[flag + 1], words[flag + 2 :])
     elif program == "python":
         assert (ROOT / words[1]).is_file(), words
     elif program == "pip":
@@ -151,14 +151,15 @@ def check_command(words: list[str]) -> None:
         assert (ROOT / program).is_file()
     else:
         assert program in ("source", "export", "curl", "hf", "mlflow"), (
-            f"a command that no test looks at: {words}"
+            f"a command that no test checks: {words}"
         )
 
 
 def check_module(module: str, argv: list[str]) -> None:
-    """The options are those of `python -m MODULE`."""
+    """Raises an error if the options are not those of `python -m MODULE`."""
     if module == "mkd":
-        assert runtime.main(argv) == 2, "FOLDER is not there"  # an unknown option would have raised
+        # An unknown option would raise an error.
+        assert runtime.main(argv) == 2, "FOLDER does not exist"
     elif module == "analysis.report":
         arguments.parse(argv, "")
     elif module == "experiments.serve":
@@ -173,18 +174,18 @@ def check_module(module: str, argv: list[str]) -> None:
         cli.parse(argv, "", kind)
 
 
-@pytest.mark.parametrize("block", of("yaml"))
+@pytest.mark.parametrize("block", blocks_in("yaml"))
 def test_settings_and_tasks_are_allowed(block: Block, tmp_path: Path) -> None:
     (tmp_path / "block.yaml").write_text(block.text)
-    given = set(yaml.safe_load(block.text))
-    if kinds := [kind for command, kind in COMMANDS.items() if given <= cli.setting_names(command)]:
+    keys = set(yaml.safe_load(block.text))
+    if kinds := [kind for command, kind in COMMANDS.items() if keys <= cli.setting_names(command)]:
         cli.parse(["--config", str(tmp_path / "block.yaml")], "", kinds[0])
     else:
         assert task_file.read_task_file(tmp_path / "block.yaml")
 
 
-@pytest.mark.parametrize("block", of("python"))
-def test_python_names_what_is_there(block: Block) -> None:
+@pytest.mark.parametrize("block", blocks_in("python"))
+def test_names_in_python_blocks_exist(block: Block) -> None:
     tree = ast.parse(block.text, block.name)
     known: dict[str, Any] = {}
     for node in ast.walk(tree):
@@ -211,8 +212,10 @@ def test_python_names_what_is_there(block: Block) -> None:
 
 
 def resolved(node: ast.AST, known: dict[str, Any]) -> Any:
-    """What a dotted name of ours stands for; None for all else. Raises AttributeError where there
-    is no such name."""
+    """Returns the value of a dotted name of this project, or None for other names.
+
+    Raises AttributeError if there is no such name.
+    """
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.Attribute) and (owner := resolved(node.value, known)) is not None:
@@ -228,26 +231,26 @@ def test_every_section_of_the_settings_is_in_the_reference() -> None:
 
 
 def sections(section: type) -> set[str]:
-    """Names of a dataclass of settings and of all below it, with their modules."""
-    found = {f"{section.__module__}.{section.__name__}"}
+    """Returns the names of a dataclass of settings and all nested ones, with their modules."""
+    names = {f"{section.__module__}.{section.__name__}"}
     for hint in get_type_hints(section).values():
-        for part in (hint, *get_args(hint)):
-            if is_dataclass(part):
-                assert isinstance(part, type)
-                found |= sections(part)
-    return found
+        for kind in (hint, *get_args(hint)):
+            if is_dataclass(kind):
+                assert isinstance(kind, type)
+                names |= sections(kind)
+    return names
 
 
 def test_every_entry_point_is_in_the_reference() -> None:
     page = (SITE / "reference" / "command-line.md").read_text("utf-8")
-    there = {
+    commands_of_experiments = {
         f"experiments.{file.stem}"
         for file in (ROOT / "experiments").glob("*.py")
         if file.stem not in NO_COMMANDS
     }
-    assert there
+    assert commands_of_experiments
     assert (
         set(re.findall(r"`python -m (experiments\.\w+)`", page))
-        == there
+        == commands_of_experiments
         == set(re.findall(r"::: (experiments\.\w+)", page))
     )

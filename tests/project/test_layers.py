@@ -1,5 +1,7 @@
-"""Imports point down only, also inside functions: analysis and experiments import mkd, and each
-room those before it."""
+"""Imports point down only, also inside functions.
+
+analysis and experiments import mkd, and each folder or file imports only those before it in ORDER.
+"""
 
 import ast
 import re
@@ -19,10 +21,10 @@ FORBIDDEN = {
     "experiments": {"analysis"},
     "analysis": {"experiments"},
 }
-"""What the modules of a package must not import."""
+"""Packages that the modules of a package must not import."""
 
 SHARED = "analysis.presentation"
-"""The one package of analysis that experiments may import: tables, colours and figures."""
+"""The only package of analysis that experiments may import: tables, colours and figures."""
 
 MLFLOW = {
     "experiments.empty_runs",
@@ -32,12 +34,11 @@ MLFLOW = {
     "analysis.runs.runs",
     "analysis.report",
 }
-"""The only modules and packages that may import mlflow: the writers of runs, the model that is
-logged as code, its use on Spark, the search's engine there, the reader of runs, and the writer of
-reports."""
+"""The only modules and packages that may import mlflow: writers and readers of runs, the logged
+model, its use on Spark, the search on Spark, and the report."""
 
 COMMANDS = sorted(verb.module for verb in VERBS.values() if verb.module.startswith("experiments."))
-"""The commands of experiments: each imports what comes before all of them."""
+"""The commands of experiments; each may import everything before the commands in ORDER."""
 ORDER = {
     "mkd": ["mkd.names", "mkd.config", "mkd.rates", "mkd.result", "mkd.repeat",
             "mkd.progress",
@@ -54,13 +55,12 @@ ORDER = {
                  "analysis.findings", "analysis.charts", "analysis.page", "analysis.tables",
                  "analysis.arguments", "analysis.report"],
 }  # fmt: skip
-"""The folders and files of each package, in the order in which data flows through them: each
-may import only those before it. Within a folder modules import each other as they like, but in
-no circle."""
+"""The folders and files of each package in the order of the data flow. Each may import only those
+before it. Modules of a folder may import each other, but not in a circle."""
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Every module's dotted name and its file."""
+    """Returns the file of each module by its dotted name."""
     files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
     return {
         ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
@@ -69,12 +69,12 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(name: str, known: dict[str, Path]) -> set[str]:
-    """Dotted names that a module imports; `from a import b` is a.b where that is a module of ours,
-    else a."""
-    found: set[str] = set()
+    """Returns the dotted names that a module imports; `from a import b` is a.b if a.b is a
+    module."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(known[name].read_text(), str(known[name]))):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             is_package = known[name].name == "__init__.py"
             parents = (
@@ -83,48 +83,47 @@ def imports(name: str, known: dict[str, Path]) -> set[str]:
                 else []
             )
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            found.update(
+            names.update(
                 f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
                 for alias in node.names
             )
-    return found
+    return names
 
 
-def room(name: str) -> str:
-    """The folder or file of its package that a module is in; of a package itself its name."""
+def unit_of(name: str) -> str:
+    """Returns the folder or file of its package that a module is in."""
     return ".".join(name.split(".")[:2])
 
 
 def violations(root: Path) -> list[str]:
-    """One line for every import that points up or sideways, and for every module whose room has no
-    place in ORDER."""
+    """Returns a line for each import that points up or sideways and module missing from ORDER."""
     known = modules(root)
-    found = []
+    lines = []
     for name in known:
-        package, own = name.split(".")[0], room(name)
+        package, unit = name.split(".")[0], unit_of(name)
         order = ORDER[package]
-        if name != package and own not in order:
-            found.append(
-                f"{name}: {own} has no place in ORDER of {HERE}: put it after all that it imports"
+        if name != package and unit not in order:
+            lines.append(
+                f"{name}: {unit} has no place in ORDER of {HERE}: put it after all that it imports"
             )
             continue
         for target in sorted(imports(name, known)):
             top = target.split(".")[0]
-            if top in FORBIDDEN[package] and room(target) != SHARED:
-                found.append(f"{name} imports {target}: {package} must not import {top}")
-            elif top == "mlflow" and not MLFLOW & {name, own}:
-                found.append(f"{name} imports {target}: only {' and '.join(sorted(MLFLOW))} may")
-            elif top == package and target != package and room(target) != own:
-                before = [] if name == package else order[: order.index(own)]
-                if room(target) not in before:
-                    found.append(
+            if top in FORBIDDEN[package] and unit_of(target) != SHARED:
+                lines.append(f"{name} imports {target}: {package} must not import {top}")
+            elif top == "mlflow" and not MLFLOW & {name, unit}:
+                lines.append(f"{name} imports {target}: only {' and '.join(sorted(MLFLOW))} may")
+            elif top == package and target != package and unit_of(target) != unit:
+                before = [] if name == package else order[: order.index(unit)]
+                if unit_of(target) not in before:
+                    lines.append(
                         f"{name} imports {target}, which does not come before it in ORDER of {HERE}"
                     )
-    return found
+    return lines
 
 
 def circle(root: Path) -> list[str]:
-    """Modules that import one another in a circle; empty: there is none."""
+    """Returns modules that import one another in a circle; empty if there are none."""
     known = modules(root)
     try:
         TopologicalSorter(
@@ -151,9 +150,9 @@ def test_no_modules_import_one_another_in_a_circle(tmp_path: Path) -> None:
     assert set(circle(tmp_path)) == {"mkd.students.bag", "mkd.students.heads"}
 
 
-def test_every_room_of_the_order_is_there() -> None:
-    rooms = {room(name) for name in modules(ROOT)} - set(PACKAGES)
-    assert sorted(rooms) == sorted(name for order in ORDER.values() for name in order)
+def test_the_order_has_exactly_the_folders_and_files_that_exist() -> None:
+    units = {unit_of(name) for name in modules(ROOT)} - set(PACKAGES)
+    assert sorted(units) == sorted(name for order in ORDER.values() for name in order)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +194,8 @@ def test_an_import_up_is_found(tmp_path: Path, file: str, code: str, complaint: 
         (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / other).touch()
     (tmp_path / file).write_text(code)
-    (found,) = violations(tmp_path)
-    assert found.startswith(complaint)
+    (line,) = violations(tmp_path)
+    assert line.startswith(complaint)
 
 
 def test_imports_that_point_down_are_allowed(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""Metric and tag names are spelled in mkd/names.py alone, and its parsers undo what its functions
-build."""
+"""Metric and tag names: only mkd/names.py spells them, and its parsers invert its functions."""
 
 import ast
 import re
@@ -13,11 +12,10 @@ from mkd import names
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mkd", "experiments", "analysis")
 PLACEHOLDER = "\0"
-"""What stands for a value in an f-string."""
+"""Replaces a value in an f-string."""
 
 COLUMNS = {"teacher", "baseline", "retention", "agreement", "selection"}
-"""Prefixes of columns of analysis' tables, which have the names of families of metrics and are
-none."""
+"""Prefixes of columns in the tables of analysis, which look like families of metrics."""
 ALLOWED = {
     "analysis/charts/retention.py": {"retention"},
     "analysis/page/content.py": {"baseline", "selection", "teacher"},
@@ -27,17 +25,17 @@ ALLOWED = {
 
 
 def strings(source: str) -> list[str]:
-    """All strings of a module, f-strings with PLACEHOLDER for each value; without docstrings."""
+    """Returns all strings of a module without docstrings; values of f-strings are PLACEHOLDER."""
     tree = ast.parse(source)
     documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-    parts = {id(part) for node in joined for part in node.values}
+    values_of_joined = {id(part) for node in joined for part in node.values}
     plain = [
         node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and id(node) not in documentation | parts
+        and id(node) not in documentation | values_of_joined
     ]
     return plain + ["".join(_text(part) for part in node.values) for node in joined]
 
@@ -46,8 +44,8 @@ def _text(part: ast.expr) -> str:
     return str(part.value) if isinstance(part, ast.Constant) else PLACEHOLDER
 
 
-OWN = strings((ROOT / "mkd" / "names.py").read_text("utf-8"))
-FAMILIES = {name.split("/")[0] for name in OWN if "/" in name} - {"", "rows"}  # rows/s is a unit
+SPELLED = strings((ROOT / "mkd" / "names.py").read_text("utf-8"))
+FAMILIES = {text.split("/")[0] for text in SPELLED if "/" in text} - {"", "rows"}  # rows/s: a unit
 CONSTANTS = {
     value for key, value in vars(names).items() if key.isupper() and isinstance(value, str)
 }
@@ -60,7 +58,7 @@ ONLY_NAMES = {
     names.LOSS_SINGLE_ROWS,
     names.ROWS_TOKENISED,
 }
-"""Words that mean nothing else."""
+"""Words that are only used as names of metrics."""
 
 FAMILY = re.compile(rf"(?<![\w.-])({'|'.join(sorted(FAMILIES))})/")
 TAG = re.compile(
@@ -69,16 +67,16 @@ TAG = re.compile(
 
 
 def spelled(text: str) -> set[str]:
-    """What of metric or tag names is in a string: families, tags, ends of names."""
-    found = {match[1] for match in FAMILY.finditer(text)} | {
+    """Returns the families, tags and last words of metric or tag names in a string."""
+    matches = {match[1] for match in FAMILY.finditer(text)} | {
         match[0] for match in TAG.finditer(text)
     }
     ends = text.startswith("/") and text[1:] in LAST
-    return found | ({text} if ends or text in ONLY_NAMES else set())
+    return matches | ({text} if ends or text in ONLY_NAMES else set())
 
 
-def found_in(root: Path) -> dict[str, set[str]]:
-    """By file what is spelled in it; files without any are there too."""
+def names_by_file(root: Path) -> dict[str, set[str]]:
+    """Returns for each file the names that are spelled in it; the set may be empty."""
     files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
     paths = {file.relative_to(root).as_posix(): file for file in files}
     return {
@@ -88,10 +86,10 @@ def found_in(root: Path) -> dict[str, set[str]]:
     }
 
 
-def test_names_are_spelled_in_names_alone() -> None:
-    found = found_in(ROOT)
-    assert len(found) > 100
-    assert {path: own for path, own in found.items() if own} == ALLOWED
+def test_only_names_py_spells_names() -> None:
+    by_file = names_by_file(ROOT)
+    assert len(by_file) > 100
+    assert {path: used for path, used in by_file.items() if used} == ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -114,10 +112,10 @@ def test_names_are_spelled_in_names_alone() -> None:
 def test_a_name_that_is_planted_is_found(tmp_path: Path, code: str, what: str) -> None:
     (tmp_path / "mkd" / "deep").mkdir(parents=True)
     (tmp_path / "mkd" / "deep" / "er.py").write_text(f"def f():\n    return {code}\n")
-    assert what in found_in(tmp_path)["mkd/deep/er.py"]
+    assert what in names_by_file(tmp_path)["mkd/deep/er.py"]
 
 
-def test_what_is_no_name_is_not_found() -> None:
+def test_strings_that_are_not_names_are_not_found() -> None:
     source = '''
 """Of `quality/mean` and mkd.kind."""
 A = ["rows/s", "mkd/rates.py has a number for it", "what mkd.precision.chosen makes of it"]
@@ -128,13 +126,13 @@ B = ["a/b", "mean", "mkd/pipeline.py"]
     assert set().union(*map(spelled, strings(source))) == set()
 
 
-def test_the_docstring_tells_of_every_family() -> None:
+def test_the_docstring_lists_every_family() -> None:
     assert len(FAMILIES) > 20
-    found = [family for family in sorted(FAMILIES) if f"`{family}/" not in (names.__doc__ or "")]
-    assert found == []
+    missing = [family for family in sorted(FAMILIES) if f"`{family}/" not in (names.__doc__ or "")]
+    assert missing == []
 
 
-def test_names_need_the_standard_library_alone() -> None:
+def test_names_py_imports_only_the_standard_library() -> None:
     tree = ast.parse((ROOT / "mkd" / "names.py").read_text("utf-8"))
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {
@@ -146,7 +144,7 @@ def test_names_need_the_standard_library_alone() -> None:
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
-def test_parsers_undo_what_is_built() -> None:
+def test_parsers_invert_the_functions_that_build_names() -> None:
     assert names.quality("sst2") == "quality/sst2/score"
     assert names.parsed_quality(names.quality("sst2", "accuracy")) == ("sst2", "accuracy")
     assert names.task_of_score(names.quality("sst2")) == "sst2"

@@ -1,5 +1,4 @@
-"""What tests need beside Python's packages: found, missing, hidden, and counted at the end of a
-run."""
+"""Programs that tests need besides Python packages: found, missing, hidden, and counted."""
 
 import os
 import stat
@@ -15,7 +14,7 @@ from tests.support.needs import NEEDS, counted, lacking, need, program, real_glu
 
 @pytest.fixture(autouse=True)
 def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without any of the programs, and without settings."""
+    """Simulates a machine without any of the programs and without settings."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(needs, "DEBIAN_POSTGRESQL", tmp_path / "postgresql")
     for name in ("JAVA_HOME", "MKD_HIDE", "MKD_REQUIRE_ALL", "MKD_TEST_DATA"):
@@ -23,7 +22,7 @@ def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(path: Path, prints: str = "") -> Path:
-    """A program that prints something to standard error."""
+    """Writes a program that prints a text to standard error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\necho '{prints}' >&2\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -38,19 +37,21 @@ def put(path: Path, prints: str = "") -> Path:
         ("java", "needs Java: no java; apt-get install openjdk-17-jre-headless"),
     ],
 )
-def test_what_is_missing_is_a_skip_that_tells_the_command(name: str, message: str) -> None:
+def test_a_missing_program_is_a_skip_with_the_command_that_installs_it(
+    name: str, message: str
+) -> None:
     assert lacking(name).startswith(message)
     with pytest.raises(pytest.skip.Exception) as caught:
         need(name)
     assert str(caught.value) == lacking(name)
 
 
-def test_a_part_that_is_missing_is_named_alone(tmp_path: Path) -> None:
+def test_only_the_missing_program_is_named(tmp_path: Path) -> None:
     put(tmp_path / "bin" / "chromium")
     assert lacking("chromium").startswith("needs Chromium: no chromedriver; ")
 
 
-def test_nothing_is_skipped_where_all_is_there(tmp_path: Path) -> None:
+def test_nothing_is_skipped_if_all_programs_are_installed(tmp_path: Path) -> None:
     for name in ("chromium", "chromedriver"):
         put(tmp_path / "bin" / name)
     for version in ("9", "15"):
@@ -64,13 +65,13 @@ def test_nothing_is_skipped_where_all_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "fits"), [("1.8.0_392", False), ("11.0.2", False), ("17.0.9", True), ("21", True)]
 )
-def test_an_older_java_is_as_good_as_none(version: str, fits: bool, tmp_path: Path) -> None:
+def test_an_older_java_counts_as_missing(version: str, fits: bool, tmp_path: Path) -> None:
     put(tmp_path / "bin" / "java", f'openjdk version "{version}" 2023-10-17')
     message = f"needs Java: version {version.split('.')[0]}, 17 or newer is allowed; "
     assert lacking("java") == "" if fits else lacking("java").startswith(message)
 
 
-def test_java_home_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_home_has_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "bin" / "java", 'openjdk version "17.0.9"')
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
     assert lacking("java").startswith("needs Java: no java")
@@ -78,7 +79,7 @@ def test_java_home_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert program("java") == str(home) and lacking("java") == ""
 
 
-def test_what_is_there_can_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_programs_can_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "bin" / "java", 'openjdk version "17.0.9"')
     monkeypatch.setenv("MKD_HIDE", "chromium, java")
     expected = "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless"
@@ -89,7 +90,7 @@ def test_what_is_there_can_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyP
         lacking("java")
 
 
-def test_where_all_is_required_a_skip_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_all_programs_are_required_a_skip_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MKD_REQUIRE_ALL", "1")
     with pytest.raises(pytest.fail.Exception, match="^needs PostgreSQL: no initdb and no pg_ctl; "):
         need("postgresql")
@@ -108,7 +109,7 @@ def test_real_data_is_found_or_hidden(tmp_path: Path, monkeypatch: pytest.Monkey
     assert real_glue() == tmp_path / "said" / "glue"
 
 
-def test_skips_for_want_of_something_are_counted_by_what_is_wanted_and_others_are_not() -> None:
+def test_skips_are_counted_by_what_is_missing_and_other_skips_are_not_counted() -> None:
     java, postgresql = "Skipped: needs Java: no java; x", "Skipped: needs PostgreSQL: no initdb; x"
     assert counted([java, postgresql, "Skipped: one core", java, "needs real data: none"]) == (
         "skipped: 1 for want of PostgreSQL (apt-get install postgresql), "
@@ -148,15 +149,15 @@ def test_a_run_counts_its_skips_or_fails(processes: int, tmp_path: Path) -> None
         sys.executable, "-m", "pytest", "-q", "-p", "tests.support.needs", "-n", str(processes),
         "test_run.py",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-2:] == [
+    passed = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert passed.returncode == 0, passed.stdout
+    assert passed.stdout.splitlines()[-2:] == [
         "skipped: 2 for want of Chromium (apt-get install chromium chromium-driver), "
         "1 for want of Java (apt-get install openjdk-17-jre-headless), "
         "1 for want of real data (MKD_TEST_DATA)",
-        done.stdout.splitlines()[-1],
+        passed.stdout.splitlines()[-1],
     ]
-    assert "1 passed, 4 skipped" in done.stdout
+    assert "1 passed, 4 skipped" in passed.stdout
     failed = subprocess.run(
         command,
         cwd=tmp_path,

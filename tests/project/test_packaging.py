@@ -1,5 +1,4 @@
-"""pyproject.toml, requirements.txt, conda.yaml and MLproject agree with each other and with the
-environment in use."""
+"""Checks that pyproject.toml, requirements.txt, conda.yaml, MLproject and the environment agree."""
 
 import importlib.util
 import shlex
@@ -33,7 +32,7 @@ def pins() -> list[Requirement]:
 
 
 def pin(name: str) -> str:
-    """The one version that requirements.txt pins for a package."""
+    """Returns the version that requirements.txt pins for a package."""
     (only,) = [requirement for requirement in pins() if canonicalize_name(requirement.name) == name]
     (specifier,) = only.specifier
     return specifier.version
@@ -96,7 +95,7 @@ def test_torch_is_the_same_exact_version_everywhere() -> None:
     assert pin("torch") == "2.13.0"
 
 
-def test_conda_takes_its_packages_from_requirements_alone() -> None:
+def test_conda_takes_its_packages_only_from_requirements() -> None:
     (pip,) = [
         dependency["pip"] for dependency in conda_dependencies() if isinstance(dependency, dict)
     ]
@@ -129,8 +128,8 @@ def test_every_entry_point_of_mlproject_is_a_module() -> None:
         assert importlib.util.find_spec(module) is not None, f"no module {module}"
 
 
-def test_a_wheel_has_mkd_alone_and_its_command(tmp_path: Path) -> None:
-    """From a copy, as setuptools leaves its build beside what it builds."""
+def test_a_wheel_has_only_mkd_and_its_command(tmp_path: Path) -> None:
+    """It is built from a copy: setuptools leaves its build folder next to the source."""
     source = tmp_path / "source"
     for name in ("mkd", "experiments", "analysis"):
         ignored = shutil.ignore_patterns("__pycache__")

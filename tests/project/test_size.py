@@ -7,12 +7,12 @@ from tests.bench import size
 
 def test_all_stages_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size, "BATCHES", 20)
-    found = size.measure("paraphrase", 301, tmp_path)
-    assert found.rows == 301
-    assert 301 < found.tokens < 30_000
-    assert min(found.tokenise_s, found.label_s, found.first_batch_s, found.batches_s) > 0
-    assert 0 < found.anonymous_mib < found.peak_mib
-    assert found.idle_mib[0] <= found.peak_mib
+    result = size.measure("paraphrase", 301, tmp_path)
+    assert result.rows == 301
+    assert 301 < result.tokens < 30_000
+    assert min(result.tokenise_s, result.label_s, result.first_batch_s, result.batches_s) > 0
+    assert 0 < result.anonymous_mib < result.peak_mib
+    assert result.idle_mib[0] <= result.peak_mib
 
 
 def test_a_row_of_the_table_by_hand() -> None:
