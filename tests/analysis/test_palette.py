@@ -1,4 +1,4 @@
-"""The looks of student kinds: one place, from which pictures and page take them."""
+"""Looks of student kinds, which pictures and page take from one place."""
 
 import math
 import re
@@ -21,9 +21,9 @@ def test_a_look_is_all_that_a_new_student_kind_needs(monkeypatch: pytest.MonkeyP
         FrontPlot([ModelPoint("cnn-64", "cnn", 1.0, 70.0)], [], [], [], "", "")
     )
     assert (entry.get_label(), entry.get_color(), entry.get_marker()) == ("cnn", "#123456", "P")
-    made = page(few())
-    assert "--cnn: #123456;" in made and "--cnn: #abcdef;" in made
-    assert f'"cnn":"{outline("P")}"' in made
+    html = page(few())
+    assert "--cnn: #123456;" in html and "--cnn: #abcdef;" in html
+    assert f'"cnn":"{outline("P")}"' in html
 
 
 def test_an_unknown_kind_is_drawn_as_other() -> None:

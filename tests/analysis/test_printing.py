@@ -1,4 +1,4 @@
-"""stdout holds the tables or, if it is asked for, the JSON alone."""
+"""Standard output has the tables or, with --json, only the JSON."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from analysis.presentation.printing import json_only, set_result
 
 
 def test_with_json_all_else_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    """Also what a child process prints."""
+    """This includes the output of a child process."""
     with json_only(True):
         print("a table")
         subprocess.run([sys.executable, "-c", "print('a child')"], check=True)

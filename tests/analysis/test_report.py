@@ -1,4 +1,4 @@
-"""The report from its command line to what it leaves in MLflow, on a real store of made-up runs."""
+"""The report from the command line to its results in MLflow, on a real store of made-up runs."""
 
 import io
 import json
@@ -29,11 +29,11 @@ STUDENTS = (
     StudentConfig(hidden=96),
     StudentConfig(hidden=16),
 )
-"""Of the experiment and of the study alike."""
+"""Students of both the experiment and the study."""
 OTHER = {"mkd.hardware.cpu": "Another CPU", "mkd.hardware.cores": "8"}
 
 
-def test_the_command_that_opens_it_is_one_of_a_shell(tmp_path: Path) -> None:
+def test_the_command_that_opens_the_report_can_be_typed_in_a_shell(tmp_path: Path) -> None:
     folder = tmp_path / "it's a folder"
     folder.mkdir()
     client = stored.opened(folder)
@@ -47,8 +47,10 @@ def test_the_command_that_opens_it_is_one_of_a_shell(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment of four students, one of them with two seeds, on two machines and a task alone;
-    and a study in another."""
+    """Returns the folder of a store with an experiment and a study.
+
+    The experiment has four students, one of them with two seeds, another machine and a single task.
+    """
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")
@@ -92,8 +94,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Done(NamedTuple):
-    """A report that was made. printed: its lines; outcome: the last of them; to: its folder."""
+class Made(NamedTuple):
+    """A report that was made. printed: lines of stdout; outcome: its JSON; to: its folder."""
 
     printed: list[str]
     outcome: dict[str, Any]
@@ -101,17 +103,17 @@ class Done(NamedTuple):
     client: mlflow.MlflowClient
 
 
-def done(folder: Path, *argv: str) -> Done:
+def make_report(folder: Path, *argv: str) -> Made:
     """Makes a report of the folder's store."""
-    to, told = folder / f"report{len(list(folder.iterdir()))}", io.StringIO()
-    with pytest.MonkeyPatch.context() as patched, redirect_stdout(told):
+    to, stdout = folder / f"report{len(list(folder.iterdir()))}", io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(stdout):
         patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patched.delenv("MLFLOW_RUN_ID", raising=False)
         outcome: dict[str, Any] = {}
         patched.setattr(report, "set_result", outcome.update)
         assert arguments.main(None, [*argv, "--to", str(to)]) == 0
-    return Done(
-        told.getvalue().splitlines(),
+    return Made(
+        stdout.getvalue().splitlines(),
         outcome,
         to,
         mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}"),
@@ -119,25 +121,25 @@ def done(folder: Path, *argv: str) -> Done:
 
 
 def described(client: mlflow.MlflowClient) -> Experiment:
-    """The experiment `mkd` as it is now."""
-    found = client.get_experiment_by_name("mkd")
-    assert found is not None
-    return found
+    """Returns the experiment `mkd` with its current description."""
+    experiment = client.get_experiment_by_name("mkd")
+    assert experiment is not None
+    return experiment
 
 
 @pytest.fixture(scope="module")
-def of_experiment(folder: Path) -> Done:
-    return done(folder, "--experiment", "mkd")
+def of_experiment(folder: Path) -> Made:
+    return make_report(folder, "--experiment", "mkd")
 
 
 @pytest.fixture(scope="module")
-def of_study(folder: Path) -> Done:
-    return done(folder, "--study", "small")
+def of_study(folder: Path) -> Made:
+    return make_report(folder, "--study", "small")
 
 
-def test_comparable_runs_are_drawn_and_all_others_named(of_experiment: Done) -> None:
+def test_comparable_runs_are_drawn_and_all_others_named(of_experiment: Made) -> None:
     printed, outcome, *_ = of_experiment
-    # Two seeds are one model, another machine makes another.
+    # Two seeds are one model; a run on another machine is another model.
     assert (outcome["runs"], outcome["models"]) == (6, 5)
     assert outcome["left_out"] == {"other tasks: demo (seed 0, 1000 dev rows): sentiment": 1}
     assert outcome["other_machines"] == {"Another CPU, 8 cores": 1}
@@ -149,7 +151,7 @@ def test_comparable_runs_are_drawn_and_all_others_named(of_experiment: Done) -> 
     assert "left out: 1 run, other tasks: demo (seed 0, 1000 dev rows): sentiment" in printed
 
 
-def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Done) -> None:
+def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Made) -> None:
     to, outcome = of_experiment.to, of_experiment.outcome
     names = {file.name for file in (to / "pictures").iterdir()}
     assert {f"latency.{form}" for form in ("png", "svg", "json")} <= names
@@ -159,20 +161,20 @@ def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Done) ->
     assert (len(pd.read_csv(to / "models.csv")), len(pd.read_csv(to / "runs.csv"))) == (5, 7)
     written = json.loads((to / "report.json").read_text())
     assert written["front"] == outcome["front"]
-    found = {file.relative_to(to).as_posix() for file in to.rglob("*") if file.is_file()}
-    assert set(written["files"]) == found
+    files = {file.relative_to(to).as_posix() for file in to.rglob("*") if file.is_file()}
+    assert set(written["files"]) == files
     page = (to / "report.html").read_text()
     assert "Quality against speed: mkd" in page and "bilstm-64" in page
 
 
-def test_the_best_under_a_budget_is_told_with_what_it_loses(of_experiment: Done) -> None:
+def test_the_best_under_a_budget_is_reported_with_its_loss(of_experiment: Made) -> None:
     best = {answer["budget_ms"]: answer for answer in of_experiment.outcome["best_under"]}[5.0]
     assert best["lost"]["low"] < best["lost"]["points"] < best["lost"]["high"]
     picture = json.loads((of_experiment.to / "pictures" / "latency.json").read_text())
     assert picture["info"]["title"].startswith(f"Best on selection under 5 ms: {best['label']}, ")
 
 
-def test_a_report_without_a_study_has_a_run_that_the_experiment_links(of_experiment: Done) -> None:
+def test_a_report_without_a_study_has_a_run_that_the_experiment_links(of_experiment: Made) -> None:
     client, run_id = of_experiment.client, of_experiment.outcome["run_id"]
     run = client.get_run(run_id)
     assert (run.data.tags["mkd.kind"], run.info.status) == ("report", "FINISHED")
@@ -186,7 +188,7 @@ def test_a_report_without_a_study_has_a_run_that_the_experiment_links(of_experim
     assert of_experiment.outcome["link"].endswith(f"/runs/{run_id}/artifacts/report/report.html")
 
 
-def test_a_studys_report_is_left_with_the_studys_run(of_study: Done) -> None:
+def test_the_report_of_a_study_is_logged_to_the_run_of_the_study(of_study: Made) -> None:
     client, run_id = of_study.client, of_study.outcome["run_id"]
     assert client.get_run(run_id).data.tags["mkd.kind"] == "search"
     pictures = {Path(file.path).name for file in client.list_artifacts(run_id, "report/pictures")}
@@ -197,19 +199,19 @@ def test_a_studys_report_is_left_with_the_studys_run(of_study: Done) -> None:
     )
 
 
-def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment: Done) -> None:
+def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment: Made) -> None:
     before = described(of_experiment.client)
     report.describe_experiment(of_experiment.client, before.experiment_id)
     assert described(of_experiment.client).tags == before.tags
 
 
-def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_runs_own_run_is_used(of_experiment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     client = of_experiment.client
     runs = read_runs("mkd", store=client.tracking_uri)
-    own = client.create_run(runs.experiment_id).info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", own)
+    active = client.create_run(runs.experiment_id).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", active)
     run_id, _ = report.report_run(client, runs)
-    assert run_id == own and client.get_run(own).info.run_name == "report of mkd"
+    assert run_id == active and client.get_run(active).info.run_name == "report of mkd"
     elsewhere = client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", elsewhere)
     new, _ = report.report_run(client, runs)
@@ -234,7 +236,7 @@ def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.Mo
         (["--experimet", "mkd"], "error: "),
     ],
 )
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -244,7 +246,7 @@ def test_a_mistake_is_told_in_one_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     assert arguments.main(None, argv) == 2
     shown = capsys.readouterr().err
-    *before, last = shown.splitlines()  # a line of a bar, where the runs were read
+    *before, last = shown.splitlines()  # a progress bar has a line, if runs were read
     assert message in last and last.startswith("error: ") and len(before) < 2
 
 
@@ -255,21 +257,21 @@ def test_each_machine_has_a_front_of_its_own() -> None:
     assert fronts(shown) == set(shown.loc[shown["mean"].isin([70.0, 50.0]), "id"])
 
 
-def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
+def test_the_page_has_the_resampled_deviations_of_each_two_models(folder: Path) -> None:
     summary = summarise(read_runs("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
-    found, known = row_deviations(summary), summary.bootstrap.models
-    assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
+    shown, known = row_deviations(summary), summary.bootstrap.models
+    assert len(shown.ids) == 5 and set(shown.pairs) == set(shown.own) == {"", *summary.kept.tasks}
     for task, scores in [
-        ("", [known[key].mean for key in found.ids]),
-        ("sentiment", [known[k].tasks["sentiment"] for k in found.ids]),
+        ("", [known[key].mean for key in shown.ids]),
+        ("sentiment", [known[k].tasks["sentiment"] for k in shown.ids]),
     ]:
-        assert [len(row) for row in found.pairs[task]] == [0, 1, 2, 3, 4]
-        assert found.own[task] == [round(1000 * one.rows[1:].std(ddof=1)) for one in scores]
+        assert [len(row) for row in shown.pairs[task]] == [0, 1, 2, 3, 4]
+        assert shown.own[task] == [round(1000 * one.rows[1:].std(ddof=1)) for one in scores]
         less = scores[3].rows - scores[1].rows
-        assert found.pairs[task][3][1] == round(1000 * less[1:].std(ddof=1))
+        assert shown.pairs[task][3][1] == round(1000 * less[1:].std(ddof=1))
 
 
-def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
+def test_a_setting_with_a_value_per_task_is_shown_as_one_per_task() -> None:
     assert setting_texts("loss.task_weights", "{'a': 1.5, 'b': 2}") == {
         "loss.task_weights.a": "1.5",
         "loss.task_weights.b": "2",
@@ -279,7 +281,7 @@ def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
     assert setting_texts("data.path", float("nan")) == {}
 
 
-def test_what_is_no_number_is_null_in_json() -> None:
+def test_values_that_are_not_numbers_are_null_in_json() -> None:
     assert json_value({"a": Difference(1.0, float("nan"), float("inf")), "b": [(1, "x")]}) == {
         "a": {"points": 1.0, "low": None, "high": None, "seeds": 1},
         "b": [[1, "x"]],
@@ -304,7 +306,7 @@ def test_a_report_removes_the_files_that_only_an_earlier_one_wrote(tmp_path: Pat
     assert (folder / "my notes.txt").exists() and (tmp_path / "outside.txt").exists()
 
 
-def test_a_report_json_that_is_none_is_refused_before_anything_is_read(
+def test_a_report_json_of_something_else_is_refused_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.json").write_text("[]")

@@ -1,4 +1,4 @@
-"""Where a report is written, and what must not stand in its files."""
+"""The folder that a report is written to, and content that its files must not have."""
 
 from pathlib import Path
 
@@ -15,7 +15,8 @@ PASSWORD = "s3cret-word"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of two students, in a folder with an apostrophe, that this process reads."""
+    """Returns a folder whose name has an apostrophe, with a store of two students that this process
+    uses."""
     folder = tmp_path / "it's a folder"
     stored.with_two_students(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
@@ -26,10 +27,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_file_of_a_report_has_the_password_of_the_store(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The store says that its address has one: links and tables are made from it."""
+    """The store reports an address with a password, from which links and tables are made."""
     address = f"http://mkd:{PASSWORD}@host:5000"
     real = runs_module.connect
-    made: list[mlflow.MlflowClient] = []
+    clients: list[mlflow.MlflowClient] = []
 
     class Client(mlflow.MlflowClient):
         tracking_uri = address
@@ -37,27 +38,27 @@ def test_no_file_of_a_report_has_the_password_of_the_store(
     def connect(store: str = "") -> mlflow.MlflowClient:
         client = real("" if store == address else store)
         client.__class__ = Client
-        made.append(client)
+        clients.append(client)
         return client
 
     monkeypatch.setattr(runs_module, "connect", connect)
     monkeypatch.setattr("analysis.report.connect", connect)
     to = folder / "my report's"
     assert arguments.main(None, ["--experiment", "mkd", "--json", "--to", str(to)]) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     texts = {
         path.name: path.read_text("utf-8")
         for path in to.rglob("*")
         if path.suffix in (".html", ".json", ".csv", ".md")
     }
-    assert made and {"report.html", "report.json", "runs.csv", "front.md"} <= set(texts)
+    assert clients and {"report.html", "report.json", "runs.csv", "front.md"} <= set(texts)
     assert any("mkd:***@host:5000" in text for text in texts.values()), "the address is in a link"
-    for name, text in {**texts, "stdout": said.out, "stderr": said.err}.items():
+    for name, text in {**texts, "stdout": printed.out, "stderr": printed.err}.items():
         assert PASSWORD not in text, name
 
 
 def to_a_read_only_disk(to: str, *argv: str) -> None:
-    """A report as the command makes it, beside a disk that cannot be written to."""
+    """Makes a report like the command, with a disk that cannot be written to."""
     disks.own_mounts()
     disks.mount(Path("read-only"), 1 << 16, read_only=True)
     entry_point("analysis.report", "--to", to, *argv)
@@ -68,10 +69,10 @@ def test_a_read_only_folder_is_refused_before_anything_is_read(folder: Path, to:
     disks.skip_without_mounts(folder)
     (folder / "read-only").mkdir()
     store = f"sqlite:///{folder / 'mlflow.db'}"
-    done = started(
+    ended = started(
         folder, to_a_read_only_disk, to, "--experiment", "mkd", MLFLOW_TRACKING_URI=store
     ).end()
-    assert done.returncode == 2, done.stderr[-2000:]
-    told = f"error: to is {to!r}; allowed: a folder that can be written to, or made"
-    assert done.stderr.strip().splitlines()[-1] == told
+    assert ended.returncode == 2, ended.stderr[-2000:]
+    message = f"error: to is {to!r}; allowed: a folder that can be written to, or made"
+    assert ended.stderr.strip().splitlines()[-1] == message
     assert mlflow.MlflowClient().search_runs(["1"], "tags.`mkd.kind` = 'report'") == []

@@ -1,4 +1,4 @@
-"""The best under each budget in words, and the report's tables."""
+"""The best student for each budget in words, and the report's tables."""
 
 import math
 
@@ -33,13 +33,13 @@ def test_the_best_under_a_budget_is_the_best_that_keeps_to_it() -> None:
         answers[0].lost is not None
         and answers[0].lost.points == 20.0
         and math.isnan(answers[0].lost.low)
-    ), "without an interval"
+    ), "no interval is known"
 
 
-def test_the_best_is_chosen_by_selection_and_told_at_its_score_on_dev() -> None:
+def test_the_best_is_chosen_by_selection_and_reported_with_its_score_on_dev() -> None:
     lucky, chosen = GOOD | {"mean": 75.0, "selection": 60.0}, WORSE | {"selection": 61.0}
-    (found,) = best_under(models(FAST | {"selection": 50.0}, lucky, chosen), {}, (5.0,))
-    assert (found.label, found.selection, found.mean, found.among) == (
+    (answer,) = best_under(models(FAST | {"selection": 50.0}, lucky, chosen), {}, (5.0,))
+    assert (answer.label, answer.selection, answer.mean, answer.among) == (
         "transformer-1x32",
         61.0,
         65.0,
@@ -49,19 +49,19 @@ def test_the_best_is_chosen_by_selection_and_told_at_its_score_on_dev() -> None:
 
 def test_a_model_without_a_score_on_selection_is_not_chosen() -> None:
     old = GOOD | {"selection": None}
-    (found,) = best_under(models(FAST, old), {}, (5.0,))
-    assert (found.label, found.among) == ("bag-1x64", 1)
+    (answer,) = best_under(models(FAST, old), {}, (5.0,))
+    assert (answer.label, answer.among) == ("bag-1x64", 1)
     assert best_under(models(old), {}) == []
 
 
-def test_of_equally_good_models_the_faster_one_is_best() -> None:
-    (found,) = best_under(models(GOOD, WORSE | {"mean": 70.0}), {}, (5.0,))
-    assert found.label == "bilstm-64"
+def test_the_faster_of_equally_good_models_is_best() -> None:
+    (answer,) = best_under(models(GOOD, WORSE | {"mean": 70.0}), {}, (5.0,))
+    assert answer.label == "bilstm-64"
 
 
 def test_without_a_teacher_nothing_is_lost() -> None:
-    (found,) = best_under(models(GOOD | {"teacher_mean": math.nan}), {}, (5.0,))
-    assert found.lost is None and loss_sentence(found) == "No score of a teacher is known"
+    (answer,) = best_under(models(GOOD | {"teacher_mean": math.nan}), {}, (5.0,))
+    assert answer.lost is None and loss_sentence(answer) == "No score of a teacher is known"
 
 
 def test_the_answer_says_which_model_and_what_it_loses() -> None:
@@ -70,7 +70,7 @@ def test_the_answer_says_which_model_and_what_it_loses() -> None:
     assert loss_sentence(ANSWER) == f"{message}, which takes 10 ms"
 
 
-def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
+def test_with_one_seed_the_statement_is_about_these_two_models() -> None:
     one = ANSWER._replace(lost=Difference(10.0, 8.0, 12.0, 1))
     message = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows)"
     assert loss_sentence(one).startswith(message) and "not of the method" in loss_sentence(one)
@@ -79,7 +79,7 @@ def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
     assert none.endswith("; one seed: of these two models, not of the method")
 
 
-def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
+def test_an_interval_that_contains_0_is_reported_as_no_difference() -> None:
     answer = ANSWER._replace(lost=Difference(0.4, -0.6, 1.5, 2))
     message = "No difference to its teacher that holds (-0.4 points, 95 % interval -1.5 to +0.6 "
     assert loss_sentence(answer).startswith(message)
@@ -87,13 +87,13 @@ def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
 
 
 def test_a_student_ahead_of_its_teacher_is_above_it() -> None:
-    found = loss_sentence(
+    shown = loss_sentence(
         ANSWER._replace(lost=Difference(-2.0, -3.0, -1.0, 2), teacher_latency_ms=math.nan)
     )
-    assert found == "2.0 points above its teacher (95 % interval 1.0 to 3.0 over rows and 2 seeds)"
+    assert shown == "2.0 points above its teacher (95 % interval 1.0 to 3.0 over rows and 2 seeds)"
 
 
-def test_where_all_models_take_less_than_1_ms_the_budgets_do_too() -> None:
+def test_if_all_models_take_less_than_1_ms_so_do_the_budgets() -> None:
     assert budgets_ms(1.0) == budgets_ms(30.0) == budgets_ms(math.nan) == (1.0, 2.0, 5.0, 10.0)
     assert budgets_ms(0.68) == (0.1, 0.2, 0.5, 1.0)
     assert budgets_ms(0.1) == budgets_ms(0.03) == (0.01, 0.02, 0.05, 0.1)
@@ -114,7 +114,7 @@ def test_the_main_answer_is_that_of_5_ms_or_else_of_the_next_larger_budget() -> 
     assert under([one, ten]) == ten and under([one]) == one and under([]) is None
 
 
-def test_the_front_has_a_row_a_model_with_what_it_loses() -> None:
+def test_the_front_has_a_row_for_each_model_with_its_loss() -> None:
     shown = models(GOOD, GOOD | {"seed": 1, "mean": 71.0})
     header, _, row = front_lines(
         shown, ["a", "b", "unknown"], {shown["id"][0]: Difference(9.5, 8.0, 11.0)}
@@ -126,7 +126,7 @@ def test_the_front_has_a_row_a_model_with_what_it_loses() -> None:
         "rows/s",
     ]
     assert cells[:5] == ["bilstm-64", "1", "1,000", "0.40", "onnx"]
-    # T(0.975, 1) = 12.706 times 0.7071 over the root of 2.
+    # t(0.975, 1) = 12.706 times 0.7071, divided by the root of 2.
     assert cells[5:7] == ["69.5", "70.5 ± 6.4"]
     assert cells[7:] == ["2", "9.5 (8.0 to 11.0)", "60.0", "80.0"]
 
@@ -148,12 +148,12 @@ def test_columns_are_aligned() -> None:
     assert markdown([["a", "bc"], ["def", "g"]]) == ["| a   | bc |", "| :-- | -: |", "| def |  g |"]
 
 
-def test_the_csv_has_plain_cells_and_tells_the_front_and_what_is_lost() -> None:
+def test_the_csv_has_plain_cells_the_front_and_the_losses() -> None:
     shown = models(GOOD, GOOD | {"seed": 1}, WORSE)
     key = shown.loc[shown["label"] == "bilstm-64", "id"].iloc[0]
-    found = for_csv(shown, {key: Difference(10.0, 8.0, 12.0)}, {key}).set_index("label")
-    assert found.loc["bilstm-64", "runs"] == "r0 r1" and found.loc["bilstm-64", "seeds"] == "0 1"
-    assert found.loc["bilstm-64", "front"] and not found.loc["transformer-1x32", "front"]
-    assert found.loc["bilstm-64", "lost_low"] == 8.0
-    assert math.isnan(found.loc["transformer-1x32", "lost_low"])
-    assert found.loc["bilstm-64", "student.hidden"] == "64"
+    table = for_csv(shown, {key: Difference(10.0, 8.0, 12.0)}, {key}).set_index("label")
+    assert table.loc["bilstm-64", "runs"] == "r0 r1" and table.loc["bilstm-64", "seeds"] == "0 1"
+    assert table.loc["bilstm-64", "front"] and not table.loc["transformer-1x32", "front"]
+    assert table.loc["bilstm-64", "lost_low"] == 8.0
+    assert math.isnan(table.loc["transformer-1x32", "lost_low"])
+    assert table.loc["bilstm-64", "student.hidden"] == "64"

@@ -1,4 +1,4 @@
-"""What each picture shows, as numbers worked out by hand from a few models."""
+"""The data of each picture, computed by hand for a few models."""
 
 import math
 from typing import Any
@@ -46,7 +46,7 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
 
 
 def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
-    """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
+    """WORSE is best on selection; GOOD, the best on dev, is not on the front."""
     plot = front_numbers(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
     front = [("bag-1x64", True), ("transformer-1x32", True), ("bilstm-64", False)]
     assert [(p.label, p.front) for p in plot.points] == front
@@ -54,7 +54,7 @@ def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
     assert plot.top > 80, "the teacher is in the picture"
 
 
-def test_a_teacher_below_its_students_is_in_the_picture_or_told_on_its_edge() -> None:
+def test_a_teacher_below_its_students_is_in_the_picture_or_named_at_its_edge() -> None:
     def with_teacher(mean: float) -> FrontPlot:
         same = {"baseline_mean": None, "teacher_mean": mean}
         return front_numbers(models(FAST | same, GOOD | same))
@@ -86,7 +86,7 @@ def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() ->
     plot = front_numbers(shown, "throughput")
     front = [(p.cost, p.quality) for p in plot.points if p.front]
     assert front == [(1000.0, 70.0), (9000.0, 60.0)]
-    # Best quality at each throughput or more.
+    # The line is the best quality with at least this throughput.
     assert plot.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)]
     assert plot.teachers == [Mark("T", 100.0, 80.0)]
 
@@ -96,7 +96,7 @@ def test_size_is_in_megabytes_and_no_teacher_is_known_by_it() -> None:
     assert [p.cost for p in plot.points] == pytest.approx([0.1, 0.4]) and plot.teachers == []
 
 
-def test_there_is_no_plane_of_what_no_model_tells() -> None:
+def test_values_that_no_model_has_are_not_drawn() -> None:
     assert frontier.info(models(GOOD | {"rows_per_s": None}), "throughput") is None
     assert frontier.info(models(GOOD), task="unknown") is None
 
@@ -113,21 +113,21 @@ def test_far_lower_models_are_cut_off_and_counted() -> None:
     assert plot.bottom == pytest.approx(58 - 1) and plot.below == 8
 
 
-def test_of_a_long_front_twelve_are_named_evenly() -> None:
+def test_twelve_models_of_a_long_front_are_named_evenly() -> None:
     many = [{"student": f"s-{i}", "mean": 50.0 + i, "latency_ms": 1.0 + i} for i in range(30)]
     named = [int(point.label[2:]) for point in front_numbers(models(*many)).points if point.named]
     assert len(named) == 12 and named[0] == 0 and named[-1] == 29
     assert set(np.diff(named)) <= {2, 3}
 
 
-def test_each_task_has_a_plane() -> None:
+def test_each_task_has_a_plot() -> None:
     shown = tasks.info(models(FAST, GOOD), ["a", "b"], "small")
     assert shown is not None and list(shown.plots) == ["a", "b"]
     assert shown.plots["b"].quality == "b on dev, points"
     assert tasks.info(models(GOOD), ["c"]) is None
 
 
-def test_what_is_kept_is_shaded_over_the_range_of_all_cells() -> None:
+def test_retention_is_shaded_over_the_range_of_all_cells() -> None:
     kept = {"retention/a": 50.0, "retention/b": 100.0, "retention": 75.0}
     shown = retention.info(models(GOOD | kept), ["a", "b", "unknown"], "small")
     assert shown == retention.Info(
@@ -145,15 +145,15 @@ def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
     shown = models({"mean": 70.0}, {"mean": 71.0, "seed": 1}, FAST)
     ends = {"r0": (50.0, 60.0), "r1": (52.0, 62.0), "r2": (40.0, 41.0)}
     points = {run: [(10, a), (20, b)] for run, (a, b) in ends.items()}
-    found = curves.info(shown, lambda _: points, "small")
-    assert found is not None
-    assert [(c.label, c.kind, c.steps, c.scores) for c in found.curves] == [
+    plot = curves.info(shown, lambda _: points, "small")
+    assert plot is not None
+    assert [(c.label, c.kind, c.steps, c.scores) for c in plot.curves] == [
         ("", "bilstm", [10, 20], [52.0, 62.0]),
         ("bilstm-64", "bilstm", [10, 20], [50.0, 60.0]),
         ("bag-1x64", "bag", [10, 20], [40.0, 41.0]),
     ]
-    assert (found.curves[1].name_at, found.right) == (60.0, 20)
-    assert (found.bottom, found.top) == pytest.approx((40 - 0.04 * 22, 62 + 0.04 * 22))
+    assert (plot.curves[1].name_at, plot.right) == (60.0, 20)
+    assert (plot.bottom, plot.top) == pytest.approx((40 - 0.04 * 22, 62 + 0.04 * 22))
     assert curves.info(shown, lambda _: {}) is None
 
 
@@ -164,11 +164,11 @@ def test_the_hypervolume_grows_where_the_front_moves() -> None:
                    trial(3, 70.0, 0.1), trial(4, 99.0, 0.1, "pruned")],
     }  # fmt: skip
     shown = volume.info(study, "small")
-    # 60 points over the decade from 1 to 10 ms; then 70 over the two from 0.1.
+    # 60 points for the decade from 1 to 10 ms; then 70 points for the two decades from 0.1 ms.
     assert shown is not None and shown.hypervolume == pytest.approx([0.0, 60.0, 60.0, 140.0, 140.0])
     assert ([trial for trial, _ in shown.gains], shown.nearly) == ([1, 3], 3)
     assert shown.trials == [0, 1, 2, 3, 4]
-    assert shown.corner == "above 0.0 points, below 10 ms", "so an earlier version has measured"
+    assert shown.corner == "above 0.0 points, below 10 ms", "as in studies of an earlier version"
     words = {"words": "always the most frequent class"}
     reference = {"quality": 52.34, "latency_ms": 10.0} | words
     named = volume.info(study | {"reference": reference})
@@ -180,7 +180,7 @@ def test_the_hypervolume_grows_where_the_front_moves() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_hypervolume_that_is_kept_up_to_date_is_that_of_all_trials_so_far(seed: int) -> None:
+def test_the_running_hypervolume_is_that_of_all_trials_so_far(seed: int) -> None:
     draw = np.random.default_rng(seed)
     quality, cost = draw.integers(0, 20, 60).astype(float), draw.integers(1, 20, 60).astype(float)
     quality[draw.random(60) < 0.2] = np.nan
@@ -200,7 +200,7 @@ def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_u
     assert importance.info({}) is None and importance.info({"quality": {}}) is None
 
 
-def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_first() -> None:
+def test_marginals_are_of_numbers_with_at_least_four_values_temperature_first() -> None:
     runs = [
         {"loss.temperature": str(t), "student.hidden": "64" if t < 4 else "32",
          "mean": 60.0 + t, "train.steps": str(100 * t)}
@@ -212,7 +212,7 @@ def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_fir
     panel = shown.panels[0]
     assert (panel.log, panel.whole, panel.dense) == (True, True, False)
     assert (panel.values, panel.scores) == ([8.0, 4.0, 2.0, 1.0], [68.0, 64.0, 62.0, 61.0])
-    assert panel.middles == {"bilstm": []}, "too few"
+    assert panel.middles == {"bilstm": []}, "too few models"
     assert marginals.info(models(*runs[:3])) is None
 
 
@@ -227,7 +227,7 @@ def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together
     values = np.array([3.0, 1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0])
     scores = np.array([9.0, 1.0, 2.0, 6.0, 4.0, 6.0, 7.0, 8.0])
     assert marginals.middle(values, scores) == [(1.0, 2.0), (2.0, 5.0), (3.0, 8.0)]
-    assert marginals.middle(np.ones(9), np.arange(9.0)) == [], "all in one group"
+    assert marginals.middle(np.ones(9), np.arange(9.0)) == [], "all values are one group"
     assert marginals.middle(values[:7], scores[:7]) == [], "too few models"
 
 
@@ -250,7 +250,7 @@ def test_a_text_that_weights_not_all_tasks_has_no_shares(text: str) -> None:
     assert weights.shares_of(text, ["a", "b"]) == []
 
 
-def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None:
+def test_joint_runs_are_compared_with_runs_of_one_task_with_the_same_settings() -> None:
     def run(tasks: tuple[str, ...], a: float, b: float, **more: Any) -> dict[str, Any]:
         scores = {"score/a": a, "score/b": b, "score/c": math.nan}
         named = {"tasks": tasks, "suite": f"glue: {', '.join(tasks)}", "data.tasks": str(tasks)}
@@ -275,7 +275,7 @@ def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None
     assert joint.info(frame({}, {})) is None
 
 
-def test_published_figures_are_beside_models_whose_teacher_is_as_large_as_bert_base() -> None:
+def test_published_figures_are_drawn_with_models_whose_teacher_is_as_large_as_bert_base() -> None:
     large = {"teacher": "bert-12x768", "teacher_latency_ms": 275.0, "teacher_mean": 80.0}
     shown = published.info(models(GOOD | large, FAST), ["a", "b"], "small")
     assert shown is not None and shown.models == [("bilstm-64", "bilstm", 275.0, -10.0)]
@@ -295,8 +295,8 @@ def test_without_such_a_teacher_the_picture_says_why_it_is_missing() -> None:
 
 
 def test_a_models_curve_of_deferral_is_the_mean_over_tasks_and_seeds() -> None:
-    """Two seeds of FAST with two tasks; GOOD has no table. Nothing is lost on selection up to the
-    second share, in the mean."""
+    """FAST has two seeds and two tasks; GOOD has no table. On selection, the mean loss is 0 up to
+    the second share."""
 
     def table(lost: float) -> pd.DataFrame:
         rows = [
@@ -307,10 +307,10 @@ def test_a_models_curve_of_deferral_is_the_mean_over_tasks_and_seeds() -> None:
 
     shown = models(FAST, FAST | {"seed": 1, "run_id": "other"}, GOOD)
     tables = dict(zip(("r0", "other"), (table(-1), table(1)), strict=True))
-    found = deferral.info(shown, lambda runs: tables, "small")
-    assert found is not None
-    (line,) = found.lines
+    plot = deferral.info(shown, lambda runs: tables, "small")
+    assert plot is not None
+    (line,) = plot.lines
     assert (line.label, line.answered, line.lost) == ("bag-1x64", [0, 50, 100], [0, 1, 5])
-    assert line.chosen == 1 and found.names_at == [5] and found.small.startswith(deferral.SMALL)
-    assert found.bottom < 0 and found.top > 5
+    assert line.chosen == 1 and plot.names_at == [5] and plot.small.startswith(deferral.SMALL)
+    assert plot.bottom < 0 and plot.top > 5
     assert deferral.info(shown, lambda runs: {}) is None

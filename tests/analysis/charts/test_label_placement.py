@@ -1,4 +1,4 @@
-"""Names that cover neither each other nor a point."""
+"""Labels that overlap neither each other nor a point."""
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ def wanted(x: float, y: float, width: float = 100.0) -> Wanted:
     return Wanted(x, y, 4.0, width, 20.0)
 
 
-def test_a_lone_label_stands_right_above_its_point() -> None:
-    (found,) = place_labels([wanted(500.0, 300.0)], [], [], BOUNDS)
-    # The mark's radius, a tenth of the label's height, and half of that height.
-    assert found == (500.0, 300.0 + 4 + 2 + 10, False)
+def test_a_single_label_is_directly_above_its_point() -> None:
+    (placed,) = place_labels([wanted(500.0, 300.0)], [], [], BOUNDS)
+    # Offset: the radius of the mark, a tenth of the height of the label, and half of its height.
+    assert placed == (500.0, 300.0 + 4 + 2 + 10, False)
 
 
 def test_a_label_moves_aside_for_the_edge_other_marks_and_lines() -> None:
@@ -36,7 +36,7 @@ def test_a_label_moves_aside_for_the_edge_other_marks_and_lines() -> None:
         assert box is not None and not any(overlap(box, other) for other in taken)
 
 
-def test_a_pale_mark_is_covered_only_where_nothing_else_is_free() -> None:
+def test_a_pale_mark_is_covered_only_if_no_other_place_is_free() -> None:
     above = around((500.0, 316.0), 4.0)
     (aside,) = place_labels([wanted(500.0, 300.0)], [], [above], BOUNDS)
     assert aside is not None and aside.y < 316
@@ -53,13 +53,13 @@ def test_a_label_without_room_is_left_out() -> None:
 def test_no_two_labels_overlap_and_none_covers_a_point(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = [(float(x), float(y)) for x, y in rng.random((12, 2)) * (1000, 600)]
-    found = [
+    placed = [
         place
         for place in place_labels([wanted(*point, 90.0) for point in points], [], [], BOUNDS)
         if place is not None
     ]
-    boxes = [(place.x - 45, place.y - 10, place.x + 45, place.y + 10) for place in found]
-    assert len(found) > 8
+    boxes = [(place.x - 45, place.y - 10, place.x + 45, place.y + 10) for place in placed]
+    assert len(placed) > 8
     assert not any(
         overlap(left, right) for index, left in enumerate(boxes) for right in boxes[:index]
     )
@@ -80,6 +80,6 @@ def test_heights_that_are_far_apart_stay_and_close_ones_are_moved_evenly() -> No
 
 
 def test_groups_that_are_moved_into_each_other_are_joined() -> None:
-    found = sorted(spread_apart([0.0, 0.0, 1.2, 1.2], 1.0))
-    assert np.diff(found) == pytest.approx([1.0, 1.0, 1.0])
-    assert sum(found) / 4 == pytest.approx(0.6)
+    heights = sorted(spread_apart([0.0, 0.0, 1.2, 1.2], 1.0))
+    assert np.diff(heights) == pytest.approx([1.0, 1.0, 1.0])
+    assert sum(heights) / 4 == pytest.approx(0.6)

@@ -1,4 +1,4 @@
-"""Pictures as matplotlib draws them: axes, marks and names, and the files that are made of them."""
+"""Pictures as drawn by matplotlib: axes, marks and names, and the files that are made of them."""
 
 import math
 
@@ -28,7 +28,7 @@ def texts(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other() -> None:
+def test_the_front_is_drawn_on_a_log_axis_with_names_that_do_not_overlap() -> None:
     figure = frontier.draw(
         numbers(models(FAST, GOOD, WORSE), title="Best: bilstm-64", small="3 models")
     )
@@ -64,7 +64,7 @@ def test_each_task_has_axes_and_empty_places_none() -> None:
     assert [axes.get_title(loc="left") for axes in tasks.draw(info).axes] == ["a", "b"]
 
 
-def test_what_is_kept_is_written_in_its_cell_and_a_dash_where_it_is_not_known() -> None:
+def test_retention_is_written_in_its_cell_and_a_dash_if_it_is_not_known() -> None:
     info = retention.Info(
         ["m"], ["a", "mean"], [[98.76, math.nan]], [[1.0, math.nan]], [[False, False]], ""
     )
@@ -80,7 +80,7 @@ def test_curves_have_their_names_at_their_ends() -> None:
 
 
 def test_a_curve_at_one_height_has_an_axis() -> None:
-    """A short training is scored once, at its end. A warning of matplotlib would be an error."""
+    """A short training is scored only at its end. A warning of matplotlib would be an error."""
     info = curves.info(models(GOOD), lambda _: {"r0": [(10, 60.0)]})
     assert info is not None and (info.bottom, info.top) == (59, 61)
     curves.draw(info)
@@ -95,7 +95,7 @@ def test_hypervolume_and_importances_are_drawn() -> None:
     assert covered is not None and shares is not None
     figure = volume.draw(covered)
     trials = [tick for tick in figure.axes[0].get_xticks() if 0 <= tick <= 1]
-    assert trials == [0, 1], "whole numbers"
+    assert trials == [0, 1], "ticks are whole numbers"
     assert "above 0.0 points, below 10 ms" in figure.legends[0].get_title().get_text()
     assert [label.get_text() for label in importance.draw(shares).axes[0].get_yticklabels()] == [
         "x",
@@ -103,7 +103,7 @@ def test_hypervolume_and_importances_are_drawn() -> None:
     ]
 
 
-def test_marginals_have_an_axis_a_setting_and_weights_a_line_a_model() -> None:
+def test_marginals_have_an_axis_per_setting_and_weights_a_line_per_model() -> None:
     runs = [
         {
             "loss.temperature": str(t),
@@ -116,7 +116,7 @@ def test_marginals_have_an_axis_a_setting_and_weights_a_line_a_model() -> None:
     assert shown is not None and weighted is not None
     (axes,) = marginals.draw(shown).axes
     assert (axes.get_xlabel(), axes.get_xscale()) == ("temperature", "log")
-    assert len(weights.draw(weighted).axes[0].lines) == 4 + 1, "and that of equal weights"
+    assert len(weights.draw(weighted).axes[0].lines) == 4 + 1, "and the line of equal weights"
 
 
 def test_gains_are_written_in_their_cells() -> None:

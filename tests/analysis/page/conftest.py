@@ -1,4 +1,4 @@
-"""The browser of a file's tests."""
+"""The browser that the tests of a file share."""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,4 @@
-"""The report's page: what is written into it, its answer in words, and what it makes of odd
-reports."""
+"""The report's page: its data, its answer in words, and unusual reports."""
 
 import json
 import math
@@ -25,7 +24,7 @@ def budget(chrome: Chrome, value: str) -> None:
     chrome.find_element(By.ID, "budget").send_keys(value)
 
 
-def test_settings_are_packed_as_numbers_of_texts_and_what_all_share_once() -> None:
+def test_settings_are_packed_as_indices_of_texts_and_shared_ones_are_stored_once() -> None:
     models = [
         model("a", 1.0, 70.0),
         model("b", 2.0, 71.0),
@@ -35,7 +34,7 @@ def test_settings_are_packed_as_numbers_of_texts_and_what_all_share_once() -> No
     assert data["settings"]["shared"] == {"loss.temperature": "2"}
     place = data["models"]["fields"].index("settings")
     numbers = [row[place] for row in data["models"]["rows"]]
-    found = [
+    unpacked = [
         {
             name: choices[number]
             for name, choices, number in zip(
@@ -46,20 +45,20 @@ def test_settings_are_packed_as_numbers_of_texts_and_what_all_share_once() -> No
         | data["settings"]["shared"]
         for row in numbers
     ]
-    assert found == [one.settings for one in models]
+    assert unpacked == [one.settings for one in models]
 
 
-def test_numbers_that_are_not_finite_are_written_as_unknown() -> None:
+def test_numbers_that_are_not_finite_are_null() -> None:
     data = packed(info([model("a", 1.0, 70.0)._replace(latency_ms=math.nan, retention=math.inf)]))
     row = dict(zip(data["models"]["fields"], data["models"]["rows"][0], strict=True))
     assert row["latency_ms"] is None and row["retention"] is None
 
 
-def test_two_hundred_models_with_what_parts_each_two_of_them_take_less_than_two_megabytes() -> None:
+def test_a_page_of_two_hundred_models_has_less_than_two_megabytes() -> None:
     assert len(page(many(200)).encode()) < 2e6
 
 
-def test_no_text_of_a_run_ends_the_script_that_holds_it() -> None:
+def test_no_text_of_a_run_ends_the_script_element() -> None:
     hostile = "</script><script>alert(1)</script><!--"
     written = page(info([model(hostile, 1.0, 70.0)], title="<script>alert(1)</script>"))
     assert written.count("<script") == written.count("</script>") == 2
@@ -69,7 +68,7 @@ def test_no_text_of_a_run_ends_the_script_that_holds_it() -> None:
     assert json.loads(data)["models"]["rows"][0][0] == hostile
 
 
-def test_the_page_asks_for_itself_and_no_address_else(chrome: Chrome, tmp_path: Path) -> None:
+def test_the_page_requests_no_address_except_itself(chrome: Chrome, tmp_path: Path) -> None:
     asked(chrome)
     opened(chrome, tmp_path, few())
     for summary in chrome.find_elements(By.CSS_SELECTOR, ".picture summary"):
@@ -98,10 +97,8 @@ def test_it_names_the_best_student_under_5_ms_and_its_loss(chrome: Chrome, tmp_p
     assert facts(chrome)["runs"] == "7.1 × faster than its teacher, which takes 17.7 ms"
 
 
-def test_ratios_of_a_busy_machine_are_about_right_and_say_so(
-    chrome: Chrome, tmp_path: Path
-) -> None:
-    """As `ratio_text` writes them on the terminal."""
+def test_ratios_of_a_busy_machine_are_marked_as_approximate(chrome: Chrome, tmp_path: Path) -> None:
+    """They are formatted like those of `ratio_text` on the terminal."""
     times = {"busy": 17.7 / 2.5, "slow": 17.7 / 40, "idle": 17.7 / 3}
     models = [
         model(name, 17.7 / ratio, 70.0 - place, busy=name != "idle")
@@ -116,7 +113,7 @@ def test_ratios_of_a_busy_machine_are_about_right_and_say_so(
     assert cells == ["about 7", "about 0.4", "5.9"]
 
 
-def test_where_all_take_less_than_1_ms_the_first_budget_is_that_of_the_middle_of_the_front(
+def test_if_all_take_less_than_1_ms_the_first_budget_is_the_middle_of_the_front(
     chrome: Chrome, tmp_path: Path
 ) -> None:
     front = [model(f"s{place}", 0.1 * place, 60.0 + place) for place in (1, 2, 3, 4, 5)]
@@ -161,14 +158,16 @@ def test_without_a_selection_score_none_is_chosen(chrome: Chrome, tmp_path: Path
     )
 
 
-def test_of_one_seed_it_says_nothing_of_the_method(chrome: Chrome, tmp_path: Path) -> None:
+def test_with_one_seed_it_makes_no_statement_about_the_method(
+    chrome: Chrome, tmp_path: Path
+) -> None:
     one = model("one", 1.0, 70.0, seeds=1, lost={"": (3.8, 2.1, 5.5)})
     opened(chrome, tmp_path, info([one], deviations=deviations(["one"], [""], 600, 0)))
     message = (
         "3.8 points to its teacher, 2.1 to 5.5 with 95 %: a difference of these two trained models"
     )
     assert facts(chrome)["loses"].startswith(message)
-    # 1.96 times 0.6.
+    # The half width is 1.96 times 0.6.
     assert facts(chrome)["scores"].endswith("1 seed, 68.8 to 71.2 with 95 % over dev rows")
 
 
@@ -215,7 +214,7 @@ def test_the_answer_follows_the_task_the_kind_and_the_seed(chrome: Chrome, tmp_p
     assert "of one seed" in facts(chrome)["loses"]
 
 
-def test_what_is_not_known_is_said(chrome: Chrome, tmp_path: Path) -> None:
+def test_unknown_values_are_shown_as_unknown(chrome: Chrome, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {
         "teacher": "",
         "teacher_mean": None,

@@ -1,4 +1,4 @@
-"""The report's page in use: the picture, the table, two students side by side."""
+"""Use of the report's page: the picture, the table, and two students side by side."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,8 @@ def drawn(chrome: Chrome, selector: str = "[data-mark]") -> set[str]:
 
 
 def undominated(models: list[PageModel], field: str, sign: int) -> set[str]:
-    """By brute force: those that no other beats in one of the two without losing in the other."""
+    """Returns by brute force the models that no other beats in one value without losing in the
+    other."""
     places = {one.id: (sign * getattr(one, field), one.mean) for one in models}
     return {
         name
@@ -66,17 +67,17 @@ def test_the_front_is_chosen_by_selection_and_drawn_at_dev(chrome: Chrome, tmp_p
     assert drawn(chrome, "[data-mark]:not(.pale)") == {"fast", "good"}
     (line,) = chrome.find_elements(By.CSS_SELECTOR, "#chart .step")
     first, then = re.findall(r"[\d.]+ ([\d.]+)H[\d.]+V([\d.]+)H", line.get_attribute("d") or "")[0]
-    assert float(then) > float(first), "it goes down, as the one that is chosen scores less on dev"
+    assert float(then) > float(first), "it goes down: the chosen student scores less on dev"
 
 
 def test_hovering_shows_settings_scores_and_milliseconds(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     point(chrome, "[data-mark=deep]")
-    told = text(chrome, "#tip")
-    assert told.startswith(
+    tip = text(chrome, "#tip")
+    assert tip.startswith(
         "deep transformer · int8 · 3 seeds 70.0 points, 69.0 to 71.0, 3.8 points below its teacher"
     )
-    assert "sentiment 90.6 · acceptability 45.4" in told and "student.hidden 450" in told
+    assert "sentiment 90.6 · acceptability 45.4" in tip and "student.hidden 450" in tip
     point(chrome, "#title")
     assert texts(chrome, "#tip") == []
 
@@ -88,7 +89,7 @@ def test_teacher_and_twins_are_drawn_and_named(chrome: Chrome, tmp_path: Path) -
     point(chrome, "#chart .mark.baseline")
     assert text(chrome, "#tip").startswith("hard labels") and "twin of" in text(chrome, "#tip")
     assert len(chrome.find_elements(By.CSS_SELECTOR, "#chart .mark.baseline")) == 4, (
-        "of the front alone"
+        "only for the front"
     )
 
 
@@ -97,7 +98,7 @@ def test_a_click_on_a_student_opens_its_row(chrome: Chrome, tmp_path: Path) -> N
     far = chrome.find_elements(By.CSS_SELECTOR, "[data-mark]:not(.pale)")[-1].get_attribute(
         "data-mark"
     )
-    assert far not in rows(chrome), "it is on another page of the table"
+    assert far not in rows(chrome), "it must be on another page of the table"
     point(chrome, f"[data-mark='{far}']", click=True)
     opened_row = chrome.find_element(By.CSS_SELECTOR, "#table tr.open")
     assert opened_row.get_attribute("data-model") == far
@@ -183,7 +184,7 @@ def test_a_heading_sorts_by_mouse_and_by_key(chrome: Chrome, tmp_path: Path) -> 
     assert rows(chrome) == sorted(by_latency)
 
 
-def test_what_is_unknown_is_sorted_last_either_way(chrome: Chrome, tmp_path: Path) -> None:
+def test_unknown_values_are_sorted_last_in_both_orders(chrome: Chrome, tmp_path: Path) -> None:
     opened(
         chrome,
         tmp_path,
@@ -195,7 +196,7 @@ def test_what_is_unknown_is_sorted_last_either_way(chrome: Chrome, tmp_path: Pat
     assert rows(chrome) == ["b", "a", "untimed"]
 
 
-def test_many_students_come_a_page_at_a_time(chrome: Chrome, tmp_path: Path) -> None:
+def test_many_students_are_on_several_pages(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, many(120))
     first = rows(chrome)
     assert len(first) == 50 and text(chrome, "#paging").startswith(
@@ -213,7 +214,7 @@ def test_a_pair_has_its_interval_and_differing_settings(chrome: Chrome, tmp_path
     click(chrome, "[data-pair=wide]")
     assert text(chrome, "#pair") == "Tick a second student to see it beside wide. Clear"
     click(chrome, "[data-pair=small]")
-    # 0.2 and 1.96 times the 0.4 of the rows; seed by seed all differences are alike.
+    # 0.2 and 1.96 times the 0.4 of the rows; the differences of all seeds are equal.
     message = "+0.2 (−0.6 to 1.0) no difference that rows and seeds bear out"
     scores, speed, settings = texts(chrome, "#pair tbody")
     assert scores.startswith(f"mean 71.1 70.9 {message} sentiment 91.7 91.5 +0.2")
@@ -239,8 +240,8 @@ def test_other_seeds_are_not_paired_by_seed(chrome: Chrome, tmp_path: Path) -> N
     )
     click(chrome, "[data-pair=two]")
     click(chrome, "[data-pair=three]")
-    # Of two seeds 0.4 apart 12.706 * 0.2, of three 4.303 * 0.4 / sqrt(3), of the rows 1.960 * 0.4:
-    # 2.84 in all.
+    # Half widths: 12.706 * 0.2 for two seeds 0.4 apart, 4.303 * 0.4 / sqrt(3) for three seeds, and
+    # 1.960 * 0.4 for the rows; together 2.84.
     assert "mean 75.0 70.0 +5.0 (2.2 to 7.8) a difference that rows and seeds bear out" in text(
         chrome, "#pair tbody"
     )

@@ -1,5 +1,4 @@
-"""How the report's page looks: first screen, phone, print, both colour schemes, names that lie on
-no other, MLflow's frame."""
+"""The look of the report's page: screens, print, colour schemes, labels, and MLflow's frame."""
 
 import base64
 import itertools
@@ -30,14 +29,14 @@ document.querySelector("iframe").src = URL.createObjectURL(new Blob([html], {typ
 </script>"""
 
 
-def seen(
+def opened_on(
     chrome: Chrome,
     folder: Path,
     shown: PageInfo,
     size: tuple[int, int] = DESK,
     scheme: str = "light",
 ) -> Chrome:
-    """The page as a reader with such a screen sees it."""
+    """Opens the page on a screen of this size and colour scheme."""
     screen(chrome, *size)
     media(chrome, scheme)
     return opened(chrome, folder, shown)
@@ -54,16 +53,16 @@ def bottom(chrome: Chrome, selector: str) -> float:
 def colour(chrome: Chrome, selector: str, name: str) -> list[float]:
     element = chrome.find_element(By.CSS_SELECTOR, selector)
     return [
-        float(part)
-        for part in element.value_of_css_property(name).split("(")[1].rstrip(")").split(",")[:3]
+        float(value)
+        for value in element.value_of_css_property(name).split("(")[1].rstrip(")").split(",")[:3]
     ]
 
 
-def luminance(parts: list[float]) -> float:
-    """Of WCAG 2."""
+def luminance(rgb: list[float]) -> float:
+    """Returns the relative luminance of WCAG 2. rgb: red, green and blue from 0 to 255."""
     linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (part / 255 for part in parts)
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for value in (value / 255 for value in rgb)
     ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -74,8 +73,10 @@ def contrast(a: list[float], b: list[float]) -> float:
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
-def test_the_first_screen_has_it_all(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
-    seen(chrome, tmp_path, many(200), size)
+def test_the_first_screen_has_answer_and_picture(
+    chrome: Chrome, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    opened_on(chrome, tmp_path, many(200), size)
     assert bottom(chrome, "#facts") < size[1] and bottom(chrome, "#chart") <= size[1]
 
 
@@ -91,7 +92,7 @@ def test_nothing_overflows_the_screen(
         ],
         title=name,
     )
-    seen(chrome, tmp_path, shown, size)
+    opened_on(chrome, tmp_path, shown, size)
     for place in (0, 1):
         chrome.find_elements(By.CSS_SELECTOR, "[data-pair]")[place].click()
     click(chrome, "[data-row]")
@@ -101,22 +102,22 @@ def test_nothing_overflows_the_screen(
 def test_a_table_that_is_wider_than_the_screen_says_that_it_scrolls(
     chrome: Chrome, tmp_path: Path
 ) -> None:
-    seen(chrome, tmp_path, few(), PHONE)
+    opened_on(chrome, tmp_path, few(), PHONE)
     fits = "const e = document.querySelector('.wide'); return e.scrollWidth <= e.clientWidth"
     assert chrome.execute_script(fits) and text(chrome, "#sideways") == ""
-    seen(chrome, tmp_path, few(), (320, 700))
+    opened_on(chrome, tmp_path, few(), (320, 700))
     assert not chrome.execute_script(fits)
     assert text(chrome, "#sideways") == "It scrolls sideways →"
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
-def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
-    seen(chrome, tmp_path, many(200), size)
+def test_names_do_not_overlap(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
+    opened_on(chrome, tmp_path, many(200), size)
     names = "[...document.querySelectorAll('#chart text.name')]"
     script = f"return {names}.map((name) => name.getBoundingClientRect().toJSON())"
     boxes = chrome.execute_script(script)
     assert len(boxes) > 3
-    assert text(chrome, "#chart .told") == f"named: {len(boxes)} of 181", "180 and their teacher"
+    assert text(chrome, "#chart .told") == f"named: {len(boxes)} of 181", "180 and the teacher"
     for a, b in itertools.combinations(boxes, 2):
         assert (
             a["right"] <= b["left"]
@@ -129,7 +130,7 @@ def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int,
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_marks_have_enough_contrast(chrome: Chrome, tmp_path: Path, scheme: str) -> None:
-    seen(chrome, tmp_path, few(), scheme=scheme)
+    opened_on(chrome, tmp_path, few(), scheme=scheme)
     ground = colour(chrome, "body", "background-color")
     assert (luminance(ground) > 0.5) == (scheme == "light")
     for selector in ("#claim", "#facts dd span", "#source", "#drawn", "#source a"):
@@ -140,7 +141,7 @@ def test_text_and_marks_have_enough_contrast(chrome: Chrome, tmp_path: Path, sch
 
 
 def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Path) -> None:
-    seen(chrome, tmp_path, few())
+    opened_on(chrome, tmp_path, few())
     marks = [
         chrome.find_element(By.CSS_SELECTOR, f"#legend .mark.{kind}")
         for kind in ("bilstm", "transformer", "bag", "teacher")
@@ -150,7 +151,7 @@ def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Pa
 
 
 def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> None:
-    seen(chrome, tmp_path, few(), scheme="dark")
+    opened_on(chrome, tmp_path, few(), scheme="dark")
     media(chrome, "dark", "print")
     assert luminance(colour(chrome, "body", "background-color")) == 1
     for selector in ("#filters", "#slider", ".tick"):
@@ -162,7 +163,7 @@ def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> 
 
 
 def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> None:
-    seen(chrome, tmp_path, few())
+    opened_on(chrome, tmp_path, few())
     reached: list[str] = []
     shown = "[e.id || e.name || e.className, getComputedStyle(e).outlineStyle]"
     script = f"const e = document.activeElement; return {shown}"
@@ -180,16 +181,16 @@ def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> Non
 
 
 def test_static_pictures_are_read_when_opened(chrome: Chrome, tmp_path: Path) -> None:
-    seen(chrome, tmp_path, few())
+    opened_on(chrome, tmp_path, few())
     assert texts(chrome, ".picture summary") == ["Front", "Curves"]
     assert chrome.find_elements(By.CSS_SELECTOR, "img") == []
     click(chrome, ".picture summary")
     image = awaited(chrome, ".picture img")
-    found = chrome.execute_async_script(
+    width = chrome.execute_async_script(
         "const [image, done] = arguments; image.decode().then(() => done(image.naturalWidth))",
         image,
     )
-    assert found == 60
+    assert width == 60
     assert text(chrome, ".picture figcaption") == "Quality against latency."
 
 
@@ -205,17 +206,17 @@ def test_it_works_in_a_frame_such_as_mlflows(chrome: Chrome, tmp_path: Path) -> 
 
 
 def test_more_students_cost_no_more_layouts_and_rows(chrome: Chrome, tmp_path: Path) -> None:
-    """What makes a page slow, counted; tests/bench/page.py has the times."""
+    """These counts are what makes a page slow; tests/bench/page.py measures the times."""
     chrome.execute_cdp_cmd("Performance.enable", {})
     elements = []
     for num in (200, 400):
-        seen(chrome, tmp_path, many(num))
-        # Asked for a size, a page that has not been laid out yet is.
+        opened_on(chrome, tmp_path, many(num))
+        # Reading a size forces the layout of the page.
         chrome.execute_script("return document.body.offsetHeight")
-        found = {
+        browser_metrics = {
             metric["name"]: metric["value"]
             for metric in chrome.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
         }
-        assert 0 < found["LayoutCount"] < 20
+        assert 0 < browser_metrics["LayoutCount"] < 20
         elements.append(chrome.execute_script("return document.querySelectorAll('*').length"))
-    assert elements[1] - elements[0] < 2 * 200, "a mark for each, and no cells"
+    assert elements[1] - elements[0] < 2 * 200, "each student has a mark and no cells"

@@ -1,4 +1,4 @@
-"""Runs that can be compared, and models as what differs in its seed only."""
+"""Runs that can be compared, and models: groups of runs that differ only in their seed."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]
 
 
 def test_the_same_settings_in_a_study_and_outside_are_one_model() -> None:
-    found = len(
+    num_models = len(
         averaged(
             frame(
                 {"kind": "trial", "study": "s", "parent": "p", "trial": 4.0},
@@ -56,7 +56,7 @@ def test_the_same_settings_in_a_study_and_outside_are_one_model() -> None:
             )
         )
     )
-    assert found == 1
+    assert num_models == 1
 
 
 def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
@@ -65,13 +65,13 @@ def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
     assert table["low"].isna().all() and table["high"].isna().all()
 
 
-def test_a_models_id_is_the_same_whichever_runs_are_beside_it() -> None:
+def test_a_models_id_does_not_depend_on_the_other_runs() -> None:
     alone = averaged(frame({}))
-    beside = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
-    assert alone["id"][0] == beside["id"][1]
+    with_another = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
+    assert alone["id"][0] == with_another["id"][1]
 
 
-def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told() -> None:
+def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_reported() -> None:
     runs = frame(
         {},
         {"seed": 1},
@@ -92,8 +92,8 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
     }
 
 
-def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> None:
-    """By number, not by name: the tenth way is later than the ninth."""
+def test_runs_of_an_earlier_speed_protocol_are_left_out_even_if_they_are_most() -> None:
+    """Versions are compared as numbers: 10 is later than 9."""
     ninth = {"protocol": "9"}
     runs = frame(
         {"name": "a"} | ninth, {"name": "b", "seed": 1} | ninth, {"seed": 2, "protocol": "10"}
@@ -105,7 +105,7 @@ def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> No
     assert selected.frame["seed"].tolist() == [2]
 
 
-def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:
+def test_the_newest_run_of_a_seed_is_kept_and_the_others_reported() -> None:
     day = pd.Timestamp("2026-01-02")
     new = {"name": "new", "started": day, "mean": 72.0}
     runs = frame({"name": "old"}, new, {"seed": 1}, {"whole": "True"})
@@ -129,11 +129,11 @@ def test_the_machine_of_most_runs_is_drawn_and_the_others_are_counted() -> None:
         comparable(runs, "L")
 
 
-def test_of_equally_frequent_values_the_first_by_name_is_taken() -> None:
+def test_the_first_by_name_of_equally_frequent_values_is_used() -> None:
     assert most_frequent(pd.Series(["b", "a", "b", "a", "c"])) == "a"
 
 
-def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> None:
+def test_models_of_one_student_are_labelled_with_the_settings_that_differ() -> None:
     warm = {"loss.temperature": "2.0", "mean": 75.0}
     bag = {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0}
     table = averaged(frame({}, warm, bag))
@@ -142,7 +142,7 @@ def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> N
     assert differing(table) == ["student.hidden", "loss.temperature"]
 
 
-def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
+def test_a_trial_is_labelled_with_its_number_and_a_variant_with_its_name() -> None:
     other = {"loss.temperature": "2.0", "mean": 60.0}
     trials = averaged(frame({"trial": 3.0}, {"trial": 12.0} | other))
     assert trials["label"].tolist() == ["bilstm-64 #3", "bilstm-64 #12"]
@@ -150,8 +150,8 @@ def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
     assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 clipped"]
 
 
-def test_labels_are_unlike_each_other_whatever_the_models_are() -> None:
+def test_labels_are_unique_for_any_models() -> None:
     same = frame({"backend": "onnx"}, {"backend": "int8"}, {"teacher": "U"})
-    found = labels(same.assign(id=["aaaa1", "bbbb2", "cccc3"]))
-    assert len(set(found)) == 3
-    assert found[1] == "bilstm-64 int8"
+    shown = labels(same.assign(id=["aaaa1", "bbbb2", "cccc3"]))
+    assert len(set(shown)) == 3
+    assert shown[1] == "bilstm-64 int8"

@@ -1,4 +1,5 @@
-"""A run as a row: which backend it is drawn in, what its columns hold, and why it is left out."""
+"""Runs as rows: the backend that is drawn, the content of columns, and reasons to leave a run
+out."""
 
 from datetime import UTC, datetime
 
@@ -56,7 +57,7 @@ def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
     assert (cells["teacher_latency_ms"], cells["teacher_rows_per_s"]) == (40.0, 30.0)
 
 
-def test_a_run_that_does_not_say_how_it_was_selected_is_of_the_time_when_rows_were_drawn() -> None:
+def test_a_run_without_a_selection_version_was_drawn_row_by_row() -> None:
     assert row(RECORD)["drawn_by"] == "row by row"
     expected = "overlap-1"
     assert row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["drawn_by"] == expected
@@ -74,14 +75,14 @@ def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
     assert fastest(METRICS | {"export/int8/offered": 0.0}) == ("onnx", "b1-text-t1")
 
 
-def test_latency_is_of_the_setting_that_all_else_goes_by() -> None:
+def test_latency_is_that_of_the_headline_setting() -> None:
     assert speed.HEADLINE_SETTING.name == HEADLINE
 
 
 def test_a_row_has_its_protocol_and_the_larger_busy_share() -> None:
     assert (row(RECORD)["protocol"], row(RECORD)["busy_share"]) == ("2", 0.1)
-    found = row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"]
-    assert found == 0.3
+    share = row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"]
+    assert share == 0.3
     earlier = {
         name: value
         for name, value in METRICS.items()
@@ -101,7 +102,7 @@ def test_a_study_has_its_own_backend_and_setting() -> None:
     assert fastest(METRICS, StudyTiming("program", "b1-text-t1")) is None
 
 
-def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
+def test_a_row_has_the_scores_of_student_teacher_and_twin() -> None:
     cells = row(RECORD)
     assert (cells["mean"], cells["teacher_mean"], cells["baseline_mean"], cells["split"]) == (
         80.5,
@@ -118,23 +119,23 @@ def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
     assert "baseline/mnli" not in cells and cells["retention/sst2"] == 97.8
 
 
-def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tells_it() -> None:
-    told = METRICS | {
+def test_a_row_has_the_score_on_selection_if_the_run_has_logged_it() -> None:
+    logged = METRICS | {
         "selected/mean": 79.0,
         "selected/sst2": 88.0,
         "selected/mnli": 70.0,
         "search/quality": 78.0,
     }
-    cells = row(RECORD._replace(metrics=told))
+    cells = row(RECORD._replace(metrics=logged))
     assert (cells["selection"], cells["selection/sst2"], cells["selection/mnli"]) == (
         79.0,
         88.0,
         70.0,
     )
-    # An earlier version's trial.
+    # A trial of an earlier version.
     assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0
     old = row(RECORD._replace(metrics=METRICS | {"selection/mean": 81.0}))
-    # A curve's last point is not that of the kept weights.
+    # The last point of a curve is not the score of the restored weights.
     assert old["selection"] is None and "selection/sst2" not in old
 
 
@@ -146,11 +147,11 @@ def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> Non
 
 
 def test_a_finetuned_students_kind_is_that_of_the_student() -> None:
-    found = row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"]
-    assert found == "bag"
+    kind = row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"]
+    assert kind == "bag"
 
 
-def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_so() -> None:
+def test_a_run_without_scores_on_dev_has_the_scores_of_its_search_and_says_so() -> None:
     metrics = {name: value for name, value in METRICS.items() if "quality/" not in name}
     metrics |= {
         "search/quality": 77.0,
@@ -165,7 +166,7 @@ def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_
         ("sst2",),
         85.0,
     )
-    assert cells["teacher_mean"] is None, "on other rows"
+    assert cells["teacher_mean"] is None, "its score is on other rows"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_spl
     }
 
 
-def test_throughput_is_that_of_the_most_rows_a_call_else_of_one() -> None:
+def test_throughput_is_that_of_the_largest_batch() -> None:
     assert batch_setting(METRICS, "int8", "b1-text-t1") == "b32-text-t1"
     assert batch_setting(METRICS, "onnx", "b1-text-t1") == "b1-text-t1"
 

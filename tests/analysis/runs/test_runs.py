@@ -1,5 +1,4 @@
-"""A real store of made-up runs: what is read of it, what is left out, and what is wrong with a
-question."""
+"""A real store of made-up runs: what is read, what is left out, and which requests are refused."""
 
 import json
 from pathlib import Path
@@ -20,7 +19,7 @@ LSTM, BAG = StudentConfig("bilstm", hidden=64), StudentConfig("bag", hidden=32)
 
 
 class Store(NamedTuple):
-    """uri: of the store. trials: run ids of its study's complete trials. parent: its run."""
+    """A store. trials: run ids of its study's complete trials. parent: the run of the study."""
 
     uri: str
     trials: list[str]
@@ -29,42 +28,45 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Experiments `mkd` (two seeds of one student and another, and runs that cannot be drawn) and
-    `searches` (a study)."""
+    """Returns a store with the experiments `mkd` and `searches`.
+
+    `mkd` has two seeds of one student, another student, and runs that cannot be drawn; `searches`
+    has a study.
+    """
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")
-    made = [stored.made(stored.Wish(LSTM, seed)) for seed in (0, 1)] + [
+    runs = [stored.made(stored.Wish(LSTM, seed)) for seed in (0, 1)] + [
         stored.made(stored.Wish(BAG))
     ]
-    for run in made:
+    for run in runs:
         stored.logged(client, first, run)
-    slow = made[0].metrics | {"quality/mean": 1.0}
+    slow = runs[0].metrics | {"quality/mean": 1.0}
     stored.logged(
         client,
         first,
-        made[0]._replace(
+        runs[0]._replace(
             name="no speed", metrics={n: v for n, v in slow.items() if "speed/" not in n}
         ),
     )
-    stored.logged(client, first, made[0]._replace(name="running", status="RUNNING"))
+    stored.logged(client, first, runs[0]._replace(name="running", status="RUNNING"))
     stored.logged(
-        client, first, made[0]._replace(name="teacher", tags=made[0].tags | {"mkd.kind": "teacher"})
+        client, first, runs[0]._replace(name="teacher", tags=runs[0].tags | {"mkd.kind": "teacher"})
     )
     stored.logged(
         client,
         first,
         stored.made(stored.Wish(LSTM, 2, tasks=("sentiment",)))._replace(name="alone"),
     )
-    silent = made[2]._replace(params=made[2].params | {"loss.temperature": "9.0"}, predictions=None)
-    stored.logged(client, first, silent)
+    warm = runs[2].params | {"loss.temperature": "9.0"}
+    stored.logged(client, first, runs[2]._replace(params=warm, predictions=None))
     second = stored.experiment(client, folder, "searches")
-    about = {"mkd.kind": "search", "mkd.study": "small"}
-    parent = client.create_run(second, run_name="search small", tags=about).info.run_id
+    tags_of_search = {"mkd.kind": "search", "mkd.study": "small"}
+    parent = client.create_run(second, run_name="search small", tags=tags_of_search).info.run_id
     tags = [{"mkd.study": "small", "mkd.trial": str(number)} for number in range(2)]
     wishes = [
-        stored.Wish(student, kind="trial", tags=own)
-        for student, own in zip((LSTM, BAG), tags, strict=True)
+        stored.Wish(student, kind="trial", tags=tags_of_trial)
+        for student, tags_of_trial in zip((LSTM, BAG), tags, strict=True)
     ]
     trials = [stored.logged(client, second, stored.made(wish)) for wish in wishes]
     study = {"study": "small", "backend": "torch", "setting": "b1-text-t1", "trials": []}
@@ -101,16 +103,16 @@ def test_a_run_is_linked_to_the_mlflow_ui(store: Store) -> None:
     )
 
 
-def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(store: Store) -> None:
+def test_a_study_is_found_in_any_experiment_and_has_its_backend(store: Store) -> None:
     runs = read_runs(study="small", store=store.uri)
     assert runs.experiment == "searches"
     assert runs.study is not None
     assert runs.study.run_id == store.parent
     assert set(runs.frame["run_id"]) == set(store.trials)
-    assert set(runs.frame["backend"]) == {"torch"}, "though int8 is faster"
+    assert set(runs.frame["backend"]) == {"torch"}, "even though int8 is faster"
 
 
-def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_runs_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read_runs("mkd", store=store.uri).frame["run_id"].tolist()
     monkeypatch.setattr(runs_module, "RUNS_PER_REQUEST", 2)
     assert read_runs("mkd", store=store.uri).frame["run_id"].tolist() == whole
@@ -181,7 +183,7 @@ def test_answers_are_read_of_the_runs_that_have_logged_them(store: Store) -> Non
     assert {len(frame) for frame in answers.values()} == {5 * stored.ROWS, stored.ROWS}
 
 
-def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) -> None:
+def test_the_loss_against_the_teacher_is_resampled_from_the_logged_answers(store: Store) -> None:
     runs = read_runs("mkd", store=store.uri)
     models = averaged(comparable(runs.frame).frame)
     resampled = bootstrap(runs, models)
@@ -201,7 +203,7 @@ def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) ->
     assert list(resampled.without) == ["no predictions.parquet"]
 
 
-def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: Store) -> None:
+def test_answers_with_other_scores_than_the_run_are_not_used(store: Store) -> None:
     runs = read_runs("mkd", store=store.uri)
     models = averaged(comparable(runs.frame).frame)
     models = models.assign(means=[[mean + 1 for mean in means] for means in models["means"]])
@@ -223,4 +225,4 @@ def test_the_nearest_to_the_front_lose_the_fewest_points(monkeypatch: pytest.Mon
         0,
         1,
         3,
-    ], "then by dev"
+    ], "without selection scores by dev"

@@ -1,4 +1,4 @@
-"""Intervals over seeds and over resampled dev rows, by hand and by a second way."""
+"""Intervals over seeds and over resampled dev rows, by hand and by a second formula."""
 
 import math
 
@@ -23,7 +23,7 @@ from mkd.tasks import metrics
 
 
 def predictions(seed: int, rows: int = 80) -> pd.DataFrame:
-    """Of two tasks, the first with two splits, in the order of a file that was written by task."""
+    """Returns the predictions of two tasks, of which the first has two splits, sorted by task."""
     rng = np.random.default_rng(seed)
     labels = np.random.default_rng(0).integers(0, 2, 2 * rows).astype(float)
     scores = np.random.default_rng(1).random(rows).round(2)
@@ -49,26 +49,26 @@ def predictions(seed: int, rows: int = 80) -> pd.DataFrame:
 METRICS = {"nli": ["accuracy", "f1", "accuracy_other", "f1_other"], "sim": ["pearson", "spearman"]}
 
 
-def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_core_does() -> None:
+def test_the_first_resample_is_the_original_rows_with_the_scores_of_the_core() -> None:
     answers = predictions(3)
-    own = resampled(split_answers(answers), METRICS)
+    scores = resampled(split_answers(answers), METRICS)
     expected = []
     for split in ("", "_other"):
-        part = answers[(answers.task == "nli") & (answers.split == split)]
-        logits = np.eye(2)[part.prediction.astype(int)]
+        rows = answers[(answers.task == "nli") & (answers.split == split)]
+        logits = np.eye(2)[rows.prediction.astype(int)]
         expected += [
-            metrics.accuracy(logits, part.label.to_numpy()),
-            metrics.f1(logits, part.label.to_numpy()),
+            metrics.accuracy(logits, rows.label.to_numpy()),
+            metrics.f1(logits, rows.label.to_numpy()),
         ]
     sim = answers[answers.task == "sim"]
     both = [
         kind(sim.prediction.to_numpy()[:, None], sim.label.to_numpy())
         for kind in (metrics.pearson, metrics.spearman)
     ]
-    assert own.tasks["nli"][0] == pytest.approx(np.mean(expected))
-    assert own.tasks["sim"][0] == pytest.approx(np.mean(both))
-    assert own.mean[0] == pytest.approx((np.mean(expected) + np.mean(both)) / 2)
-    assert own.mean.shape == (1 + RESAMPLES,)
+    assert scores.tasks["nli"][0] == pytest.approx(np.mean(expected))
+    assert scores.tasks["sim"][0] == pytest.approx(np.mean(both))
+    assert scores.mean[0] == pytest.approx((np.mean(expected) + np.mean(both)) / 2)
+    assert scores.mean.shape == (1 + RESAMPLES,)
 
 
 def test_the_order_of_the_rows_in_the_file_does_not_matter() -> None:
@@ -84,7 +84,7 @@ def test_a_teacher_is_scored_on_the_same_resamples() -> None:
         resampled(split_answers(answers), METRICS, "teacher"),
         resampled(split_answers(answers), METRICS),
     )
-    # Its answers are the labels.
+    # The teacher's answers are the labels.
     assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0))
     lost = difference(once(student), once(teacher))
     assert lost.is_one and lost.low < lost.points < lost.high < 0
@@ -99,17 +99,17 @@ def test_resamples_are_the_same_for_all_models_and_draw_as_many_rows_as_there_ar
 
 
 def once(run: Resampled) -> Measured:
-    """The mean of a model with one seed."""
+    """Returns the mean score of a model with one seed."""
     return over_seeds({0: run}).mean
 
 
 def flat(*scores: float) -> Measured:
-    """A model with a seed for each score, whose rows tell nothing: all resamples are alike."""
+    """Returns a model with these scores by seed, whose resamples are all equal."""
     return Measured(np.full(1 + RESAMPLES, np.mean(scores)), dict(enumerate(scores)))
 
 
 def spread(middle: float, deviation: float, *seeds: float) -> Measured:
-    """A model whose resamples have exactly this deviation around the middle."""
+    """Returns a model whose resamples have exactly this deviation around the middle."""
     rows = np.tile([1.0, -1.0], RESAMPLES // 2)
     return Measured(
         np.concatenate([[middle], middle + deviation * rows / rows.std(ddof=1)]),
@@ -133,13 +133,13 @@ def test_with_one_seed_a_side_the_interval_is_of_the_rows_alone_and_says_so() ->
     assert gap == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1))
     assert gap.is_one
     assert not gap.is_of_methods
-    beside_many = difference(spread(75.0, 2.0), spread(70.0, 0.0, 60.0, 80.0))
-    assert beside_many == gap, "the one seed's spread is not known"
+    against_many = difference(spread(75.0, 2.0), spread(70.0, 0.0, 60.0, 80.0))
+    assert against_many == gap, "the spread of a single seed is not known"
 
 
 def test_squared_half_widths_of_rows_and_seeds_are_added() -> None:
-    """Differences by seed 1 and 3: sd sqrt(2), t(0.975, 1) = 12.7062 over the root of 2. Rows: 1.96
-    times 2."""
+    """By seed the differences are 1 and 3: sd sqrt(2), t(0.975, 1) = 12.7062, divided by sqrt(2).
+    By rows: 1.96 times 2."""
     gap = difference(spread(72.0, 2.0, 71.0, 73.0), spread(70.0, 0.0, 70.0, 70.0))
     assert gap.high - gap.points == pytest.approx(math.hypot(12.7062, 1.959964 * 2), rel=1e-5)
     assert (gap.seeds, gap.is_of_methods, gap.is_one) == (2, True, False)
@@ -160,15 +160,15 @@ def test_a_teacher_that_is_the_same_for_all_seeds_has_no_spread_of_its_own() -> 
     assert difference(teacher, student).high == pytest.approx(4 + 4.30265 / math.sqrt(3), rel=1e-5)
 
 
-def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> None:
+def test_deviations_are_those_of_the_difference_of_two_models() -> None:
     scores = [once(resampled(split_answers(predictions(seed)), METRICS)).rows for seed in (3, 4, 5)]
-    found = difference_deviations(scores)
+    deviations = difference_deviations(scores)
     expected = [[(one - other)[1:].std(ddof=1) for other in scores] for one in scores]
-    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert deviations == pytest.approx(np.array(expected), abs=1e-6)
 
 
 def test_another_draw_moves_an_end_by_under_a_tenth_of_the_half_width() -> None:
-    """In 95 of 100 pairs of draws, of a paired difference in accuracy on 1,000 rows."""
+    """In 95 of 100 pairs of draws, for a paired difference in accuracy on 1,000 rows."""
     rng = np.random.default_rng(0)
     rows, draws = 1000, 80
     right = rng.random((2, rows)) < 0.85
@@ -180,7 +180,7 @@ def test_another_draw_moves_an_end_by_under_a_tenth_of_the_half_width() -> None:
         halves.append(gap.high - gap.points)
     moved = np.abs(np.subtract.outer(halves, halves))[np.triu_indices(draws, 1)] / np.mean(halves)
     assert np.quantile(moved, 0.95) < 0.1
-    assert np.quantile(moved, 0.95) > 0.05, "no more of them are drawn than it takes"
+    assert np.quantile(moved, 0.95) > 0.05, "no more resamples are drawn than needed"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_seeds_are_averaged_on_the_same_resamples() -> None:
     assert scores.tasks["nli"].seeds == {3: runs[3].tasks["nli"][0], 4: runs[4].tasks["nli"][0]}
 
 
-def test_a_metrics_name_is_parted_from_its_splits() -> None:
+def test_a_metric_name_is_split_from_its_suffix() -> None:
     assert split_metric_name("accuracy") == ("accuracy", "")
     assert split_metric_name("macro_f1_mismatched") == ("macro_f1", "_mismatched")
     with pytest.raises(ValueError, match="the metric is 'ece'; allowed: accuracy, auc, "):
@@ -212,11 +212,11 @@ def test_margins_of_a_task_with_a_ranking_metric_decide_its_classes_too() -> Non
     draw = np.random.default_rng(7)
     labels = draw.integers(0, 2, 60).astype(float)
     margins = (labels - 0.5 + draw.normal(0, 0.5, 60)).round(1)
-    found = pd.DataFrame(
+    answers = pd.DataFrame(
         {"task": "spam", "split": "", "row": np.arange(60), "label": labels,
          "prediction": margins, "teacher": margins}
     )  # fmt: skip
     logits = np.stack([-margins, 0 * margins], axis=1)
     expected = [kind(logits, labels) for kind in (metrics.auc, metrics.f1, metrics.accuracy)]
-    own = resampled(split_answers(found), {"spam": ["auc", "f1", "accuracy"]})
-    assert own.mean[0] == pytest.approx(np.mean(expected)) and own.mean.std() > 0
+    scores = resampled(split_answers(answers), {"spam": ["auc", "f1", "accuracy"]})
+    assert scores.mean[0] == pytest.approx(np.mean(expected)) and scores.mean.std() > 0

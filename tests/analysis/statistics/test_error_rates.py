@@ -1,9 +1,8 @@
-"""Statements about differences, of models whose true scores are known: none is told more often than
-its level allows.
+"""Error rates of statements about differences between simulated models with known true scores.
 
-Of 1,500 repetitions 6 % is three standard errors above 4.4, the most that these err in truly
-(tests/bench/differences.py). A rule by Satterthwaite's degrees of freedom, which errs in 12 of 100
-with two seeds, could not pass.
+The largest true error rate is 4.4 % (tests/bench/differences.py); with 1,500 repetitions, 6 % is
+three standard errors above it. A rule by Satterthwaite's degrees of freedom, which errs in 12 of
+100 cases with two seeds, would fail.
 """
 
 import numpy as np
@@ -28,15 +27,15 @@ def test_runs_of_one_model_seldom_differ(seeds: int, sd: float, paired: bool) ->
 
 
 @SDS
-def test_one_seed_a_side_never_says_anything_of_the_method(sd: float) -> None:
+def test_one_seed_per_model_never_supports_a_statement_about_methods(sd: float) -> None:
     counts = claims(
         runs(np.random.default_rng(1), REPETITIONS, [85.0, 85.0], 1, sd, alike=True, resampled=200),
         paired=True,
     )
     assert counts.methods == 0
-    assert counts.held >= 92.5, "of the two trained models it holds the truth"
+    assert counts.held >= 92.5, "intervals contain the difference of the two trained models"
     if sd == 2:
-        assert counts.trained > 30, "so often two runs of one model do differ"
+        assert counts.trained > 30, "two runs of one model often differ"
 
 
 @SDS
@@ -50,7 +49,7 @@ def test_equally_good_models_seldom_differ(sd: float) -> None:
     assert counts.methods <= 6.0
 
 
-def test_a_difference_of_five_points_is_told_with_three_seeds() -> None:
+def test_a_difference_of_five_points_is_reported_with_three_seeds() -> None:
     counts = claims(
         runs(np.random.default_rng(3), 200, [85.0, 80.0], 3, 0.5, alike=False, resampled=200),
         paired=True,
@@ -58,9 +57,9 @@ def test_a_difference_of_five_points_is_told_with_three_seeds() -> None:
     assert counts.methods > 60
 
 
-def test_the_best_of_30_loses_as_much_as_all_where_selection_chooses() -> None:
+def test_the_best_of_30_by_selection_is_reported_to_lose_as_much_as_all() -> None:
     rng = np.random.default_rng(4)
-    found = best_of_many(rng, 500, 30, 1, 0.0, by_dev=False)
-    assert found.told == pytest.approx(2.0, abs=0.2) and found.held >= 93
+    by_selection = best_of_many(rng, 500, 30, 1, 0.0, by_dev=False)
+    assert by_selection.told == pytest.approx(2.0, abs=0.2) and by_selection.held >= 93
     flattered = best_of_many(rng, 100, 30, 1, 0.0, by_dev=True)
-    assert flattered.told < 1.0 and flattered.held < 85, "by dev it would be told to lose less"
+    assert flattered.told < 1.0 and flattered.held < 85, "chosen by dev, it seems to lose less"

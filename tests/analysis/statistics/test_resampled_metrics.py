@@ -1,4 +1,4 @@
-"""Metrics over resamples, beside those of mkd/tasks/metrics.py on the rows written out."""
+"""Metrics over resamples, compared with those of mkd/tasks/metrics.py on repeated rows."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ ROWS = 60
 
 
 def counts(rng: np.random.Generator, resamples: int = 30) -> np.ndarray:
-    """How often each row is in each resample [rows, resamples]."""
+    """Returns how often each row is in each resample [rows, resamples]."""
     return rng.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).T.astype(float)
 
 
-def written_out(
+def on_repeated_rows(
     name: str, row: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int
 ) -> float:
-    """The metric of mkd/tasks/metrics.py on rows that are repeated as often as they were drawn."""
+    """Computes the metric of mkd/tasks/metrics.py on rows repeated as often as they were drawn."""
     places = np.repeat(np.arange(ROWS), row.astype(int))
     chosen = predictions[places]
     logits = np.eye(classes)[chosen.astype(int)] if classes else chosen[:, None]
@@ -26,19 +26,20 @@ def written_out(
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("name", ["accuracy", "f1", "macro_f1", "matthews"])
-def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: int) -> None:
+def test_class_metrics_equal_those_on_repeated_rows(name: str, classes: int) -> None:
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, ROWS).astype(float)
     predictions = np.where(rng.random(ROWS) < 0.7, labels, rng.integers(0, classes, ROWS))
     drawn = counts(rng)
-    expected = [written_out(name, row, labels, predictions, classes) for row in drawn.T]
+    expected = [on_repeated_rows(name, row, labels, predictions, classes) for row in drawn.T]
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", metrics.RANKING_METRICS)
 @pytest.mark.parametrize("digits", [0, 6])
-def test_metrics_of_the_order_equal_those_of_the_rows_written_out(name: str, digits: int) -> None:
-    """With many equal margins, and with none; class 1 is on one row: some resamples lack it."""
+def test_ranking_metrics_equal_those_of_repeated_rows(name: str, digits: int) -> None:
+    """There are many equal margins, or none. Class 1 has only one row, so some resamples lack
+    it."""
     rng = np.random.default_rng(5)
     for labels in (rng.integers(0, 2, ROWS).astype(float), (np.arange(ROWS) == 7).astype(float)):
         margins = (labels + rng.normal(size=ROWS)).round(digits)
@@ -50,21 +51,20 @@ def test_metrics_of_the_order_equal_those_of_the_rows_written_out(name: str, dig
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_correlations_equal_those_of_the_rows_written_out(name: str, offset: float) -> None:
+def test_correlations_equal_those_of_repeated_rows(name: str, offset: float) -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 6, ROWS) / 2
     predictions = (labels + rng.normal(size=ROWS)).round(1) + offset
     drawn = counts(rng)
-    expected = [written_out(name, row, labels, predictions, 0) for row in drawn.T]
+    expected = [on_repeated_rows(name, row, labels, predictions, 0) for row in drawn.T]
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", metrics.MULTILABEL_METRICS)
 @pytest.mark.parametrize("digits", [0, 6])
-def test_metrics_of_several_labels_equal_those_of_the_rows_written_out(
-    name: str, digits: int
-) -> None:
-    """With many equal margins, and with none. One label is on one row: some resamples lack it."""
+def test_metrics_of_several_labels_equal_those_of_repeated_rows(name: str, digits: int) -> None:
+    """There are many equal margins, or none. One label has only one row, so some resamples lack
+    it."""
     rng = np.random.default_rng(4)
     labels = (rng.random((ROWS, 4)) < [0.5, 0.3, 0.1, 0.0]).astype(float)
     labels[7, 3] = 1
@@ -85,7 +85,7 @@ def test_a_constant_side_correlates_with_nothing(name: str) -> None:
     assert FAST_METRICS[name](drawn, np.zeros(ROWS), labels).tolist() == [0.0] * 5
 
 
-def test_a_resample_that_is_constant_correlates_with_nothing_though_all_rows_are_not() -> None:
+def test_a_constant_resample_correlates_with_nothing_even_if_the_rows_are_not_constant() -> None:
     labels, predictions = np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.7, 0.7])
     only_equal = np.array([[0.0], [2.0], [1.0]])
     assert FAST_METRICS["pearson"](only_equal, labels, predictions).tolist() == [0.0]
@@ -102,8 +102,8 @@ def test_every_fast_form_is_of_a_metric_of_the_core() -> None:
 
 
 def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that was just added: of classes by the largest logit, of a regression by the
-    prediction."""
+    """Like a new metric, it is computed from the largest logit for classes, and from the prediction
+    for regression."""
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 3, ROWS).astype(float)
     predictions = np.where(rng.random(ROWS) < 0.7, labels, rng.integers(0, 3, ROWS))
@@ -124,20 +124,21 @@ def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", metrics.GROUP_METRICS)
 def test_groups_are_resampled_whole(name: str) -> None:
-    """As the metric on copies of the groups, each of which is a group by itself."""
+    """The metric is compared with that on copies of the groups, each of which is a separate
+    group."""
     rng = np.random.default_rng(5)
     groups = rng.integers(0, 12, ROWS)
     numbers, places = np.unique(groups, return_inverse=True)
     labels = (rng.random(ROWS) < 0.2).astype(np.float64)
     margins = rng.normal(size=ROWS).round(1)
     drawn = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=20).T
-    found = mean_over_groups(drawn, labels, margins, places, name)
-    for column, value in zip(drawn.T, found, strict=True):
+    scores = mean_over_groups(drawn, labels, margins, places, name)
+    for column, value in zip(drawn.T, scores, strict=True):
         copies = [(group, copy) for group, times in enumerate(column) for copy in range(int(times))]
         rows = [np.flatnonzero(places == group) for group, _ in copies]
-        own = np.repeat(np.arange(len(copies)), [len(each) for each in rows])
+        groups_of_rows = np.repeat(np.arange(len(copies)), [len(each) for each in rows])
         taken = np.concatenate(rows)
         logits = np.stack([0 * margins[taken], margins[taken]], axis=1)
-        expected = metrics.mean_over_groups(logits, labels[taken], own, name)
+        expected = metrics.mean_over_groups(logits, labels[taken], groups_of_rows, name)
         assert value == pytest.approx(expected)
     assert mean_over_groups(drawn, 0 * labels, margins, places, name).tolist() == [0.0] * 20
