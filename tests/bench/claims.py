@@ -110,12 +110,12 @@ def answers(student: Student, data: ModelData) -> Answers:
     return answers_of(student, logits)
 
 
-def merged(parts: list[Answers]) -> Answers:
+def merged(answers_of_tasks: list[Answers]) -> Answers:
     """Merges the answers of one student per task into those of one student."""
     return Answers(
-        {key: logits for part in parts for key, logits in part.logits.items()},
-        {name: each for part in parts for name, each in part.thresholds.items()},
-        {name: each for part in parts for name, each in part.temperatures.items()},
+        {key: logits for part in answers_of_tasks for key, logits in part.logits.items()},
+        {name: each for part in answers_of_tasks for name, each in part.thresholds.items()},
+        {name: each for part in answers_of_tasks for name, each in part.temperatures.items()},
     )
 
 
@@ -184,18 +184,18 @@ def main(config: Config, folder: Path, seeds: list[int], variants: list[str]) ->
                 continue
             start = time.perf_counter()
             if variant == ONE_BY_ONE:
-                parts = [of_one_task(training, number) for number in range(len(data.datas))]
+                trainings = [of_one_task(training, number) for number in range(len(data.datas))]
             else:
-                parts = [training]
+                trainings = [training]
             students = [
-                student_of(settings, part.inputs, None if variant == ALONE else part.targets)
-                for part in parts
+                student_of(settings, one.inputs, None if variant == ALONE else one.targets)
+                for one in trainings
             ]
             about = {"key": key, "variant": variant, "seed": seed}
             about |= {"seconds": time.perf_counter() - start, "load": os.getloadavg()[0]}
             answers_of_parts = [
-                answers(student, part.inputs.data.student_data)
-                for student, part in zip(students, parts, strict=True)
+                answers(student, one.inputs.data.student_data)
+                for student, one in zip(students, trainings, strict=True)
             ]
             if variant in (DISTILLED, TEXT_FIRST):
                 save_model(students[0], data.tokenizer, folder / name)

@@ -35,11 +35,11 @@ def mean_claims(
     rng: np.random.Generator, repetitions: int, seeds: int, sd: float, alike: bool, paired: bool
 ) -> Claims:
     """Returns the mean of the claims over draws of the resamples."""
-    parts = [
+    draws = [
         claims(runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, alike), paired)
         for _ in range(repetitions // AT_ONCE)
     ]
-    return Claims(*np.mean(parts, axis=0).tolist())
+    return Claims(*np.mean(draws, axis=0).tolist())
 
 
 def by_satterthwaite(rng: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:

@@ -1,16 +1,15 @@
-"""What weights of 8 bits, and of 7, cost students on real tasks, in batches and in single rows, and
-how fast they answer.
+"""Measures what 8-bit and 7-bit weights cost students on real tasks, and how fast they answer.
 
     python tests/bench/int8.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb]
 
-A folder is one that a run has saved a student in (artifact `student` of its model); those of one
-name are seeds of one student: what they lose is told in the mean, with its 95 % interval. `full`
-weights take all 8 bits and are multiplied without loss, as a processor with VNNI does it, or
-onnxruntime's slower products where there is none; `reduced` ones take 7 bits. A bag has the same
-tables in both. *Error* is the root
-of the mean squared difference of a logit from torch's, over 64 dev rows of each task in a batch.
-The first student of each name is timed, with all others in turn in one process, on one thread: one
-text a call. The last line is JSON.
+A FOLDER has a student that a run has saved (artifact `student` of its model); those with the same
+NAME are seeds of one student: their losses are reported as the mean with its 95 % interval. `full`
+weights use all 8 bits and are multiplied without loss, as on a processor with VNNI, or by the
+slower products of onnxruntime on other processors. `reduced` weights use 7 bits. A bag has the same
+tables in both. The loss is measured in batches and in single rows. *Error* is the root of the mean
+squared difference of a logit from torch's, over 64 dev rows of each task in a batch. The first
+student of each name is timed on one thread with one text per call, in turn with all others in one
+process. The last line is JSON.
 """
 
 import argparse
@@ -64,72 +63,73 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
     parser.add_argument("--cache", type=Path, default=Path(".mkd"))
     parser.add_argument("--seconds", type=float, default=60)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    data = DataConfig(source="glue", path=given.data, tasks=given.tasks)
+    data = DataConfig(source="glue", path=args.data, tasks=args.tasks)
     tasks = load_tasks(data)
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     timed: dict[str, TimedModel] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for number, entry in enumerate(given.students):
+        for number, entry in enumerate(args.students):
             name, folder = entry.split("=")
-            own, backends = of_student(
-                Path(folder), tasks, data, given.cache, Path(temporary) / str(number)
+            losses, backends = of_student(
+                Path(folder), tasks, data, args.cache, Path(temporary) / str(number)
             )
-            found += [{"student": name} | line for line in own]
+            results += [{"student": name} | line for line in losses]
             for backend, one in backends.items():
                 timed.setdefault(f"{name}, {backend}", one)
-            print(json.dumps(found[-len(own) :]), flush=True)
-        metrics = speed_metrics(timed, dev_texts(tasks), [HEADLINE_SETTING], given.seconds)
+            print(json.dumps(results[-len(losses) :]), flush=True)
+        metrics = speed_metrics(timed, dev_texts(tasks), [HEADLINE_SETTING], args.seconds)
     print("\n".join(busy_note(metrics)))
-    print("\n".join(markdown(table(found, metrics))))
-    print(json.dumps({"hardware": hardware(), "students": found, "speed": metrics}))
+    print("\n".join(markdown(table(results, metrics))))
+    print(json.dumps({"hardware": hardware(), "students": results, "speed": metrics}))
 
 
 def of_student(
     folder: Path, tasks: list[Task], data: DataConfig, cache: Path, to: Path
 ) -> tuple[list[dict[str, Any]], dict[str, TimedModel]]:
-    """What a student loses in each range, and its backends to be timed."""
+    """Returns what a student loses in each range, and its backends for timing."""
     student, tokenizer = load_model(folder), pretrained.load_tokenizer(folder, "student")
     datas = [tokenise_task(cache, task, tokenizer, data, 0) for task in tasks]
-    side, layout = (
+    tokenised, layout = (
         ModelData(tokenizer, datas, torch.device("cpu")),
         layout_of(tokenizer, student.joined, student.config.max_tokens),
     )
     torchs = torch_infer(student)
-    dev = dev_logits(torchs, datas, layout)
+    logits = dev_logits(torchs, datas, layout)
     thresholds = thresholds_of(student.config)
     export_onnx(student, tokenizer, to / "onnx")
-    found: list[dict[str, Any]] = []
+    losses: list[dict[str, Any]] = []
     for weight_range in RANGES:
         if isinstance(student, BagStudent):
             export_bag(student, tokenizer, to / weight_range)
         else:
             export_int8(to / "onnx", to / weight_range, ExportConfig(weight_range=weight_range))
         infer = inference.Student.load(to / weight_range, 1).infer
-        own = {
+        loss = {
             "range": weight_range,
-            "torch": quality_metrics(datas, dev, thresholds)["quality/mean"],
+            "torch": quality_metrics(datas, logits, thresholds)["quality/mean"],
             "error": rms(torchs, infer, datas, layout),
         }
-        found.append(own | compare_backend(side, dev, infer, layout, thresholds))
+        losses.append(loss | compare_backend(tokenised, logits, infer, layout, thresholds))
     loaded = in_torch(RunnableModel(student, tokenizer))
-    return found, {
+    return losses, {
         name: loaded._replace(load=partial(inference.Student.load, to / name))
         for name in ("onnx", *RANGES)
     }
 
 
-def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[str]]:
-    """One row a student and range: the mean over seeds, with the interval of the loss."""
+def table(losses: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[str]]:
+    """Returns one row for each student and range: means over seeds, and the interval of the
+    loss."""
     lines = [
         ["student", "seeds", "torch", "weights", "error", "lost in batches", "lost in single rows",
          "onnx ms", "int8 ms"],
     ]  # fmt: skip
-    for name in dict.fromkeys(line["student"] for line in found):
+    for name in dict.fromkeys(line["student"] for line in losses):
         for weight_range in RANGES:
             seeds = [
-                line for line in found if (line["student"], line["range"]) == (name, weight_range)
+                line for line in losses if (line["student"], line["range"]) == (name, weight_range)
             ]
             lost = [[line[key] for line in seeds] for key in LOSSES]
             intervals = [
@@ -152,7 +152,7 @@ def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[s
 
 
 def rms(one: inference.Infer, other: inference.Infer, datas: list[TaskData], layout: Any) -> float:
-    """The root of the mean squared difference between their logits."""
+    """Returns the root of the mean squared difference between their logits."""
     batches = [(padded(data.dev[""], np.arange(ROWS), layout), data.name) for data in datas]
     return float(
         np.sqrt(

@@ -203,8 +203,8 @@ def is_random(rival: str, task: Task) -> bool:
 
 def folder_of(cache: Path, **depends_on: Any) -> Path:
     """Returns the folder of a cached result, keyed by all that it depends on."""
-    parts = depends_on | {"version": VERSION}
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    identity = depends_on | {"version": VERSION}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     folder = cache / "rivals" / key
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -71,9 +71,9 @@ class Rows(NamedTuple):
 
     @property
     def all_train(self) -> Part:
-        parts = (self.learn, self.selection, self.rest)
-        texts = [text for part in parts for text in part.texts]
-        return Part(texts, np.concatenate([part.labels_R for part in parts]))
+        splits = (self.learn, self.selection, self.rest)
+        texts = [text for split in splits for text in split.texts]
+        return Part(texts, np.concatenate([split.labels_R for split in splits]))
 
 
 class Fitted(Protocol):

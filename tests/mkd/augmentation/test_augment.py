@@ -219,8 +219,8 @@ def test_augmented_rows_come_after_a_tasks_own_and_after_its_files(tmp_path: Pat
 
 def test_copies_that_all_equal_their_rows_are_refused(tmp_path: Path) -> None:
     rows = [Row(f"a{i}", None, float(i % 2)) for i in range(20)]
+    task = Task("t", SINGLE, split(rows), {})
     with pytest.raises(ValueError) as caught:
-        task = Task("t", SINGLE, split(rows), {})
         augmented_rows(tmp_path, task, mask=0.0, replace=0.0, ngram=1.0)
     assert "every copy of a row of task t equals a row" in str(caught.value)
 

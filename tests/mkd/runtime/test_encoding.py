@@ -63,7 +63,7 @@ def test_tokenizers_with_other_rules_encode_whole_texts() -> None:
     across, prefixed, added = wordpiece(), wordpiece(), wordpiece()
     across.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     prefixed.normalizer = normalizers.Prepend("a")
-    # It is matched in the lower-case text, so the first letter of the raw text does not tell.
+    # It is matched in lower-case text: the first letter of the raw text cannot rule it out.
     added.add_tokens([AddedToken("ab c", normalized=True)])
     for tokenizer in (across, prefixed, added):
         encode = Encoder(tokenizer, parallel=False)

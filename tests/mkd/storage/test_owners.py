@@ -73,12 +73,12 @@ def test_temporary_files_are_in_one_folder_that_is_removed(monkeypatch: pytest.M
         monkeypatch.setattr(tempfile, "tempdir", None)
         ask = [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp())"]
         with own_temporary_folder():
-            (own,) = Path(name).iterdir()
-            (own / "file").touch()
+            (folder_of_process,) = Path(name).iterdir()
+            (folder_of_process / "file").touch()
             of_child = subprocess.run(
                 ask, capture_output=True, text=True, check=True
             ).stdout.strip()
-            assert Path(tempfile.mkdtemp()).parent == Path(of_child).parent == own
+            assert Path(tempfile.mkdtemp()).parent == Path(of_child).parent == folder_of_process
         assert not list(Path(name).iterdir()) and tempfile.gettempdir() == name
 
         long = Path(name) / ("x" * 80)
