@@ -8,10 +8,12 @@ Therefore word counts alone do not determine the label.
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import cycle, islice
 from random import Random
 from statistics import NormalDist
-from typing import Literal
+from threading import Lock
+from typing import Literal, NamedTuple
 
 from mkd.config import DemoConfig
 from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment, similarity
@@ -40,6 +42,9 @@ _MAKERS: dict[str, Callable[[Rng], Row]] = {
 }
 _DEV_SHARE = 4
 """One in _DEV_SHARE texts belongs to dev, by its hash. All others belong to train."""
+_KEPT_ROWS = 10_000
+"""Number of first rows of a split that a process keeps: a run reads them several times, and to
+generate them takes longer than to tokenize them."""
 _NOISE_SD = 1.5
 """Standard deviation of the normal noise that is added to noisy scores of a regression task."""
 
@@ -64,16 +69,40 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
     )
 
 
-def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
+def _generated(task: str, split: SplitName, seed: int) -> Iterator[Row]:
     """Yields rows without noise. Classes take turns, so that all are equally frequent."""
     rng, make = Rng(f"{seed} {task} {split}"), _MAKERS[task]
     for wanted in cycle(
         range(len(DEMO_TASKS[task].labels)) if DEMO_TASKS[task].labels else (None,)
     ):
         row = make(rng)
-        while not belongs_to_split(split, row) or wanted not in (None, row.label):
+        while wanted not in (None, row.label) or not belongs_to_split(split, row):
             row = make(rng)
         yield row
+
+
+class _Kept(NamedTuple):
+    """The first rows of a split, as far as they were read. more: those behind them."""
+
+    rows: list[Row]
+    more: Iterator[Row]
+    lock: Lock
+
+
+@cache
+def _kept(task: str, split: SplitName, seed: int) -> _Kept:
+    return _Kept([], _generated(task, split, seed), Lock())
+
+
+def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
+    """Yields the rows of _generated. The first _KEPT_ROWS are generated once in a process."""
+    kept = _kept(task, split, seed)
+    for place in range(_KEPT_ROWS):
+        with kept.lock:
+            if place == len(kept.rows):
+                kept.rows.append(next(kept.more))
+        yield kept.rows[place]
+    yield from islice(_generated(task, split, seed), _KEPT_ROWS, None)
 
 
 def _train(task: str, config: DemoConfig) -> Iterator[Row]:

@@ -65,6 +65,18 @@ def test_asking_for_more_rows_keeps_the_first_ones(task: str) -> None:
 
 
 @ALL_TASKS
+def test_rows_are_the_same_whether_kept_or_not(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, train_rows=20, unlabelled_rows=0, seed=7)
+    expected = list(islice(demo._generated(task, "train", 7), 20))
+    first, second = (demo.demo_rows(task, "train", config) for _ in range(2))
+    assert [next(first) for _ in range(3)] == expected[:3]
+    assert list(second) == expected and [*expected[:3], *first] == expected
+    assert demo._kept(task, "train", 7).rows == expected
+    monkeypatch.setattr(demo, "_KEPT_ROWS", 5)
+    assert read(task, "train", config) == expected
+
+
+@ALL_TASKS
 def test_first_row_of_ten_million_comes_at_once(task: str) -> None:
     rows = demo.demo_rows(
         task, "train", DemoConfig(train_rows=10_000_000, unlabelled_rows=10_000_000)
