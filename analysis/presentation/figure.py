@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
@@ -76,7 +75,7 @@ def fix_layout(figure: Figure) -> None:
     covers another. What is added later moves nothing.
     """
     engine = figure.get_layout_engine()
-    if engine is None or isinstance(engine, PlaceHolderLayoutEngine):
+    if engine is None:
         return
     for text in figure.texts:
         _break_lines(text, figure.bbox.width * (1 - 3 * LEFT))
@@ -89,7 +88,7 @@ def fix_layout(figure: Figure) -> None:
         if before == [_axis_texts(axes) for axes in figure.axes]:
             break
         engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # with "none" a file would still take two drawings
 
 
 def _axis_texts(axes: Axes) -> list[tuple[str, float]]:
