@@ -11,6 +11,7 @@ import torch
 from mkd.tasks.task import Task
 from mkd.tokenization.tokens import TaskData
 from tests.support import needs
+from tests.support.exporter import keep_operators
 from tests.support.tiny import Tokenizer, make_datas, make_tasks, make_tokenizer
 
 HERE = Path(__file__).parent
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """One thread: models this small gain nothing from a second, and threads that spin make a busy
     machine crawl."""
     torch.set_num_threads(1)
+    keep_operators()
     config.pluginmanager.register(needs)
 
 
