@@ -47,10 +47,8 @@ def test_the_command_that_opens_the_report_can_be_typed_in_a_shell(tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder of a store with an experiment and a study.
-
-    The experiment has four students, one of them with two seeds, another machine and a single task.
-    """
+    """Returns the folder of a store with an experiment and a study. The experiment has four
+    students, one of them with two seeds, another machine and a single task."""
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")

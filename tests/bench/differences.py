@@ -43,10 +43,8 @@ def mean_claims(
 
 
 def by_satterthwaite(rng: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
-    """Returns how often, in percent, a t interval of the summed variances finds a difference.
-
-    Both groups of runs are of one model, so each difference that is found is an error.
-    """
+    """Returns how often, in percent, a t interval of the summed variances finds a difference. Both
+    groups of runs are of one model, so each difference that is found is an error."""
     found = []
     for _ in range(repetitions // AT_ONCE):
         drawn = runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, True)
@@ -60,9 +58,7 @@ def by_satterthwaite(rng: np.random.Generator, repetitions: int, seeds: int, sd:
 
 def moved(rng: np.random.Generator, resamples: int, rows: int = 1000, draws: int = 200) -> float:
     """Returns how far the end of an interval moves between two draws, as a share of its half width.
-
-    It is the 95th percentile over pairs of draws.
-    """
+    It is the 95th percentile over pairs of draws."""
     right = answered(rng, np.array([[[85.0], [83.0]]]), False, rows)[0, :, 0]
     halves = []
     for _ in range(draws):

@@ -133,10 +133,8 @@ def variants_of(folder: Path) -> dict[str, Model]:
 
 
 def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Compared]:
-    """Compares the variants of a claim for each student that has both, on their common seeds.
-
-    The teacher has one seed: an interval against it covers only the dev rows.
-    """
+    """Compares the variants of a claim for each student that has both, on their common seeds. The
+    teacher has one seed: an interval against it covers only the dev rows."""
     for student, variants in students.items():
         if claim.first not in variants or claim.second not in variants:
             continue
@@ -152,10 +150,8 @@ def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Co
 
 
 def cell(found: Difference) -> str:
-    """Returns a difference and its interval as text.
-
-    It is bold if the interval does not include 0 and there are several seeds.
-    """
+    """Returns a difference and its interval as text. It is bold if the interval does not include 0
+    and there are several seeds."""
     text = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
     return f"**{text}**" if found.is_one and found.is_of_methods else text
 

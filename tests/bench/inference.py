@@ -133,10 +133,8 @@ def main() -> None:
 
 
 def by_task(scores: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> Any:
-    """Yields each task's score on dev, one row for each student and backend.
-
-    In float32, onnx has the scores of torch.
-    """
+    """Yields each task's score on dev, one row for each student and backend. In float32, onnx has
+    the scores of torch."""
     for name, backends in scores.items():
         for backend, values in backends.items():
             yield {"student": name, "backend": backend} | {

@@ -230,10 +230,7 @@ def undisturbed(place: Place) -> tuple[float, State]:
 
 def kill(place: Place, at: float, draw: random.Random) -> str:
     """Starts the command, kills it after `at` seconds of processor time, and returns what was
-    killed.
-
-    Empty: the command had ended before.
-    """
+    killed. Empty: the command had ended before."""
     child = place.start()
     process = psutil.Process(child.process.pid)
     with suppress(psutil.NoSuchProcess):

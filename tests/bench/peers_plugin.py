@@ -58,10 +58,8 @@ def loop(precision: str, work: Any) -> dict[str, float]:
 
 
 def _batches(work: Any) -> list[np.ndarray]:
-    """Returns batches of rows with similar lengths.
-
-    Those of median length come where the clock does not run, so as to favour no loop.
-    """
+    """Returns batches of rows with similar lengths. Those of median length come where the clock
+    does not run, so as to favour no loop."""
     lengths = np.array([len(row["input_ids"]) for row in work.rows])
     batches = list(
         epoch_batches(

@@ -125,10 +125,8 @@ def selection_score(rows: Rows, logits_RC: np.ndarray) -> float:
 
 
 def climbed(start: float, factor: float, scored: Callable[[float], float]) -> float:
-    """Returns a value with a better score than its neighbours, which differ by `factor`.
-
-    A grid would have ends, and the best value could lie beyond them.
-    """
+    """Returns a value with a better score than its neighbours, which differ by `factor`. A grid
+    would have ends, and the best value could lie beyond them."""
     score_of = functools.cache(scored)
     best = start
     while True:
@@ -351,9 +349,7 @@ MARKS = re.compile(r"([.,!?;:()\[\]\"'/])")
 
 def plain(text: Text) -> str:
     """Returns a text or a joined pair in lower case, with punctuation marks as separate words.
-
-    fastText's tutorial prepares texts like that.
-    """
+    fastText's tutorial prepares texts like that."""
     joined = text if isinstance(text, str) else " ".join(text)
     return " ".join(MARKS.sub(r" \1 ", joined.lower()).split())
 

@@ -99,10 +99,8 @@ HEADER = [
 
 
 def made_up(num: int) -> Task:
-    """Returns a task whose rows have 4 to 30 words with Zipf's frequencies.
-
-    A tenth of the rows are part of the row before; a tenth differ from it in one word.
-    """
+    """Returns a task whose rows have 4 to 30 words with Zipf's frequencies. A tenth of the rows are
+    part of the row before; a tenth differ from it in one word."""
 
     def read():  # type: ignore[no-untyped-def]
         generator = np.random.default_rng(0)

@@ -78,10 +78,8 @@ def metrics_of(folder: Path, run: str) -> dict[str, float]:
 def measured(
     folder: Path, student: str, backends: list[str], number: int
 ) -> dict[tuple[str, str], dict[str, float]]:
-    """Returns the metrics of one round by role and backend.
-
-    The trial of the last backend is promoted: all trials have the same student.
-    """
+    """Returns the metrics of one round by role and backend. The trial of the last backend is
+    promoted: all trials have the same student."""
     common: dict[str, Any] = LITTLE | STUDENTS[student]
     metrics: dict[tuple[str, str], dict[str, float]] = {}
     for backend in backends:

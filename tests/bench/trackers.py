@@ -186,10 +186,8 @@ def _server(work: Path) -> Iterator[int]:
 
 
 def killed_server() -> Iterator[Line]:
-    """Yields how a run goes on if its MLflow server is killed midway and is back after a minute.
-
-    It must end as FINISHED with the metrics and steps of an undisturbed run.
-    """
+    """Yields how a run goes on if its MLflow server is killed midway and is back after a minute. It
+    must end as FINISHED with the metrics and steps of an undisturbed run."""
     with tempfile.TemporaryDirectory() as name:
         root, port = Path(name), free_port()
         uri, servers = f"http://127.0.0.1:{port}", [_start_server(root, port)]

@@ -212,10 +212,8 @@ def test_names_in_python_blocks_exist(block: Block) -> None:
 
 
 def resolved(node: ast.AST, known: dict[str, Any]) -> Any:
-    """Returns the value of a dotted name of this project, or None for other names.
-
-    Raises AttributeError if there is no such name.
-    """
+    """Returns the value of a dotted name of this project, or None for other names. Raises
+    AttributeError if there is no such name."""
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.Attribute) and (owner := resolved(node.value, known)) is not None:

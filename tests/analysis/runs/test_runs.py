@@ -28,11 +28,8 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Returns a store with the experiments `mkd` and `searches`.
-
-    `mkd` has two seeds of one student, another student, and runs that cannot be drawn; `searches`
-    has a study.
-    """
+    """Returns a store with the experiments `mkd` and `searches`. `mkd` has two seeds of one
+    student, another student, and runs that cannot be drawn; `searches` has a study."""
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")

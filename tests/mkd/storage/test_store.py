@@ -158,10 +158,8 @@ def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, size: int)
 
 
 def _alter(file: Path) -> None:
-    """Changes the last byte, and restores the modification time.
-
-    Programs can set that time, but not the time of the last status change.
-    """
+    """Changes the last byte, and restores the modification time. Programs can set that time, but
+    not the time of the last status change."""
     before = file.stat()
     with file.open("r+b") as opened:
         opened.seek(-1, os.SEEK_END)

@@ -61,10 +61,8 @@ def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
 def rows_with(
     datas: Datas, tokenizer: Tokenizer, student: Student, unkept: bool
 ) -> tuple[Inputs, torch.Tensor]:
-    """Returns rows of the single task in which all, or none, have tokens that are not kept.
-
-    The second value marks these tokens.
-    """
+    """Returns rows of the single task in which all, or none, have tokens that are not kept. The
+    second value marks these tokens."""
     kept, _ = kept_of(datas, tokenizer)
     texts = datas[0].train.a
     has = [

@@ -51,10 +51,8 @@ def test_uncertainty_by_hand() -> None:
 
 
 def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
-    """Equation 5 for a score y with prediction z.
-
-    -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2.
-    """
+    """Equation 5 for a score y with prediction z. -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) +
+    log sigma + log(2 pi) / 2."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     (log_variance,) = [
         p for name, p in zip(balance.places, balance.parameters(), strict=True) if name == "score"

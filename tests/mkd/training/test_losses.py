@@ -183,10 +183,8 @@ def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
 
 
 def test_kl_at_a_high_temperature_is_half_the_squared_error_of_centred_logits() -> None:
-    """Hinton et al. 2015, section 2.1: the gradient approaches (v - z) / N.
-
-    That is the gradient of sum (v - z)^2 / 2N.
-    """
+    """Hinton et al. 2015, section 2.1: the gradient approaches (v - z) / N. That is the gradient of
+    sum (v - z)^2 / 2N."""
     student, teacher = _random(6, 4, 0).double(), _random(6, 4, 1).double()
     centred = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
     expected = (centred**2).sum(1).mean() / (2 * 4)

@@ -290,10 +290,8 @@ def test_the_head_of_a_task_not_drawn_stays(datas: Datas, tokenizer: Tokenizer) 
 
 
 def test_a_step_is_adamw_with_decay_on_matrices(datas: Datas, tokenizer: Tokenizer) -> None:
-    """AdamW's first step is w (1 - rate * decay) - rate * sign(g), up to epsilon.
-
-    See Loshchilov and Hutter 2019.
-    """
+    """AdamW's first step is w (1 - rate * decay) - rate * sign(g), up to epsilon. See Loshchilov
+    and Hutter 2019."""
     moved = {}
     for decay in (0.0, 0.5):
         run = Run(
