@@ -100,7 +100,11 @@ def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
     for place in range(_KEPT_ROWS):
         with kept.lock:
             if place == len(kept.rows):
-                kept.rows.append(next(kept.more))
+                try:
+                    kept.rows.append(next(kept.more))
+                except BaseException:  # Ctrl-C in a notebook: a row may be lost
+                    _kept.cache_clear()
+                    raise
         yield kept.rows[place]
     yield from islice(_generated(task, split, seed), _KEPT_ROWS, None)
 

@@ -76,6 +76,22 @@ def test_rows_are_the_same_whether_kept_or_not(task: str, monkeypatch: pytest.Mo
     assert read(task, "train", config) == expected
 
 
+def test_rows_are_the_same_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, train_rows=20, unlabelled_rows=0, seed=8)
+    expected = list(islice(demo._generated("sentiment", "train", 8), 20))
+    rows = demo.demo_rows("sentiment", "train", config)
+    assert [next(rows) for _ in range(3)] == expected[:3]
+
+    def interrupted(split: demo.SplitName, row: Row) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "belongs_to_split", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(rows)
+    assert read("sentiment", "train", config) == expected
+
+
 @ALL_TASKS
 def test_first_row_of_ten_million_comes_at_once(task: str) -> None:
     rows = demo.demo_rows(
