@@ -4,8 +4,7 @@ import multiprocessing
 import platform
 import signal
 import sys
-import time
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 
 import optuna
@@ -18,6 +17,8 @@ from experiments.studies.trial_results import own_trials
 from experiments.studies.worker import work
 from mkd import progress
 
+SHOW_SECONDS = 1
+"""Seconds between two looks at the progress of a search."""
 EXIT_SECONDS = 60
 """Seconds that workers have to exit after SIGTERM before they are killed."""
 
@@ -53,9 +54,9 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
             worker.start()
         print(f"workers: {', '.join(str(worker.pid) for worker in workers)}", flush=True)
         with progress.job_bar(search.trials, "trial") as show:
-            while any(worker.is_alive() for worker in workers):
+            while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
                 _show_progress(show, optuna_study, job.config)
-                time.sleep(1)
+                connection.wait(alive, SHOW_SECONDS)
             _show_progress(show, optuna_study, job.config)
     finally:
         _stop(workers)
