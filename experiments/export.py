@@ -24,7 +24,7 @@ from pathlib import Path
 
 from experiments.settings import DistillSettings, ExportSettings, with_open_length
 from experiments.tracking import outputs
-from experiments.tracking.models import fetched_student
+from experiments.tracking.downloads import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
 from experiments.tracking.run import OpenRun, folder_of, open_run, tasks_tag
 from experiments.tracking.searches import config_of

@@ -21,7 +21,7 @@ from dataclasses import replace
 from functools import partial
 
 from experiments.settings import FinetuneSettings
-from experiments.tracking.models import fetched_student
+from experiments.tracking.downloads import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import tasks_name
 from experiments.tracking.store import with_store

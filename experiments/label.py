@@ -23,7 +23,7 @@ from pathlib import Path
 
 from experiments.on_spark import corpus
 from experiments.settings import LabelSettings
-from experiments.tracking.models import check_loads, download_model
+from experiments.tracking.downloads import check_loads, download_model
 from experiments.tracking.outputs import of_labels
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, folder_of, open_run

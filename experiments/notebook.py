@@ -31,7 +31,7 @@ from experiments.command_line.config_files import config_file, read_config
 from experiments.distill import distill
 from experiments.settings import DistillSettings
 from experiments.tracking import picture
-from experiments.tracking.models import download_model
+from experiments.tracking.downloads import download_model
 from experiments.tracking.store import experiment
 from mkd import names, pipeline, progress
 from mkd.config import HubConfig, TeacherConfig

@@ -159,7 +159,7 @@ def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> N
 
 
 def _downloaded(uri: str, folder: Path) -> Path:
-    from experiments.tracking.models import download_model
+    from experiments.tracking.downloads import download_model
     from experiments.tracking.store import store_errors
 
     with store_errors():

@@ -21,7 +21,7 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
 
 from experiments.settings import SubmitSettings
 from experiments.tracking import outputs
-from experiments.tracking.models import fetched_student
+from experiments.tracking.downloads import fetched_student
 from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
 from experiments.tracking.store import with_store

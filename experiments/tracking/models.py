@@ -1,18 +1,14 @@
-"""Models in MLflow: logging with card and signature, registration, and download."""
+"""Models in MLflow: logging with card and signature, and registration."""
 
 import importlib.metadata
 import json
 import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import mlflow
 import pandas as pd
 from mlflow.entities import LoggedModelStatus, Run
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -22,7 +18,6 @@ from packaging.version import Version
 import mkd
 from experiments.settings import DistillSettings, FinetuneSettings, RegistryConfig, TeacherSettings
 from experiments.tracking.card import model_card, version_description
-from experiments.tracking.store import address, configure, is_outage
 from mkd.result import Result
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
@@ -43,65 +38,6 @@ TORCH_PACKAGES = (
 
 MODEL = "student"
 """Name of a run's logged model."""
-
-
-class DownloadedModel(NamedTuple):
-    """A downloaded model.
-
-    model: MLflow's folder.
-    student: the folder of the student or teacher inside it.
-    run_id: the run that logged it.
-    """
-
-    model: Path
-    student: Path
-    run_id: str
-
-
-@contextmanager
-def fetched_student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
-    """Yields the folder of the student that a setting names, and the id of the run that logged it.
-
-    where: a `runs:/` or `models:/` URI, which is downloaded into a temporary folder, or a local
-        folder, whose run id is "".
-    setting: the name of the setting, for error messages.
-    """
-    if not where.startswith(("runs:/", "models:/")):
-        yield Path(where), ""
-        return
-    with tempfile.TemporaryDirectory() as fetched:
-        model = download_model(setting, where, Path(fetched))
-        yield model.student, model.run_id
-
-
-def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
-    """Downloads the model at `runs:/RUN_ID/student`, or a registered model, into the folder `into`.
-
-    setting: the name of the setting, for error messages.
-    Raises ValueError if there is no such run or model.
-    """
-    configure()
-    try:
-        model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
-        about = mlflow.models.Model.load(model)
-        inside = about.flavors["python_function"]["artifacts"]["student"]["path"]
-    except (MlflowException, OSError, KeyError) as error:
-        if is_outage(error):
-            raise
-        raise ValueError(
-            f"{setting} is {uri!r}: not found in {address()} ({error}); "
-            "allowed: runs:/RUN_ID/student of a finished run, or models:/NAME@ALIAS"
-        ) from error
-    return DownloadedModel(model, model / inside, about.run_id)
-
-
-def check_loads(setting: str, uri: str, folder: Path) -> None:
-    """Raises ValueError if a downloaded model cannot be loaded, as a server or Spark loads it."""
-    try:
-        mlflow.pyfunc.load_model(str(folder))
-    # A damaged model makes libraries raise errors of any type.
-    except Exception as error:
-        raise ValueError(f"{setting} is {uri!r}: it cannot be loaded ({error})") from error
 
 
 def log_model(

@@ -297,6 +297,11 @@ def test_an_exported_student_is_served_without_torch(server: Served) -> None:
     assert not [name for name in loaded if name.startswith(("libtorch", "_C."))]
 
 
+def test_a_model_is_downloaded_without_torch() -> None:
+    code = "import sys, experiments.tracking.downloads; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True, timeout=300)
+
+
 def test_only_this_machine_can_reach_it(server: Served) -> None:
     listening = {
         found.laddr.ip
@@ -340,11 +345,22 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-def test_bounds_are_options_and_sigterm_ends_a_server_during_a_prediction(
+def test_a_dead_worker_is_replaced_bounds_are_options_and_sigterm_ends_a_prediction(
     slow: Path, tmp_path: Path
 ) -> None:
     bounds = ["--max-rows", "2", "--max-bytes", "200"]
     with served(str(slow), tmp_path / "log", environment(), *bounds) as server:
+        (worker,) = (each for each in server.process.children() if not _is_tracker(each))
+        worker.kill()  # it has answered once
+        worker.wait(timeout=30)
+        found: dict[str, Any] = {}
+        end = time.monotonic() + 300
+        while not found and time.monotonic() < end:
+            with suppress(OSError, HTTPException):
+                found = ask(server, {"dataframe_records": [{"text": "a"}]}).found
+            time.sleep(0.1)
+        assert found == {"predictions": ["a"]}
+
         rows = [{"text": "a"}, {"text": "b"}]
         assert ask(server, {"dataframe_records": rows}).found == {"predictions": ["a", "b"]}
         refused = ask(server, {"dataframe_records": [*rows, {"text": "c"}]})
@@ -369,20 +385,6 @@ def test_bounds_are_options_and_sigterm_ends_a_server_during_a_prediction(
                 )
     assert not left and seconds < 5
     assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def test_a_worker_that_dies_once_it_has_answered_is_replaced(slow: Path, tmp_path: Path) -> None:
-    with served(str(slow), tmp_path / "log", environment()) as server:
-        (worker,) = (each for each in server.process.children() if not _is_tracker(each))
-        worker.kill()
-        worker.wait(timeout=30)
-        found: dict[str, Any] = {}
-        end = time.monotonic() + 300
-        while not found and time.monotonic() < end:
-            with suppress(OSError, HTTPException):
-                found = ask(server, {"dataframe_records": [{"text": "a"}]}).found
-            time.sleep(0.1)
-    assert found == {"predictions": ["a"]}
 
 
 def _is_tracker(process: psutil.Process) -> bool:
