@@ -16,15 +16,19 @@ from tests.support.tiny import Tokenizer, make_datas, make_tasks, make_tokenizer
 
 HERE = Path(__file__).parent
 LONGEST = [
-    "experiments/on_spark/test_engine.py", "experiments/studies/test_worker.py",
-    "docs/test_pages.py", "mkd/test_processes.py", "experiments/on_spark/test_corpus.py",
-    "mkd/export/test_folder.py",
-    "experiments/test_search.py", "experiments/tracking/test_run.py", "mkd/test_pipeline.py",
-    "experiments/test_distill.py", "mkd/runs/test_candidate.py", "experiments/test_ablation.py",
-    "experiments/test_promote.py", "experiments/tracking/test_serving.py",
-    "mkd/teachers/test_multitask.py", "mkd/teachers/test_states.py",
-    "mkd/runtime/test_inference.py",
-    "mkd/tasks/test_demo.py", "mkd/teachers/test_architectures.py",
+    "docs/test_pages.py", "experiments/studies/test_worker.py", "mkd/test_pipeline.py",
+    "experiments/tracking/test_serving.py", "experiments/on_spark/test_engine.py",
+    "experiments/test_distill.py", "experiments/on_spark/test_corpus.py",
+    "mkd/export/test_folder.py", "mkd/runtime/test_inference.py", "experiments/test_notebook.py",
+    "experiments/tracking/test_run.py", "mkd/teachers/test_multitask.py",
+    "mkd/test_processes.py", "experiments/test_search.py",
+    "analysis/charts/test_text_boxes.py", "experiments/test_promote.py",
+    "experiments/test_cli.py", "experiments/studies/test_study.py",
+    "mkd/runtime/test_encoding.py", "experiments/test_full_disk.py", "docs/test_notebooks.py",
+    "analysis/test_killed_report.py", "mkd/teachers/test_states.py",
+    "experiments/tracking/test_record.py", "mkd/runs/test_candidate.py",
+    "experiments/test_ablation.py", "mkd/test_pretraining.py", "mkd/tasks/test_demo.py",
+    "mkd/teachers/test_architectures.py", "mkd/runs/test_submission.py",
     "analysis/statistics/test_error_rates.py", "analysis/test_report.py",
     "experiments/studies/test_space.py", "mkd/export/test_backends.py",
 ]  # fmt: skip
