@@ -8,12 +8,11 @@ Therefore word counts alone do not determine the label.
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from itertools import cycle, islice
 from random import Random
 from statistics import NormalDist
-from threading import Lock
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from mkd.config import DemoConfig
 from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment, similarity
@@ -43,8 +42,8 @@ _MAKERS: dict[str, Callable[[Rng], Row]] = {
 _DEV_SHARE = 4
 """One in _DEV_SHARE texts belongs to dev, by its hash. All others belong to train."""
 _KEPT_ROWS = 10_000
-"""Number of first rows of a split that a process keeps: a run reads them several times, and to
-generate them takes longer than to tokenize them."""
+"""A split of at most so many rows is kept in memory: a run reads it several times, and generating
+the rows takes longer than tokenizing them."""
 _NOISE_SD = 1.5
 """Standard deviation of the normal noise that is added to noisy scores of a regression task."""
 
@@ -81,43 +80,29 @@ def _generated(task: str, split: SplitName, seed: int) -> Iterator[Row]:
         yield row
 
 
-class _Kept(NamedTuple):
-    """The first rows of a split, as far as they were read. more: those behind them."""
-
-    rows: list[Row]
-    more: Iterator[Row]
-    lock: Lock
+@lru_cache(maxsize=32)
+def _kept(task: str, split: SplitName, seed: int, num: int) -> tuple[Row, ...]:
+    return tuple(islice(_generated(task, split, seed), num))
 
 
-@cache
-def _kept(task: str, split: SplitName, seed: int) -> _Kept:
-    return _Kept([], _generated(task, split, seed), Lock())
-
-
-def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
-    """Yields the rows of _generated. The first _KEPT_ROWS are generated once in a process."""
-    kept = _kept(task, split, seed)
-    for place in range(_KEPT_ROWS):
-        with kept.lock:
-            if place == len(kept.rows):
-                try:
-                    kept.rows.append(next(kept.more))
-                except BaseException:  # Ctrl-C in a notebook: a row may be lost
-                    _kept.cache_clear()
-                    raise
-        yield kept.rows[place]
-    yield from islice(_generated(task, split, seed), _KEPT_ROWS, None)
+def _clean(task: str, split: SplitName, seed: int, num: int) -> Iterator[Row]:
+    """Yields the first `num` rows, without noise."""
+    if num > _KEPT_ROWS:
+        return islice(_generated(task, split, seed), num)
+    return iter(_kept(task, split, seed, num))
 
 
 def _train(task: str, config: DemoConfig) -> Iterator[Row]:
-    clean, noise = _clean(task, "train", config.seed), Random(f"{config.seed} {task} noise")
+    num = config.train_rows + config.unlabelled_rows
+    clean = _clean(task, "train", config.seed, num)
+    noise = Random(f"{config.seed} {task} noise")
     for row in islice(clean, config.train_rows):
         # Each row draws both numbers, noisy or not. So the numbers of a row do not depend on
         # label_noise, and a higher value only adds noisy rows.
         changed, uniform = noise.random() < config.label_noise, noise.random()
         assert row.label is not None, "a generated row has a label"
         yield row._replace(label=_noisy(row.label, DEMO_TASKS[task], uniform)) if changed else row
-    for row in islice(clean, config.unlabelled_rows):
+    for row in clean:
         yield row._replace(label=None)
 
 
@@ -140,7 +125,7 @@ def demo_rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
     return (
         _train(task, config)
         if split == "train"
-        else islice(_clean(task, "dev", config.seed), config.dev_rows)
+        else _clean(task, "dev", config.seed, config.dev_rows)
     )
 
 
