@@ -9,7 +9,7 @@ import optuna
 
 from experiments import cli
 from experiments.settings import DistillSettings, SearchConfig, SearchSettings, distill_settings
-from experiments.studies.attributes import FIRST_NUMBER, PROGRESS, RESULT, TRIAL_RUN
+from experiments.studies.attributes import FIRST_ID, PROGRESS, RESULT, TRIAL_RUN
 from experiments.studies.pruning import Progress, is_behind, is_due
 from experiments.studies.retry import WORKER_STOPPED, retry
 from experiments.studies.space import SettingValues, Space, parse_space, suggest
@@ -118,8 +118,7 @@ class StudyObjective:
             result = result._replace(
                 name=f"{result.name} {config.student.name} {_loss_name(config)}"
             )
-            first = trial.user_attrs.get(FIRST_NUMBER, trial.number)
-            trial.set_user_attr(FIRST_NUMBER, first)
+            first = first_id(trial)
             finished = record_trial(
                 run_of(self.job.run),
                 config,
@@ -223,6 +222,16 @@ def costs_of(measured: StudentCost) -> dict[str, float]:
         "latency": measured.latency_ms,
         "busy_share": measured.metrics[names.BUSY_SHARE],
     } | sizes
+
+
+def first_id(trial: optuna.Trial) -> int | str:
+    """Returns the first id of the trial, and stores it with the trial, so that a retry finds it.
+
+    Its number would not do: two workers of Spark may create trials with the same number.
+    """
+    first: int | str = trial.user_attrs.get(FIRST_ID, trial._trial_id)
+    trial.set_user_attr(FIRST_ID, first)
+    return first
 
 
 def _loss_name(config: DistillSettings) -> str:

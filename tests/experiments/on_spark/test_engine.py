@@ -18,7 +18,7 @@ from experiments import cli
 from experiments.on_spark import engine
 from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies.attributes import TRIAL_RUN
-from experiments.studies.objective import WorkerJob
+from experiments.studies.objective import WorkerJob, first_id
 from experiments.studies.space import parse_space
 from mkd.config import TrainConfig
 from tests.support.database import put_database
@@ -168,6 +168,23 @@ def test_a_missing_trial_is_made(
     assert (lost.info.status, lost.data.tags["mkd.error"]) == ("FAILED", "its worker died")
     study = study_of(folder, monkeypatch)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+
+
+def test_trials_with_the_same_number_have_ids_of_their_own(tmp_path: Path) -> None:
+    """Two of Spark's workers that create a trial at once can get the same number."""
+    put_database(tmp_path)
+    store = client(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+        study = optuna.create_study(storage=MlflowStorage(store.create_experiment("twice")))
+        asked = [study.ask(), study.ask()]
+        for trial in asked:
+            store.set_tag(str(trial._trial_id), "numbers", "0")
+        again = [optuna.Trial(study, trial._trial_id) for trial in asked]
+        assert [trial.number for trial in again] == [0, 0]
+        ids = [first_id(trial) for trial in again]
+        assert len(set(ids)) == 2
+        assert [first_id(trial) for trial in again] == ids
 
 
 def test_another_searchs_study_is_refused(ended: Ended) -> None:
