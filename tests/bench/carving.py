@@ -78,7 +78,7 @@ def line(side: str, frame: pd.DataFrame, task: str) -> dict[str, float | str]:
     dev, selection = (frame[f"{task} {which}".strip()].to_numpy() for which in ("dev", "selection"))
     interval = bootstrap(
         (selection, dev),
-        lambda one, other: spearmanr(one, other).statistic,
+        lambda one, other: np.nan_to_num(spearmanr(one, other).statistic),  # 0 if one is constant
         paired=True,
         vectorized=False,
         method="percentile",
