@@ -105,6 +105,9 @@ def curve(kind: Kind, selection: Answered, dev: Answered) -> list[Point]:
     confidence are answered together. A share of 100 has the threshold 0.
     """
     ordered_R = np.sort(selection.confidence_R)[::-1]
+    alone_on_selection, alone_on_dev = (
+        score(kind, rows.teacher_RC, rows.labels, groups=rows.groups) for rows in (selection, dev)
+    )
     points = []
     for share in SHARES:
         number = round(share / 100 * len(ordered_R))
@@ -113,22 +116,22 @@ def curve(kind: Kind, selection: Answered, dev: Answered) -> list[Point]:
             Point(
                 share,
                 least,
-                lost(kind, selection, least),
+                lost(kind, selection, least, alone_on_selection),
                 100 * float((dev.confidence_R >= least).mean()),
-                lost(kind, dev, least),
+                lost(kind, dev, least, alone_on_dev),
             )
         )
     return points
 
 
-def lost(kind: Kind, rows: Answered, least: float) -> float:
-    """Returns the points lost if the student answers the rows of at least this confidence."""
+def lost(kind: Kind, rows: Answered, least: float, alone: dict[str, float]) -> float:
+    """Returns the points lost if the student answers the rows of at least this confidence.
+
+    alone: the teacher's metrics on the rows.
+    """
     sure_R = rows.confidence_R >= least
     both_RC = np.where(sure_R[:, None], rows.student_RC, rows.teacher_RC)
-    alone, together = (
-        score(kind, logits_RC, rows.labels, groups=rows.groups)
-        for logits_RC in (rows.teacher_RC, both_RC)
-    )
+    together = score(kind, both_RC, rows.labels, groups=rows.groups)
     return (sum(alone.values()) - sum(together.values())) / len(alone)
 
 

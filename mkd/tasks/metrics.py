@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from mkd.tasks.task import Kind
 
@@ -33,9 +33,7 @@ def f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
 
     0 if neither labels nor predictions have class 1.
     """
-    given_R, found_R = labels_R == 1, logits_RC.argmax(1) == 1
-    together = int(given_R.sum() + found_R.sum())
-    return 100 * (2 * int((given_R & found_R).sum()) / together) if together else 0.0
+    return 100 * float(f1_score(labels_R == 1, logits_RC.argmax(1) == 1, zero_division=0.0))
 
 
 def macro_f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
@@ -161,20 +159,12 @@ candidate answers of a question."""
 def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
     """Returns Matthews' correlation, times 100, for any number of classes.
 
-    It is the covariance of the one-hot vectors of labels and predictions, over the root of the
-    product of their variances (Gorodkin 2004). 0 if labels or predictions are constant.
+    0 if labels or predictions are constant.
     """
-    classes_R, predictions_R = _classes(labels_R), logits_RC.argmax(1)
-    if _is_constant(predictions_R) or _is_constant(classes_R):
+    predictions_R = logits_RC.argmax(1)
+    if _is_constant(predictions_R) or _is_constant(labels_R):
         return 0.0
-    rows, width = len(classes_R), logits_RC.shape[1]
-    given_C, found_C = (
-        np.bincount(values_R, minlength=width).astype(np.float64)
-        for values_R in (classes_R, predictions_R)
-    )
-    covariance = rows * int((classes_R == predictions_R).sum()) - given_C @ found_C
-    variances = (rows**2 - found_C @ found_C) * (rows**2 - given_C @ given_C)
-    return 100 * float(covariance / np.sqrt(variances))
+    return 100 * float(matthews_corrcoef(_classes(labels_R), predictions_R))
 
 
 def pearson(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
