@@ -32,7 +32,7 @@ RUN = [
     "--teacher.train.eval_every=2",
 ]  # fmt: skip
 SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
-KILLS = 6
+KILLS = 10
 ANY, CHECKPOINT = Event(), Event("os.rename", ".safetensors")
 """The second puts a checkpoint in the place of the last one."""
 
@@ -44,10 +44,10 @@ def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
     )
 
 
-def test_six_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By turns at any event of files, and when a checkpoint is about to be put in its place.
 
-    Each turn comes less than a sixth further, so that the next one finds the run at work.
+    Each turn comes less than a tenth further, so that the next one finds the run at work.
     """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
