@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 
 
 class Block(NamedTuple):
-    """A fenced block of a document. line: of its fence."""
+    """A fenced block of a document. line: the line number of its opening fence."""
 
     document: Path
     line: int
@@ -28,7 +28,7 @@ class Block(NamedTuple):
 
 
 def blocks_of(document: Path) -> Iterator[Block]:
-    """The fenced blocks, also those that are indented."""
+    """The fenced blocks of a document, indented ones included."""
     lines = document.read_text("utf-8").splitlines()
     opened: tuple[int, str, str] | None = None
     body: list[str] = []
@@ -65,8 +65,7 @@ def without_redirections(words: list[str]) -> list[str]:
 
 
 def project_command(words: list[str]) -> list[str]:
-    """The command that `mlflow run .` makes of its options: of an entry point of MLproject, with
-    the parameters."""
+    """The command that `mlflow run .` builds from an entry point of MLproject and its options."""
     entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
     flags = {"-e": ["main"], "-P": [], "--env-manager": [], "--experiment-name": [], "--run-id": []}
     for name, value in zip(words[::2], words[1::2], strict=True):

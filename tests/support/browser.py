@@ -1,4 +1,4 @@
-"""Chromium without a window, for the tests of what is looked at in a browser."""
+"""Headless Chromium for tests of HTML pages."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.support.needs import need, program
 
 OWN_SCHEMES = ("about", "chrome", "chrome-extension", "chrome-untrusted", "devtools")
-"""Of the browser's own pages, which differ from version to version."""
+"""URL schemes of the browser's own pages, which differ between versions."""
 QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking"),
@@ -30,8 +30,8 @@ QUIET = (
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Chrome]:
-    """A browser with an empty profile in the folder `profile`, which keeps what is logged and what
-    is asked of the network."""
+    """A browser with an empty profile in the folder `profile`; it records console messages and
+    network requests."""
     need("chromium")
     options = ChromeOptions()
     options.binary_location = str(program("chromium"))
@@ -47,21 +47,21 @@ def browser(profile: Path) -> Iterator[Chrome]:
 
 
 def screen(driver: Chrome, width: int, height: int) -> None:
-    """The page as on a screen of this size, in points, whatever the window's is."""
+    """Emulates a screen of this size in CSS pixels, whatever the window's size."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def media(driver: Chrome, scheme: str = "light", kind: str = "") -> None:
-    """What the page is told of the reader: scheme `light` or `dark`, kind `print`, or none for what
-    it is shown on."""
+    """Emulates media features: the colour scheme (`light` or `dark`) and the media type (`print`,
+    or empty for the real one)."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": kind, "features": features})
 
 
 def asked(driver: Chrome) -> list[str]:
-    """The addresses that pages have asked for since this was called last; not those that the
-    browser asks itself for."""
+    """The URLs that pages have requested since the last call, without the browser's own
+    requests."""
     events: list[dict[str, Any]] = [
         json.loads(entry["message"])["message"] for entry in driver.get_log("performance")
     ]
@@ -74,17 +74,17 @@ def asked(driver: Chrome) -> list[str]:
 
 
 def complaints(driver: Chrome) -> list[str]:
-    """What the console was told since this was called last."""
+    """The console messages since the last call."""
     return [entry["message"] for entry in driver.get_log("browser")]
 
 
 def text(driver: Chrome, selector: str) -> str:
-    """What is written in the first element found, with plain blanks."""
+    """The text of the first matching element, with normalised whitespace."""
     return " ".join(driver.find_element(By.CSS_SELECTOR, selector).text.split())
 
 
 def awaited(driver: Chrome, selector: str) -> WebElement:
-    """The first such element, which the page may make a moment later."""
+    """Waits for an element that matches, and returns the first."""
     found: list[WebElement] = WebDriverWait(driver, 20).until(
         lambda one: one.find_elements(By.CSS_SELECTOR, selector)
     )
@@ -92,7 +92,7 @@ def awaited(driver: Chrome, selector: str) -> WebElement:
 
 
 def texts(driver: Chrome, selector: str) -> list[str]:
-    """What is written in each element found."""
+    """The text of each matching element, with normalised whitespace."""
     return [
         " ".join(found.text.split()) for found in driver.find_elements(By.CSS_SELECTOR, selector)
     ]
@@ -103,19 +103,18 @@ def click(driver: Chrome, selector: str) -> None:
 
 
 def choose(driver: Chrome, name: str, option: str) -> None:
-    """Another option of a select, by its text."""
+    """Selects an option of a drop-down list by its text."""
     Select(driver.find_element(By.NAME, name)).select_by_visible_text(option)
 
 
 def press(driver: Chrome, *keys: str) -> None:
-    """Keys for whatever has the focus."""
+    """Sends keys to the focused element."""
     for key in keys:
         ActionChains(driver, duration=0).send_keys(key).perform()
 
 
 def point(driver: Chrome, selector: str, click: bool = False, kind: str = "mouse") -> None:
-    """The mouse, or a finger (`touch`), at the middle of an element of the picture, and a click
-    there if asked for."""
+    """Moves the mouse, or a finger (`touch`), to the centre of an element, and clicks if asked."""
     box = driver.execute_script(
         "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
     )

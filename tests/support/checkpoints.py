@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def bert(labels: Sequence[str], tokenizer: Tokenizer, **more: Any) -> BertConfig:
-    """A classifier of one layer of width 16."""
+    """The configuration of a classifier with one layer of width 16."""
     sizes: dict[str, Any] = {
         "hidden_size": 16,
         "num_hidden_layers": 1,
@@ -34,7 +34,7 @@ def saved(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> str:
 
 
 def classifier(folder: Path, tokenizer: Tokenizer, *labels: str, **more: Any) -> str:
-    """The folder of a saved classifier of these labels, with random weights."""
+    """Saves a classifier of these labels with random weights, and returns its folder."""
     return saved(
         BertForSequenceClassification(bert(labels, tokenizer, **more)), tokenizer, folder / "c"
     )
@@ -43,7 +43,7 @@ def classifier(folder: Path, tokenizer: Tokenizer, *labels: str, **more: Any) ->
 def labeller(
     cache: Path, task: str | Task, checkpoint: str, precision: str = "float32"
 ) -> FineTunedTeacher:
-    """A checkpoint as a teacher of a task of tiny.py."""
+    """A checkpoint as the teacher of a task; a task's name means that of tiny.py."""
     data = DataConfig(max_length=32, selection_fraction=0.2)
     config = Config(cache=str(cache), data=data, speed=SpeedConfig(length=16))
     known = make_tasks(names=[task])[0] if isinstance(task, str) else task

@@ -1,5 +1,5 @@
-"""MLflow's database, empty: made once in a process that tests, as its tables take a second, and
-copied."""
+"""An empty MLflow database. Creating its tables takes a second, so each process creates it once and
+copies it."""
 
 import tempfile
 from functools import cache
@@ -14,18 +14,18 @@ NAME = "mlflow.db"
 
 
 def put_database(folder: Path) -> None:
-    """Puts an empty one into the folder, where there is none."""
+    """Puts an empty database into the folder unless it has one."""
     if not (folder / NAME).exists():
         (folder / NAME).write_bytes(_empty())
 
 
 def use_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes this process log to an empty store in the folder, which becomes the working folder."""
+    """Makes this process log to an empty store in the folder, and work in that folder."""
     put_database(folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / NAME}")
-    # MLflow remembers an experiment in the process and in the environment. This one is in every
-    # store.
+    # MLflow remembers the current experiment in the process and in the environment; every store
+    # has experiment 0.
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     mlflow.set_experiment(experiment_id="0")
 

@@ -1,4 +1,4 @@
-"""Small disks: mounts that only this process and its children see, and that end with it."""
+"""Small disks: mounts that only this process and its children see, and that vanish with it."""
 
 import ctypes
 import os
@@ -15,9 +15,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def own_mounts() -> None:
-    """Gives this process mounts of its own. It must have one thread.
+    """Gives this process, which must have one thread, a mount namespace of its own.
 
-    Raises OSError where the system does not allow it.
+    Raises OSError if the system does not allow it.
     """
     user, group = os.geteuid(), os.getegid()
     _check(LIBC.unshare(NEW_MOUNTS | (NEW_USER if user else 0)))
@@ -29,14 +29,14 @@ def own_mounts() -> None:
 
 
 def skip_without_mounts(folder: Path) -> None:
-    """Skips the test where the system allows no process mounts of its own."""
+    """Skips the test if the system does not allow a mount namespace of one's own."""
     tried = started(folder, own_mounts).end()
     if tried.returncode:
         pytest.skip(f"this system allows no mounts: {tried.stderr.strip().splitlines()[-1]}")
 
 
 def mount(folder: Path, size: int, again: bool = False, read_only: bool = False) -> None:
-    """Mounts an empty disk of so many bytes on a folder; again: changes its size."""
+    """Mounts an empty disk of `size` bytes on a folder. again: remounts it with another size."""
     flags = (REMOUNT if again else 0) | (READ_ONLY if read_only else 0)
     options = f"size={size}".encode()
     _check(LIBC.mount(b"none", os.fsencode(folder), b"tmpfs", flags, options))

@@ -1,8 +1,7 @@
-"""Entry points at work on a tiny distillation, each in a process of its own with a store of its
-own.
+"""Runs entry points on a tiny distillation, each in its own process and MLflow store.
 
-Importing what they need takes longer than their work; so the processes are forked from one that has
-imported it all (warm.py), and where they start a fork server of their own, that is forked too.
+Imports take longer than the work itself, so the processes are forked from one that has imported
+everything (warm.py). A fork server that such a process starts is forked as well.
 """
 
 import json
@@ -33,11 +32,11 @@ TINY = [
     "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.seconds=0.1",
     "--threads=1", "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
-"""Of a distillation; of the other commands `tiny` has those that they take."""
+"""Options of a tiny distillation; `tiny` selects those that a given command accepts."""
 
 
 def tiny(module: str) -> list[str]:
-    """The command line of a command at work on little."""
+    """The options that make a command's work tiny."""
     return [
         word for word in TINY if word.removeprefix("--").split("=")[0] in cli.setting_names(module)
     ]
@@ -55,14 +54,14 @@ FORKS.set_forkserver_preload(
 
 
 class Child(NamedTuple):
-    """A process that was started, and the files that it prints into."""
+    """A started process and the files of its output."""
 
     process: BaseProcess
     stdout: Path
     stderr: Path
 
     def end(self) -> subprocess.CompletedProcess[str]:
-        """What it left, once it has ended; one that hangs is killed."""
+        """Waits for its end and returns its exit code and output; kills it if it hangs."""
         self.process.join(800)
         if self.process.is_alive():
             self.process.kill()
@@ -75,14 +74,14 @@ class Child(NamedTuple):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Without what MLflow has put into this process's."""
+    """This process's environment without MLflow's variables, with those of `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
 
 
 def started(folder: Path, work: Callable[..., None], *args: Any, **more: str) -> Child:
-    """work(*args) in another process, in the folder, which what it prints lies beside; more: of its
-    environment."""
+    """Starts work(*args) in a process whose working folder is `folder`; its output files lie beside
+    that folder. more: environment variables."""
     number = len(list(folder.parent.glob(f"{folder.name}.*.stdout")))
     files = [folder.with_name(f"{folder.name}.{number}.{name}") for name in ("stdout", "stderr")]
     for file in files:
@@ -93,25 +92,25 @@ def started(folder: Path, work: Callable[..., None], *args: Any, **more: str) ->
 
 
 def command(folder: Path, module: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """An entry point from its start to its end, in a folder that has MLflow's database already.
+    """Runs an entry point to its end, in a folder with an MLflow database.
 
-    stdout has the JSON alone; all else that it prints is on stderr."""
+    stdout has only the JSON; everything else is on stderr."""
     put_database(folder)
     return started(folder, entry_point, module, *argv, "--json", **more).end()
 
 
 def entry_point(module: str, *argv: str) -> None:
-    """As `python -m experiments.MODULE` does it, or as that of a module of another package."""
+    """Runs `python -m experiments.MODULE`, or a module of another package by its full name."""
     sys.argv[1:] = argv
     whole = module if "." in module else f"experiments.{module}"
     runpy.run_module(whole, run_name="__main__", alter_sys=True)
 
 
 class Event(NamedTuple):
-    """An event of files, of which Python tells (sys.addaudithook) just before it happens.
+    """A file operation that Python reports to audit hooks (sys.addaudithook) before it happens.
 
-    name: what its name begins with, as "os.rename". about: a part of what it is about, as of a
-    path.
+    name: prefix of the event's name, such as "os.rename". about: part of its arguments, such as
+    of a path.
     """
 
     name: str = ""
@@ -119,14 +118,13 @@ class Event(NamedTuple):
 
 
 FILES = ("open", "os.", "shutil.", "sqlite3.")
-"""What the names of all these events begin with."""
+"""Prefixes of the names of file events."""
 
 
 def dying(event: Event, times: int, module: str, *argv: str) -> None:
-    """As entry_point does it, until there is such an event for the so many-th time: then the
-    process kills itself.
+    """Runs an entry point; the process kills itself at the given occurrence of the event.
 
-    When that is depends on what the process does, and not on how fast it is.
+    That moment depends on what the process does, not on how fast it is.
     """
 
     def hear(told: int) -> None:
@@ -138,7 +136,7 @@ def dying(event: Event, times: int, module: str, *argv: str) -> None:
 
 
 def counting(events: list[Event], file: Path, module: str, *argv: str) -> None:
-    """As entry_point does it; the file has the number of each of the events at the end, as JSON."""
+    """Runs an entry point; at the end, writes how often each event occurred into `file` as JSON."""
     told = [0] * len(events)
     for place, event in enumerate(events):
         _hear(event, partial(told.__setitem__, place))
@@ -149,7 +147,7 @@ def counting(events: list[Event], file: Path, module: str, *argv: str) -> None:
 
 
 def _hear(event: Event, hear: Callable[[int], object]) -> None:
-    """Calls `hear` at each such event, with the number of them so far."""
+    """Calls `hear` at each such event, with the number of its occurrences so far."""
     told = 0
 
     def hook(name: str, args: tuple[object, ...]) -> None:
@@ -162,7 +160,7 @@ def _hear(event: Event, hear: Callable[[int], object]) -> None:
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The JSON that a command with --json prints."""
+    """The JSON that a command with --json has printed."""
     assert done.returncode == 0, done.stderr[-6000:]
     content: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return content
@@ -173,7 +171,7 @@ def client(folder: Path) -> mlflow.MlflowClient:
 
 
 def weights_of(folder: Path, run_id: str) -> Path:
-    """The weights of the student that a run has logged; works in the store's folder only."""
+    """The weights file of the student that a run has logged; works only in the store's folder."""
     store = f"sqlite:///{folder / 'mlflow.db'}"
     (found,) = Path(
         mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)
@@ -198,7 +196,7 @@ def _work(
 ) -> None:
     signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # tests that run in the background of a script have it ignored
+    )  # it is ignored if the tests run in the background of a script
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
@@ -210,14 +208,14 @@ def _work(
 
 
 def _forked(path: str, args: list[str], passfds: list[int]) -> int:
-    """The id of a process that runs what multiprocessing starts a Python for (`-c` and a command),
-    with what is imported here."""
+    """Replaces multiprocessing's start of a new Python (`-c` and a command) by a fork, which keeps
+    the imports; returns the process id."""
     pid = os.fork()
     if pid == 0:
         try:
             for fd in map(int, os.listdir("/proc/self/fd")):
                 if fd > 2 and fd not in passfds:
-                    with suppress(OSError):  # what listed them is closed
+                    with suppress(OSError):  # the descriptor that listed them is closed
                         os.close(fd)
             exec(args[-1], {})
         finally:

@@ -1,7 +1,7 @@
-"""torch's ONNX exporter with its table of operators kept in a process.
+"""Caches the operator table of torch's ONNX exporter.
 
-At each export it makes the table anew, from the source text of five hundred functions: that takes
-longer than all else in the export of a tiny student. Nothing writes into the table.
+The exporter rebuilds the table from the source of five hundred functions at each export, which
+takes longer than the rest of a tiny student's export. Nothing writes into the table.
 """
 
 from functools import cache
@@ -10,6 +10,6 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 
 def keep_operators() -> None:
-    """Makes the table once for each version of the operators, from now on."""
+    """From now on, builds the table once per operator set version."""
     kept = staticmethod(cache(ONNXRegistry.from_torchlib))
     ONNXRegistry.from_torchlib = kept  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""A command in a process that is forked from this one, and how it ends."""
+"""Runs a command in a forked process and classifies how it ends."""
 
 import os
 import resource
@@ -18,15 +18,15 @@ import psutil
 from tests.support.database import NAME, put_database
 
 SECONDS = 20
-"""How long a command on wrong input may take, without its waiting for a busy processor."""
+"""How long a command on wrong input may take, apart from waiting for a busy processor."""
 MOST_BYTES = 3 << 30
-"""Memory that a command may take, beside that of the process that it is forked from."""
+"""Memory that a command may take in addition to that of its parent process."""
 LONGEST_LINE = 700
-"""Characters of a message that can still be read."""
+"""The most characters of a readable message."""
 REFUSED, ACCEPTED = "refused", "accepted"
-"""The two endings that are no fault."""
+"""The two kinds of ending that are not faults."""
 OWN = ("errors", "output", "tmp")
-"""What `ending` puts into the folder."""
+"""Files that `ending` puts into the folder."""
 
 
 class Ending(NamedTuple):
@@ -49,12 +49,12 @@ def ending(
     """Runs a job in a forked process, in a folder with an empty MLflow database.
 
     job: returns or exits with the exit code of a command; None is 0.
-    environ: of its environment. Else it has the MLflow database and TMPDIR in the folder, which
-        are looked at afterwards.
+    environ: its environment variables. By default, its MLflow database and TMPDIR are in the
+        folder and are checked afterwards.
 
-    It is `refused` with the code 2, one line, and nothing left in MLflow or in the folder; or
-    `accepted` with the code 0 and no run that is RUNNING. All else is a fault: a traceback, an
-    abort, a bad message, too many seconds, or something that is left behind.
+    `refused` means exit code 2, a one-line message, and nothing left in MLflow or the folder;
+    `accepted` means exit code 0 and no run still RUNNING. Everything else is a fault: a traceback,
+    an abort, a bad message, a timeout, or something left behind.
     """
     own = environ is None
     if own:
@@ -88,7 +88,7 @@ def ending(
 
 
 def _waited(process: int) -> float:
-    """Returns the seconds that a process has waited for a processor, as others were at work."""
+    """Returns the seconds for which a process has waited for a busy processor."""
     try:
         return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
     except OSError:  # it has ended, or the system does not count
@@ -102,9 +102,9 @@ def statuses(folder: Path) -> list[str]:
 
 
 def _left(code: int, folder: Path, before: set[str], runs: int) -> str:
-    """Returns what a process has left that it should not have; empty: nothing.
+    """Returns what a process has wrongly left behind; empty if nothing.
 
-    before: what was in the folder. runs: how many runs there were.
+    before: the folder's content before it. runs: the number of runs before it.
     """
     if not (folder / NAME).exists():
         return "MLflow's database is gone"
@@ -136,7 +136,7 @@ def _child(job: Callable[[], Any], folder: Path, environ: Mapping[str, str]) -> 
         os.environ |= environ
         most = psutil.Process().memory_info().data + MOST_BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-        tempfile.tempdir = None  # remembered from this process's parent
+        tempfile.tempdir = None  # cached by the parent process
         for number, name in ((1, "output"), (2, "errors")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (until the process ends)

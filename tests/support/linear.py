@@ -1,4 +1,4 @@
-"""What counts of words tell of a task, and how many of its rows differ in effect."""
+"""A linear baseline on word counts, and the effective number of distinct rows."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -27,18 +27,17 @@ def texts_of(rows: Iterable[Row]) -> list[str]:
 
 
 def effective(items: Iterable[Hashable]) -> float:
-    """How many items that are all different would weigh as much: (sum m)^2 / sum m^2 over the
-    multiplicities m."""
+    """The effective number of distinct items: (sum m)^2 / sum m^2 over the multiplicities m."""
     multiplicities = np.array(list(Counter(items).values()))
     return float(multiplicities.sum() ** 2 / (multiplicities**2).sum())
 
 
 def linear_score(train: list[Row], dev: list[Row], kind: Kind, penalties: Sequence[float]) -> float:
-    """What a linear model on counts of 1- to 3-grams scores on dev, in points: the mean of the
-    task's metrics.
+    """The dev score of a linear model on counts of 1- to 3-grams: the mean of the task's metrics,
+    in points.
 
-    The two texts of a pair are counted apart. Of the penalties the one that does best on dev is
-    taken: an upper bound.
+    The two texts of a pair have separate features. The penalty is chosen on dev, so the score is an
+    upper bound.
     """
     words = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 3), min_df=2).fit(texts_of(train))
     (x_train, y_train), (x_dev, truth) = (

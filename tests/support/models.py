@@ -1,4 +1,4 @@
-"""A few models as the report's tables have them, and what a study tells of its trials."""
+"""A few models in the form of the report's tables, and trials as a study reports them."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ RUN: dict[str, Any] = {
 
 
 def frame(*changes: dict[str, Any]) -> pd.DataFrame:
-    """Runs that differ from RUN in what is named; on selection they score a point less than on dev,
-    unless it is named."""
+    """Runs that differ from RUN by `changes`; selection scores are one point below dev scores
+    unless given."""
     rows = [RUN | {"run_id": f"r{index}"} | change for index, change in enumerate(changes)]
     pairs = {"selection": "mean", "selection/a": "score/a", "selection/b": "score/b"}
     return pd.DataFrame([{name: row[dev] - 1 for name, dev in pairs.items()} | row for row in rows])
@@ -55,7 +55,7 @@ WORSE = {
 
 
 def front_numbers(shown: pd.DataFrame, *args: str, **how: str) -> FrontPlot:
-    """The picture's numbers, of models that have some."""
+    """The numbers of the front's chart; the models must have some."""
     found = frontier.info(shown, *args, **how)
     assert found is not None
     return found

@@ -1,16 +1,15 @@
-"""What some tests need beside Python's packages: Chromium, PostgreSQL's server, Java; and real
-data, which only adds tests.
+"""Optional requirements of some tests: Chromium, a PostgreSQL server, Java, and real data.
 
-A test that asks for a program which is not there is skipped. The reason has the command that
-installs it, and the end of the run counts such skips in one line. With MKD_REQUIRE_ALL=1, as in
+A test that needs a missing program is skipped. The reason shows the command that installs the
+program, and one line at the end of the run counts these skips. With MKD_REQUIRE_ALL=1, as in
 .ci/run, the test fails instead.
 
-To see what is skipped where a program is missing, hide it: MKD_HIDE=chromium,postgresql,java make
-test. Chromium and Java are also hidden by a PATH (and JAVA_HOME) without them.
+To see what is skipped without a program, hide it: MKD_HIDE=chromium,postgresql,java make test.
+A PATH (and JAVA_HOME) without Chromium and Java hides them too.
 
-Real data: a test marked `real_data` reads the folder that MKD_TEST_DATA names, else the one beside
-the checkout. It is skipped where there is none; MKD_TEST_DATA= (empty) hides what is there. No
-property of the code is tested by such a test alone.
+A test marked `real_data` reads the folder in MKD_TEST_DATA, or else the one beside the checkout,
+and is skipped if there is none; MKD_TEST_DATA= (empty) hides an existing folder. No property of
+the code is tested only by such tests.
 """
 
 import os
@@ -26,14 +25,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BESIDE = ROOT.parent / "shared" / "data"
 DEBIAN_POSTGRESQL = Path("/usr/lib/postgresql")
-"""Where Debian has PostgreSQL's programs, a folder for each version; they are not in PATH."""
+"""Debian's folder of PostgreSQL's programs, with a subfolder per version; it is not in PATH."""
 JAVA_VERSION = 17
-"""The oldest that Spark runs on."""
+"""The oldest version that Spark supports."""
 REAL_DATA = "needs real data: there is no `glue` in MKD_TEST_DATA, or beside the checkout"
 
 
 class Need(NamedTuple):
-    """title: as a reader knows it. programs: all of them have to be there. packages: Debian's."""
+    """A requirement. title: its usual name. programs: all are required. packages: Debian's."""
 
     title: str
     programs: tuple[str, ...]
@@ -52,8 +51,8 @@ NEEDS = {
 
 
 def program(name: str) -> str | None:
-    """Where a program is: in PATH, in JAVA_HOME where that is set, or in Debian's folder of the
-    newest PostgreSQL."""
+    """The path of a program: from PATH, from JAVA_HOME if set (Java only), or from Debian's folder
+    of the newest PostgreSQL."""
     if name == "java" and os.environ.get("JAVA_HOME"):
         return shutil.which(name, path=os.path.join(os.environ["JAVA_HOME"], "bin"))
     folders = [str(folder) for folder in sorted(DEBIAN_POSTGRESQL.glob("*/bin"), reverse=True)]
@@ -61,7 +60,7 @@ def program(name: str) -> str | None:
 
 
 def lacking(name: str) -> str:
-    """Why what has this name in NEEDS cannot be used; empty where it can."""
+    """Why this entry of NEEDS cannot be used; empty if it can."""
     need = NEEDS[name]
     if name in hidden():
         return f"needs {need.title}: hidden by MKD_HIDE; {need.install}"
@@ -74,7 +73,7 @@ def lacking(name: str) -> str:
 
 
 def need(name: str) -> None:
-    """Skips the test, or whatever asks for the fixture, where the program is missing; fails it with
+    """Skips the calling test or fixture if the program is missing; fails it with
     MKD_REQUIRE_ALL=1."""
     if why := lacking(name):
         if os.environ.get("MKD_REQUIRE_ALL") == "1":
@@ -90,7 +89,7 @@ def hidden() -> list[str]:
 
 
 def real_glue() -> Path | None:
-    """The folder of GLUE's own files, where there is one."""
+    """The folder of the real GLUE files, if there is one."""
     named = os.environ.get("MKD_TEST_DATA")
     if named == "":
         return None
@@ -113,8 +112,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def counted(reasons: list[str]) -> str:
-    """One line about the skips whose reason is something that a test needs; empty where there is
-    none."""
+    """One line that counts the skips due to missing requirements; empty if there are none."""
     titles = {need.title: f"{need.title} ({need.install})" for need in NEEDS.values()} | {
         "real data": "real data (MKD_TEST_DATA)"
     }
@@ -127,7 +125,7 @@ def counted(reasons: list[str]) -> str:
 
 
 def _java_version() -> int:
-    """The first number of what `java -version` tells, as 17; 0 where it tells none."""
+    """The major version that `java -version` prints, such as 17; 0 if it prints none."""
     path = program("java")
     assert path, "asked for where there is one"
     told = subprocess.run([path, "-version"], capture_output=True, text=True).stderr

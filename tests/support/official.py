@@ -1,5 +1,5 @@
-"""A GLUE folder in the layout of the official files, whose rows are made up here: train, dev and
-test files of all nine tasks."""
+"""A GLUE folder in the layout of the official files, with made-up rows: train, dev and test files
+of all nine tasks."""
 
 from pathlib import Path
 from random import Random
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from mkd.tasks.task import Row
 
 NUM = 24
-"""Rows of a test file; train and dev files have three times as many."""
+"""Rows per test file; train and dev files have three times as many."""
 
 
 class Official(NamedTuple):
-    """A test file as GLUE has it: its header, and its text columns."""
+    """A test file in GLUE's layout: its header and its text columns."""
 
     path: str
     task: str
@@ -44,10 +44,10 @@ OFFICIAL = {
 
 
 class Labelled(NamedTuple):
-    """A task's train and dev files as GLUE has them. values: how they write the classes, in the
-    order of the labels.
+    """A task's train and dev files in GLUE's layout. values: the classes as the files write them,
+    in the order of the labels; empty for STS-B, which has scores.
 
-    STS-B has scores. CoLA's files have no header: the names of its columns are of no file.
+    CoLA's files have no header, so its column names are made up.
     """
 
     folder: str
@@ -125,8 +125,7 @@ ACTS = (
 
 
 def rows(task: str, num: int, seed: int = 0) -> list[Row]:
-    """Rows whose labels follow from what their texts say; the first class is the least frequent
-    where there are two."""
+    """Rows whose labels follow from their texts."""
     rng = Random(f"{task} {seed}")
     return [MAKERS[task](rng, i) for i in range(num)]
 
@@ -183,7 +182,7 @@ def _mnli(rng: Random, i: int) -> Row:
 
 
 def _two(rng: Random, i: int) -> Row:
-    """Of entailment and the lack of it."""
+    """MNLI's rows with neutral and contradiction merged."""
     row = _mnli(rng, i)
     return row._replace(label=float(bool(row.label)))
 
@@ -214,8 +213,8 @@ def lines_of(path: Path, num: int) -> list[str]:
 
 
 def make_folder(folder: Path) -> Path:
-    """A GLUE folder: train and dev files of 3 NUM rows each, of seeds 0, 1 and 2, and test files of
-    NUM."""
+    """Writes train and dev files of 3 NUM rows each (seeds 0, 1 and 2) and test files of NUM rows;
+    returns the folder."""
     for task, file in LABELLED.items():
         for seed, split in enumerate(("train", *file.dev)):
             made = rows(task, 3 * NUM, seed)
@@ -239,8 +238,7 @@ def _cells(row: Row, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _write(path: Path, columns: str, cells: list[dict[str, str]], header: bool) -> None:
-    """The file; where a row says nothing, it has its number in the column that counts rows, and x
-    in any other."""
+    """Writes a file; missing cells get the row's number in the columns `index` and `id`, else x."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = columns.split(",")
     lines = ["\t".join(names)] if header else []

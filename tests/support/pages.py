@@ -1,5 +1,5 @@
-"""What the tests and the benchmark of the report's page show in it: students made from a seed, and
-a few made by hand."""
+"""Content for the tests and the benchmark of the report's page: students made from a seed, and a
+few made by hand."""
 
 import math
 import random
@@ -33,12 +33,12 @@ SVG = (
 
 
 NONE = RowDeviations([], {}, {})
-"""Of models whose answers are not known."""
+"""For models without known answers."""
 
 
 def deviations(ids: list[str], tasks: list[str], own: int, pair: int) -> RowDeviations:
-    """All scores with one deviation over rows, and all differences of two with another, in
-    thousandths of a point."""
+    """The same deviation over rows for all scores (`own`), and the same for all pairwise
+    differences (`pair`), in thousandths of a point."""
     alike = [[pair] * place for place in range(len(ids))]
     return RowDeviations(
         ids, {task: [own] * len(ids) for task in tasks}, {task: alike for task in tasks}
@@ -46,13 +46,13 @@ def deviations(ids: list[str], tasks: list[str], own: int, pair: int) -> RowDevi
 
 
 def by_task(mean: float) -> dict[str, float]:
-    """Scores whose mean is the one given."""
+    """Task scores with this mean."""
     shifts = (20.6, -24.6, 4.7, -2.3, 1.6)
     return {task: mean + shift for task, shift in zip(TASKS, shifts, strict=True)}
 
 
 def run(name: str, seed: int, mean: float) -> Run:
-    """On the selection split it is a point better."""
+    """A run that scores one point more on the selection split than on dev."""
     address, better = f"https://mlflow.test/{name}", mean + 1
     told = f"id-{name}-{seed}", f"{name} seed {seed}", address, seed
     return Run(*told, mean, by_task(mean), better, by_task(better))
@@ -62,10 +62,10 @@ def model(
     name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3,
     **other: Any,
 ) -> PageModel:  # fmt: skip
-    """A student whose task scores, size and settings follow from these, less what `other` replaces.
-    Its seeds lie 0.4 apart.
+    """A student whose task scores, size and settings follow from the arguments; `other` replaces
+    fields. Its seeds score 0.4 points apart.
 
-    On the selection split it is a point better.
+    It scores one point more on the selection split than on dev.
     """
     shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
     size = latency_ms or 1.0
@@ -84,7 +84,7 @@ def model(
 
 
 def twin(one: PageModel) -> Baseline:
-    """Four points below its student."""
+    """A baseline four points below its student."""
     scores = {task: score - 4 for task, score in one.scores.items()}
     return Baseline(
         "hard labels", one.id, one.machine, one.mean - 4, scores, one.latency_ms, one.rows_per_s,
@@ -93,7 +93,7 @@ def twin(one: PageModel) -> Baseline:
 
 
 def info(models: list[PageModel], **other: Any) -> PageInfo:
-    """A page of these, with the one teacher and a twin of each; `other` replaces fields."""
+    """A page of these students, one teacher and each student's twin; `other` replaces fields."""
     made = PageInfo(
         title="Quality against speed: demo",
         source={"experiment": "mkd", "study": "first"},
@@ -116,8 +116,8 @@ def info(models: list[PageModel], **other: Any) -> PageInfo:
 
 
 def few() -> PageInfo:
-    """Six students. wide is the best under 5 ms, and small does not differ from it; poor and
-    deep are dominated."""
+    """Six students. `wide` is the best under 5 ms, and `small` does not differ from it; `poor` and
+    `deep` are dominated."""
     given = {
         "bag": (0.5, 66.0, "bag"),
         "small": (1.0, 70.9, "bilstm"),
@@ -135,9 +135,8 @@ def few() -> PageInfo:
 
 @cache
 def many(count: int) -> PageInfo:
-    """So many students as a search leaves them: of three kinds, on two machines, 20 settings each;
-    of up to 250 how far rows would move each two is told by task too, of more than 500 for the
-    front alone."""
+    """`count` students as after a search: three kinds, two machines, 20 settings each. Deviations
+    of pairs are given per task for up to 250 students, and only for the front for more than 500."""
     rng = random.Random(1)
     models: list[PageModel] = []
     best = -math.inf
@@ -168,7 +167,7 @@ def many(count: int) -> PageInfo:
 
 
 def opened(chrome: Chrome, folder: Path, shown: PageInfo) -> Chrome:
-    """The browser, at the page in a file of the folder."""
+    """Writes the page into the folder and opens it in the browser."""
     (folder / "report.html").write_text(page(shown), "utf-8")
     chrome.get((folder / "report.html").as_uri())
     return chrome

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for a test, in a folder of its own, on a free port of 127.0.0.1."""
+"""A real PostgreSQL server for a test, in its own folder, on a free port of 127.0.0.1."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ from tests.support.needs import need
 from tests.support.needs import program as path_of
 
 HANG_SECONDS = 60
-"""After this time a server that hangs goes on, so that a test that waits for it fails."""
+"""A suspended server resumes after this time, so that a test waiting for it fails."""
 
 
 class Server(NamedTuple):
-    """A server that runs. address: of an empty database, as SQLAlchemy takes it."""
+    """A running server. address: SQLAlchemy URL of an empty database."""
 
     address: str
     folder: Path
@@ -31,13 +31,13 @@ class Server(NamedTuple):
         self._control("-l", str(self.folder / "log"), "-o", self.options, "start")
 
     def stop(self, mode: str) -> None:
-        """mode: `fast` ends what is at work in order, `immediate` is as a crash."""
+        """mode: `fast` shuts down in order, `immediate` acts like a crash."""
         self._control("-m", mode, "stop")
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Stops all its processes (SIGSTOP); afterwards, or after HANG_SECONDS, they go on. Its
-        system still accepts connections."""
+        """Suspends all its processes (SIGSTOP) until the block ends or HANG_SECONDS pass. The
+        operating system still accepts connections."""
         first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         main = psutil.Process(first)
         found = [main, *main.children(recursive=True)]
@@ -62,7 +62,7 @@ class Server(NamedTuple):
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """A server, which asks for the password. It is gone afterwards."""
+    """A server that requires a password; removed afterwards."""
     need("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="mkd-postgres-"))
     if user := _user():
@@ -89,7 +89,7 @@ def server() -> Iterator[Server]:
 
 
 def _user() -> str | None:
-    """Who runs the server; it refuses to be root. None: this process's user."""
+    """The user that runs the server, which refuses root. None: this process's user."""
     return "postgres" if os.geteuid() == 0 else None
 
 

@@ -1,4 +1,4 @@
-"""A way to a server that can refuse, hang, or break off."""
+"""A proxy to a server that can refuse connections, hang, or break off."""
 
 import multiprocessing
 import socket
@@ -14,7 +14,7 @@ FORKS = multiprocessing.get_context("fork")
 
 
 class Proxy:
-    """A port of 127.0.0.1 that leads to another one. `mode` says how it treats connections."""
+    """Forwards a port of 127.0.0.1 to another; `mode` says how it treats connections."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -23,7 +23,7 @@ class Proxy:
         self.port: int = self.socket.getsockname()[1]
 
     def serve(self) -> None:
-        """Accepts connections for ever."""
+        """Accepts connections forever."""
         kept = []
         while True:
             client, _ = self.socket.accept()
@@ -37,7 +37,7 @@ class Proxy:
         with client, suppress(OSError):
             if mode == REFUSE:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                return  # as a reset
+                return  # closing now sends a reset
             client.settimeout(60)
             asked = client.recv(1 << 16)
             if mode == PASS:
@@ -56,9 +56,9 @@ class Proxy:
             self._pump(server, client)
 
     def _pump(self, origin: socket.socket, target: socket.socket) -> None:
-        """Sends on what comes from a socket, until it closes or the way is not open any more.
+        """Forwards data between sockets until the origin closes or the mode is not PASS any more.
 
-        Clients keep a connection for many requests, so that one that was made before has to end.
+        Clients reuse connections, so a change of the mode must end the open ones.
         """
         with suppress(OSError):
             while (content := origin.recv(1 << 16)) and self.mode.value == PASS:
@@ -68,7 +68,7 @@ class Proxy:
 
 @contextmanager
 def proxy(target: int) -> Iterator[Proxy]:
-    """Yields a proxy that runs in a process of its own."""
+    """Yields a proxy that runs in its own process."""
     made = Proxy(target)
     process = FORKS.Process(target=made.serve, daemon=True)
     process.start()

@@ -1,4 +1,4 @@
-"""Tiny runs of the demo suite: their settings, what they report, and parts of what they measure."""
+"""Tiny runs of the demo suite: their settings, reports and metrics."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -42,11 +42,11 @@ QUALITY = [
     "quality/mean",
 ]
 HARD = LossConfig(hard_weight=1.0)
-"""Labels alone."""
+"""The loss of the labels alone."""
 
 
 def changed(config: T, settings: Mapping[str, Any]) -> T:
-    """The config with other values of some settings, by their dotted names."""
+    """The config with some settings changed, by their dotted names."""
     for name, value in settings.items():
         head, _, rest = name.partition(".")
         inner = changed(getattr(config, head), {rest: value}) if rest else value
@@ -55,9 +55,9 @@ def changed(config: T, settings: Mapping[str, Any]) -> T:
 
 
 def demo_config(cache: Path, settings: Mapping[str, Any] | None = None, **sections: Any) -> Config:
-    """Three tasks of the demo suite, a teacher and a student of eight steps each, in torch alone.
+    """Three demo tasks, a teacher and a student trained for eight steps each, in torch alone.
 
-    settings: others, by their dotted names. sections: others than these, as a whole.
+    settings: changes, by their dotted names. sections: replaced as a whole.
     """
     train = TrainConfig(steps=8, batch_size=8, eval_every=4)
     config = Config(
@@ -74,7 +74,7 @@ def demo_config(cache: Path, settings: Mapping[str, Any] | None = None, **sectio
 
 
 def teacher_config(cache: Path, train: Mapping[str, Any] | None = None, **sections: Any) -> Config:
-    """A teacher of one layer that is trained for four steps on the tasks of tiny.py."""
+    """A one-layer teacher that is trained for four steps on the tasks of tiny.py."""
     steps = TrainConfig(**({"steps": 4, "batch_size": 8, "eval_every": 2} | dict(train or {})))
     teacher = TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=120, train=steps)
     data, speed = DataConfig(max_length=32), SpeedConfig(length=32)
@@ -84,7 +84,7 @@ def teacher_config(cache: Path, train: Mapping[str, Any] | None = None, **sectio
 def finetuning(
     cache: Path, student: str, tasks: list[str], loss: LossConfig, **data: Any
 ) -> FinetuneSettings:
-    """Eight steps more, of the student in a folder."""
+    """Settings that fine-tune the student in a folder for eight steps."""
     config = demo_config(cache)
     names = [name for name in FinetuneSettings.__dataclass_fields__ if hasattr(config, name)]
     own = {name: getattr(config, name) for name in names}
@@ -106,7 +106,7 @@ class RecordedReports(list[dict[str, float]]):
 
     @property
     def names(self) -> list[str]:
-        """Every name, as often as it was reported."""
+        """All reported names, with repetitions."""
         return [name for metrics in self for name in metrics]
 
     def of(self, name: str) -> list[float]:
@@ -114,12 +114,12 @@ class RecordedReports(list[dict[str, float]]):
 
 
 def starting(metrics: Mapping[str, float], *prefixes: str) -> dict[str, float]:
-    """The metrics whose names begin so."""
+    """The metrics whose names start with one of the prefixes."""
     return {name: value for name, value in metrics.items() if name.startswith(prefixes)}
 
 
 def without(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of a prefix, by their names without it."""
+    """The metrics whose names start with a prefix, which is removed."""
     return {name.removeprefix(prefix): v for name, v in starting(metrics, prefix).items()}
 
 
@@ -128,7 +128,7 @@ def some(metrics: Mapping[str, float], names: Iterable[str], prefix: str = "") -
 
 
 def reproducible(result: Result) -> dict[str, float]:
-    """Everything that does not depend on how busy the machine is, of the student in torch."""
+    """The metrics that do not depend on timing; those of exports are left out."""
     timed = {name for name in result.metrics if "speed/" in name or name.startswith("export/")}
     return some(result.metrics, result.metrics.keys() - timed)
 
@@ -144,7 +144,7 @@ def scored(config: Config, folder: Path) -> dict[str, float]:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two saved students have the same weights to the last bit."""
+    """Whether two saved students have bit-identical weights."""
     first, second = (load_model(folder).state_dict() for folder in (one, other))
     return first.keys() == second.keys() and all(
         np.array_equal(value.numpy(), second[name].numpy()) for name, value in first.items()

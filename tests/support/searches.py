@@ -1,4 +1,4 @@
-"""A tiny search, and what it leaves, for several test files."""
+"""A tiny search and its results, for several test files."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ def study_of(folder: Path, name: str = "mkd") -> optuna.Study:
 
 
 def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
-    """The runs of a study's trials, by their numbers."""
+    """The runs of a study's trials, in the order of their numbers."""
     found = [
         run
         for run in runs(folder)

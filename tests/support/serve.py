@@ -1,4 +1,4 @@
-"""A logged model behind `mkd serve`, as its users start it, on this machine alone."""
+"""Serves a logged model with `mkd serve`, as users do, on this machine only."""
 
 import socket
 import subprocess
@@ -16,23 +16,22 @@ START_SECONDS = 600
 
 
 class Served(NamedTuple):
-    """A server that answers. process: the command, whose children are the workers."""
+    """A running server. process: the command, whose children are the workers."""
 
     url: str
     process: psutil.Process
 
     def processes(self) -> list[psutil.Process]:
-        """The command and all below it."""
+        """The command and all its descendants."""
         return [self.process, *self.process.children(recursive=True)]
 
 
 @contextmanager
 def served(model: str, log: Path, env: dict[str, str], *options: str) -> Iterator[Served]:
-    """The model's server while it is open; it is stopped with all its processes at the end. log:
-    what it prints.
+    """Starts the model's server, and stops it and all its processes at the end.
 
-    env: its environment, as MLFLOW_TRACKING_URI. options: of `mkd serve`. Raises RuntimeError where
-    it ends or does not answer.
+    log: file for its output. env: its environment, with MLFLOW_TRACKING_URI. options: of
+    `mkd serve`. Raises RuntimeError if it ends or does not answer.
     """
     port = free_port()
     argv = [sys.executable, "-m", "experiments.serve", model, "--port", str(port), *options]
@@ -65,6 +64,6 @@ def _wait_for_answer(command: subprocess.Popen[bytes], server: Served, log: Path
         try:
             with urllib.request.urlopen(f"{server.url}/ping", timeout=10):
                 return
-        except OSError:  # nobody listens yet
+        except OSError:  # it does not listen yet
             time.sleep(0.1)
     raise RuntimeError(f"the server does not answer: {log.read_text()[-2000:]}")

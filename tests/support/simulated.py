@@ -1,10 +1,10 @@
-"""Models whose true scores are known, answering dev rows that are drawn: what is said of them can
-be held against the truth.
+"""Simulated models with known true scores on random dev rows, to check statistical claims against
+the truth.
 
-A row is answered rightly where skill + what the row is to all models + what it is to this model +
-what it is to this run is above 0, the last three normal with variances that add up to 1: so two
-runs of one model make mostly the same mistakes. Axes: T repetitions, M models, S seeds, R rows, B
-resamples with the rows as they are before them [1 + B].
+A row is answered correctly if skill + row effect + row-by-model effect + row-by-run effect > 0. The
+three effects are normal, and their variances add up to 1, so two runs of one model make mostly the
+same mistakes. Axes: T repetitions, M models, S seeds, R rows, B resamples, preceded by the original
+rows [1 + B].
 """
 
 import math
@@ -17,21 +17,20 @@ from analysis.statistics.differences import RESAMPLES, Difference, Measured, dif
 
 ROWS = 1000
 AT_ONCE = 50
-"""Repetitions that are drawn at a time."""
+"""Repetitions drawn at a time."""
 OF_ALL, OF_A_MODEL = 0.5, 0.3
-"""Shares of the variance: rows that are hard for all models, and for one model. The rest is the
-run's."""
+"""Variance shares of the row effect and of the row-by-model effect; the rest is the run's."""
 
 
 class Drawn(NamedTuple):
-    """truth_TMS: each trained model's accuracy on endless rows, in points. scores_TMSB: on the dev
-    rows and resamples of them."""
+    """truth_TMS: each trained model's accuracy on infinitely many rows, in points. scores_TMSB: on
+    the dev rows and their resamples."""
 
     truth_TMS: np.ndarray
     scores_TMSB: np.ndarray
 
     def measured(self, repetition: int, model: int, first_seed: int = 0) -> Measured:
-        """A model as the report has it; its seeds are counted from the first one."""
+        """A model in the report's form; its seeds are numbered from `first_seed`."""
         scores_SB = self.scores_TMSB[repetition, model]
         return Measured(
             scores_SB.mean(0),
@@ -43,8 +42,8 @@ def runs(
     rng: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float,
     alike: bool, rows: int = ROWS, resampled: int = RESAMPLES,
 ) -> Drawn:  # fmt: skip
-    """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are
-    runs of one model."""
+    """Simulates runs. accuracies: each method's, in points. sd: between seeds, in points. alike:
+    all are runs of one model."""
     truth_TMS = np.array(accuracies)[:, None] + sd * rng.normal(
         size=(repetitions, len(accuracies), seeds)
     )
@@ -57,13 +56,13 @@ def runs(
 
 
 def resamples(rng: np.random.Generator, rows: int, resampled: int = RESAMPLES) -> np.ndarray:
-    """How often each row counts, with the rows as they are first [R, 1 + B]."""
+    """How often each resample has each row; the original rows come first [R, 1 + B]."""
     drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=resampled)
     return np.concatenate([np.ones((1, rows)), drawn]).T.astype(np.float32)
 
 
 def answered(rng: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int) -> np.ndarray:
-    """Whether each row is answered rightly [T, M, S, R]."""
+    """Whether each row is answered correctly [T, M, S, R]."""
     repetitions, models, seeds = truth_TMS.shape
 
     def normal(share: float, *shape: int) -> np.ndarray:
@@ -78,7 +77,7 @@ def answered(rng: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows:
 
 
 def scored(right_TMSR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
-    """Accuracy on the rows and on each resample of them, in points [T, M, S, 1 + B]."""
+    """Accuracy on the rows and on each resample, in points [T, M, S, 1 + B]."""
     scores_TMSB: np.ndarray = (right_TMSR.astype(np.float32) @ counts_RB).astype(np.float64) * (
         100 / len(counts_RB)
     )
@@ -86,7 +85,7 @@ def scored(right_TMSR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
 
 
 def compared(drawn: Drawn, paired: bool) -> list[Difference]:
-    """The first model less the second, in each repetition; paired: both have the same seeds."""
+    """The first model minus the second, per repetition. paired: both have the same seeds."""
     first = 0 if paired else 100
     return [
         difference(drawn.measured(t, 0), drawn.measured(t, 1, first))
@@ -95,11 +94,11 @@ def compared(drawn: Drawn, paired: bool) -> list[Difference]:
 
 
 class Claims(NamedTuple):
-    """Shares of the repetitions, in percent. methods: a difference of the methods is told. trained:
-    one of the trained models.
+    """Percentages of the repetitions. methods: a difference between methods is claimed. trained: a
+    difference between trained models is claimed.
 
-    held: the interval holds the true difference: of the methods, or of one seed a side of the two
-    trained models.
+    held: the interval contains the true difference: of the methods, or with one seed each, of the
+    two trained models.
     """
 
     methods: float
@@ -108,7 +107,7 @@ class Claims(NamedTuple):
 
 
 def claims(drawn: Drawn, paired: bool) -> Claims:
-    """What is said of two models whose methods are equally good."""
+    """The claims about two models whose methods are equally good."""
     found = compared(drawn, paired)
     one_seed = drawn.truth_TMS.shape[2] == 1
     truth = (
@@ -124,11 +123,11 @@ def claims(drawn: Drawn, paired: bool) -> Claims:
 
 
 class Best(NamedTuple):
-    """The best of many by one split: what it is told to lose on dev in the mean, and how often the
-    interval holds the truth.
+    """The model chosen as the best of many. told: mean reported loss on dev. truly: mean true loss
+    of the chosen trained models.
 
-    truly: what the chosen trained models lose in the mean. anew: how often it holds what the method
-    loses with other seeds.
+    held: how often the interval contains the true loss, in percent. anew: how often it contains
+    the method's loss over new seeds.
     """
 
     told: float
@@ -146,8 +145,8 @@ def best_of_many(
     by_dev: bool,
     lost: float = 2.0,
 ) -> Best:
-    """All models lose as much to a teacher of 85 points; one is chosen by the selection split, or
-    by dev itself."""
+    """Simulates models that all lose `lost` points to a teacher of 85 points; the best is chosen on
+    a selection split, or on dev itself."""
     counts_RB = resamples(rng, ROWS)
     found = []
     for _ in range(repetitions):

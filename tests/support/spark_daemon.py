@@ -1,7 +1,7 @@
-"""Spark's process that forks its Python workers, with what they import imported once for all.
+"""Spark's daemon that forks Python workers, with their imports made once in advance.
 
-Spark's own imports nothing; so each worker of a test would import torch, transformers and MLflow
-for itself, which takes longer than its work.
+Spark's own daemon imports nothing, so each worker would import torch, transformers and MLflow
+itself, which takes longer than its work.
 """
 
 import gc

@@ -1,5 +1,5 @@
-"""Runs as the entry points leave them in MLflow, made up in a moment: scores follow from made-up
-answers to made-up dev rows."""
+"""Made-up runs as the entry points log them in MLflow; their scores follow from made-up answers to
+made-up dev rows."""
 
 import math
 import tempfile
@@ -30,19 +30,19 @@ SKILL = {
     "entailment": 0.85,
     "similarity": 0.85,
 }
-"""Share of the rows that the best imaginable model answers as the label says."""
+"""Share of the rows that the best possible model answers correctly."""
 HARDWARE = {
     "cpu": "Imagined CPU @ 2.00GHz", "cores": "2", "memory_gib": "24", "gpu": "none",
     "torch": "2.13.0", "system": "Linux",
 }  # fmt: skip
 BACKENDS = {"torch": 2.0, "onnx": 1.0, "int8": 0.6}
-"""Of the time that onnx takes."""
+"""Latency relative to onnx."""
 MEASURED = {"busy_share": 0.0, "protocol": float(SPEED_PROTOCOL)}
 """How the speed was measured."""
 
 
 class Made(NamedTuple):
-    """What a run leaves."""
+    """The content of a made-up run."""
 
     name: str
     params: dict[str, str]
@@ -54,8 +54,7 @@ class Made(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """A student that is to be made up. gain: points that its settings are worth; tasks: those that
-    it has."""
+    """The properties of a student to make up. gain: points added by its settings."""
 
     student: StudentConfig = StudentConfig()
     seed: int = 0
@@ -67,7 +66,7 @@ class Wish(NamedTuple):
 
 
 def size_of(student: StudentConfig) -> tuple[float, float, float]:
-    """Milliseconds in onnx, parameters, and the share from 0 to 1 of the best model's skill."""
+    """Milliseconds in onnx, parameters, and skill as a share of the best model's (0 to 1)."""
     layers = {"transformer": student.layers, "bilstm": 2, "bag": 0.02}[student.kind]
     work = layers * (student.hidden / 48) ** 1.6
     milliseconds = 0.08 + 0.55 * work
@@ -77,7 +76,7 @@ def size_of(student: StudentConfig) -> tuple[float, float, float]:
 
 
 def made(wish: Wish) -> Made:
-    """The run of a wish; the same wish makes the same run."""
+    """The run of a wish; deterministic."""
     config = DistillSettings(seed=wish.seed, student=wish.student)
     params = {name: str(value) for name, value in (flat(config) | wish.settings).items()}
     milliseconds, parameters, share = size_of(wish.student)
@@ -121,7 +120,7 @@ def made(wish: Wish) -> Made:
 
 @lru_cache
 def truth(task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels of the dev rows, the teacher's answers, and how hard each row is, from 0 to 1."""
+    """Labels of the dev rows, the teacher's answers, and each row's difficulty from 0 to 1."""
     rng = np.random.default_rng([*task.encode()])
     hard = rng.random(ROWS)
     labels = (
@@ -225,7 +224,7 @@ def _predictions(answers: dict[str, np.ndarray], teacher: dict[str, np.ndarray])
 
 
 def logged(client: mlflow.MlflowClient, experiment_id: str, run: Made) -> str:
-    """Writes the run; its id."""
+    """Logs the run and returns its id."""
     created = client.create_run(experiment_id, run_name=run.name)
     run_id = str(created.info.run_id)
     params = [Param(key, value) for key, value in run.params.items()]
@@ -247,27 +246,27 @@ def logged(client: mlflow.MlflowClient, experiment_id: str, run: Made) -> str:
 
 
 def write_predictions(run: Run, predictions: pd.DataFrame) -> None:
-    """predictions.parquet of a run whose artifacts lie in a folder here."""
+    """Writes predictions.parquet of a run whose artifacts lie in a local folder."""
     folder = Path(str(run.info.artifact_uri).removeprefix("file://"))
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(folder / "predictions.parquet")
 
 
 def opened(folder: Path) -> mlflow.MlflowClient:
-    """A new store in the folder, its artifacts beside it."""
+    """A new store in the folder."""
     put_database(folder)
     return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 
 def experiment(client: mlflow.MlflowClient, folder: Path, name: str) -> str:
-    """A new experiment whose artifacts are in the folder; its id."""
+    """Creates an experiment whose artifacts lie in the folder, and returns its id."""
     return str(
         client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
     )
 
 
 def with_two_students(folder: Path) -> mlflow.MlflowClient:
-    """A new folder with a store, whose experiment `mkd` has runs of two students."""
+    """Creates the folder and a store whose experiment `mkd` has runs of two students."""
     folder.mkdir()
     client = opened(folder)
     place = experiment(client, folder, "mkd")
@@ -277,14 +276,14 @@ def with_two_students(folder: Path) -> mlflow.MlflowClient:
 
 
 def log_json(client: mlflow.MlflowClient, run_id: str, name: str, text: str) -> None:
-    """A text artifact of a run."""
+    """Logs a text artifact of a run."""
     with tempfile.TemporaryDirectory() as aside:
         (Path(aside) / name).write_text(text)
         client.log_artifact(run_id, str(Path(aside) / name))
 
 
 def students(number: int) -> Iterator[tuple[StudentConfig, float, float]]:
-    """Students of all kinds and sizes with a temperature, and what that gains in points."""
+    """Students of all kinds and sizes, each with a temperature and the points that it gains."""
     rng = np.random.default_rng(0)
     for _ in range(number):
         kind = rng.choice(["transformer", "transformer", "bilstm", "bag"])

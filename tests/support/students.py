@@ -1,4 +1,4 @@
-"""Tiny students of each kind, and what they answer."""
+"""Tiny students of each kind, and their inputs and logits."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is wrong with the texts of a figure: covered, struck through, or cut."""
+"""Finds texts of a figure that are covered, struck through or cut off."""
 
 from itertools import combinations, cycle
 from typing import Any
@@ -15,15 +15,15 @@ from matplotlib.transforms import Bbox, BboxBase
 from analysis.presentation.figure import fix_layout
 
 SLACK = 0.5
-"""Pixels that a text may lie over another or over the edge; less is not seen."""
+"""Pixels by which a text may overlap another or cross the edge, as nobody sees that."""
 PALE = 0.5
-"""Marks with less opacity may be covered."""
+"""Marks with an opacity up to this may be covered."""
 INNER = 0.6
-"""Share of a mark's width that no name may cover; its outline may be narrower than its box."""
+"""Share of a mark's width that no label may cover; its outline may be narrower than its box."""
 
 
 def drawn_texts(figure: Figure) -> list[Text]:
-    """Returns the texts of a figure that are seen, with its final layout."""
+    """Returns the visible texts of a figure in its final layout."""
     fix_layout(figure)
     found: dict[Text, None] = {}
     draw = Text.draw
@@ -39,7 +39,7 @@ def drawn_texts(figure: Figure) -> list[Text]:
 
 
 def faults(figure: Figure) -> list[str]:
-    """Returns what is wrong, in a sentence each."""
+    """Returns each fault as a sentence."""
     boxes = [(text, _box(text)) for text in drawn_texts(figure)]
     assert boxes, "a picture has texts"
     found = [
@@ -70,12 +70,12 @@ def _strikes(line: Any, box: Bbox) -> bool:
 
 
 def _box(text: Text) -> Bbox:
-    """Returns the box of the letters, without the line that connects a name with its point."""
+    """Returns the box of the letters, without the line that connects a label to its point."""
     return Text.get_window_extent(text)
 
 
 def _marks(axes: Axes) -> list[Bbox]:
-    """Returns the inner boxes of the marks that no name may cover."""
+    """Returns the inner boxes of the marks that no label may cover."""
     found = []
     for marks in axes.collections:
         if isinstance(marks, PathCollection) and (marks.get_alpha() or 1.0) > PALE:

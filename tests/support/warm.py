@@ -1,7 +1,6 @@
-"""What each process of entry.py would do at its first need, done once in the one that they are
-forked from.
+"""Imports and fills caches once, in the process from which those of entry.py are forked.
 
-It opens no database and starts no thread, as neither outlives a fork.
+It opens no database and starts no thread, as neither survives a fork.
 """
 
 import gc
@@ -34,16 +33,16 @@ from tests.support.exporter import keep_operators
 
 cli.parse([], "", DistillSettings)
 configure_mappers()
-warn_dependency_requirement_mismatches(["numpy"])  # which reads what is installed
+warn_dependency_requirement_mismatches(["numpy"])  # caches the list of installed packages
 keep_operators()
-with _quiet():  # it names libraries that are not there
+with _quiet():  # it prints the names of missing libraries
     torch.onnx._internal.exporter._registration.ONNXRegistry.from_torchlib(opset_version=OPSET)
-get_checkpoint_conversion_mapping("bert")  # which compiles a thousand expressions
-little = DemoConfig(train_rows=60, unlabelled_rows=40, dev_rows=41)  # as entry.py's TINY has it
+get_checkpoint_conversion_mapping("bert")  # compiles a thousand regular expressions
+little = DemoConfig(train_rows=60, unlabelled_rows=40, dev_rows=41)  # like TINY of entry.py
 for task in DEMO_TASKS:
     for rows in (demo_rows(task, "train", little), demo_rows(task, "dev", little)):
-        list(rows)  # the process keeps them
+        list(rows)  # caches them
 picture = matplotlib.figure.Figure()
 picture.subplots()
 picture.savefig(BytesIO())
-gc.freeze()  # else each process visits all of this again when it collects garbage
+gc.freeze()  # otherwise each process traverses all of this at garbage collection
