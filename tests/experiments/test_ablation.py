@@ -1,5 +1,4 @@
-"""An ablation's plan and its refusals, and a whole one against a real MLflow store that is gone on
-with."""
+"""An ablation's plan and refusals; a whole ablation, continued in a real MLflow store."""
 
 import json
 import subprocess
@@ -31,7 +30,7 @@ def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> AblationSe
     return replace(AblationSettings(ablation=AblationConfig(variants, [0, 7])), **changes)
 
 
-def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> None:
+def test_the_plan_has_every_variant_for_every_seed_ordered_by_seed() -> None:
     trials = plan(config_of(VARIANTS))
     assert [trial.name for trial in trials] == ["plain s0", "clipped s0", "plain s7", "clipped s7"]
     assert [(trial.config.seed, trial.config.train.clip) for trial in trials] == [
@@ -44,7 +43,7 @@ def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> Non
     assert all(trial.config.export.backends == [] for trial in trials)
 
 
-def test_a_key_changes_with_settings_rows_and_seed_and_with_nothing_else(tmp_path: Path) -> None:
+def test_a_trial_key_depends_only_on_settings_rows_and_seed(tmp_path: Path) -> None:
     keys = [trial.key for trial in plan(config_of(VARIANTS))]
     assert len(set(keys)) == 4
     elsewhere = config_of(VARIANTS, checkpoint_seconds=5.0, cache=str(tmp_path), threads=1)
@@ -63,8 +62,8 @@ def test_a_key_changes_with_settings_rows_and_seed_and_with_nothing_else(tmp_pat
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True, False]
 
 
-def test_a_key_changes_with_what_a_checkpoint_or_a_file_of_logits_holds(tmp_path: Path) -> None:
-    """At the same path; a trial of the plain variant has neither and stays."""
+def test_a_trial_key_depends_on_the_content_of_checkpoints_and_logit_files(tmp_path: Path) -> None:
+    """The paths stay the same. The plain variant reads neither, so its key does not change."""
     logits, encoder = tmp_path / "sentiment.jsonl", tmp_path / "encoder"
     encoder.mkdir()
 
@@ -83,7 +82,7 @@ def test_a_key_changes_with_what_a_checkpoint_or_a_file_of_logits_holds(tmp_path
     assert [a == b for a, b in zip(first, keys("a", "[]"), strict=True)] == [True, True, False]
 
 
-def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_key_depends_on_the_training_version(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [trial.key for trial in plan(config_of(VARIANTS))]
     monkeypatch.setitem(STAGES, "students", STAGES["students"]._replace(version=99))
     assert not set(keys) & {trial.key for trial in plan(config_of(VARIANTS))}
@@ -137,7 +136,7 @@ def test_wrong_names_are_refused(variants: dict[Any, Any], seeds: list[int], mes
         AblationConfig(variants, seeds)
 
 
-def test_a_mistake_is_one_line_and_makes_no_run(
+def test_an_invalid_ablation_prints_one_line_and_creates_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,7 +163,7 @@ def test_a_mistake_is_one_line_and_makes_no_run(
         ("{7: 3}", 5, "ablation.variants.b is 7; allowed: dotted names"),
     ],
 )
-def test_a_mistake_in_a_file_is_told_with_its_line(
+def test_an_error_in_a_config_file_names_its_line(
     changed: str, line: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -196,7 +195,7 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("student", ["bilstm", "scratch"])
 @pytest.mark.parametrize("name", ["transfer_curve", "sampling", "options"])
-def test_a_shipped_ablation_has_allowed_settings_and_no_twins(name: str, student: str) -> None:
+def test_a_shipped_ablation_has_valid_and_distinct_variants(name: str, student: str) -> None:
     files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
     config = cli.parse(files, "", AblationSettings)
     made = [
@@ -206,7 +205,7 @@ def test_a_shipped_ablation_has_allowed_settings_and_no_twins(name: str, student
     assert len(set(made)) == len(made) > 1
 
 
-def test_the_demo_s_ablation_can_be_planned() -> None:
+def test_the_demo_ablation_can_be_planned() -> None:
     config = cli.parse(
         ["--config", str(CONFIGS / "ablation.yaml"), "--ablation.seeds=[0]"], "", AblationSettings
     )
@@ -217,12 +216,12 @@ def test_the_demo_s_ablation_can_be_planned() -> None:
 
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Ablated:
-    """Two variants of a tiny distillation over one seed."""
+    """An ablation of a tiny distillation: two variants, one seed."""
     folder = tmp_path_factory.mktemp("ablation")
     return folder, command(folder, "ablation", *ABLATION, "--ablation.seeds=[0]")
 
 
-def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablated) -> None:
+def test_each_trial_is_a_finished_child_run_of_the_ablation(ablated: Ablated) -> None:
     folder, done = ablated
     found = outcome(done)
     parent = client(folder).get_run(found["run_id"])
@@ -249,7 +248,7 @@ def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablat
     assert not list((folder / "mlruns").rglob("*.safetensors"))
 
 
-def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> None:
+def test_the_comparison_uses_the_scores_of_the_trials(ablated: Ablated) -> None:
     folder, done = ablated
     found = outcome(done)
     plain, clipped = (
@@ -274,7 +273,7 @@ def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> No
     }
 
 
-def test_a_second_start_makes_only_the_trials_that_are_missing(ablated: Ablated) -> None:
+def test_a_second_start_runs_only_the_missing_trials(ablated: Ablated) -> None:
     folder, done = ablated
     first = outcome(done)
     more = outcome(command(folder, "ablation", *ABLATION, "--ablation.seeds=[0, 1]"))
@@ -292,7 +291,7 @@ def test_a_second_start_makes_only_the_trials_that_are_missing(ablated: Ablated)
     assert (kinds.count("ablation"), kinds.count("trial")) == (3, 4)
 
 
-def test_a_trial_that_fails_is_made_again_and_those_before_it_are_kept(ablated: Ablated) -> None:
+def test_a_failed_trial_does_not_invalidate_the_finished_ones(ablated: Ablated) -> None:
     folder, _ = ablated
     variants = json.dumps(VARIANTS | {"fast": {"train.learning_rate": 1e30}})
     done = command(

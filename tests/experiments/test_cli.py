@@ -1,5 +1,5 @@
-"""The command line: every setting by its dotted name, files of differences, and mistakes in one
-line with exit code 2."""
+"""The command line: settings by their dotted names, config files, and one-line errors with exit
+code 2."""
 
 import gc
 import re
@@ -34,7 +34,7 @@ def parsed(*argv: str) -> DistillSettings:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """What a wrong command line prints; it must not get as far as the job."""
+    """The error message of a wrong command line, which must not start the job."""
 
     def job(config: DistillSettings) -> None:
         raise AssertionError("the job was begun")
@@ -45,10 +45,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return printed
 
 
-def test_a_terminal_shows_that_libraries_are_loaded_and_then_the_job_alone(
+def test_a_terminal_shows_that_libraries_are_loading_until_the_job_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their imports take seconds. What the job prints stands on a line of its own."""
+    """The imports take seconds. The job's output starts on its own line."""
     (tmp_path / "distill.py").write_text("def work(config): print('seed', config.seed)\n")
     monkeypatch.syspath_prepend(tmp_path)
     exact = ["--train.precision=float32", "--teacher.train.precision=float32"]
@@ -66,7 +66,7 @@ def test_no_arguments_give_the_defaults() -> None:
     assert parsed() == DistillSettings()
 
 
-def test_any_field_goes_by_its_dotted_name() -> None:
+def test_any_field_can_be_set_by_its_dotted_name() -> None:
     config = parsed(
         "--loss.temperature", "4", "--teacher.train.learning_rate", "3e-5", "--data.tasks",
         '["sentiment"]',
@@ -76,14 +76,14 @@ def test_any_field_goes_by_its_dotted_name() -> None:
     assert config.data.tasks == ["sentiment"]
 
 
-def test_overrides_name_just_what_differs() -> None:
+def test_overrides_list_only_the_changed_settings() -> None:
     assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.2")) == {
         "seed": 3,
         "loss.hard_weight": 0.2,
     }
 
 
-def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> None:
+def test_explicit_settings_include_those_that_equal_the_default(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         "loss: {temperature: 3}\ntrain: {sampling: {weights: {a: 1}}}\n"
     )
@@ -97,7 +97,7 @@ def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("precision", "ratio"), [("float32", 0.07), ("bfloat16", 2.4)])
-def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
+def test_the_automatic_precision_is_shown_in_the_settings(
     monkeypatch: pytest.MonkeyPatch, precision: str, ratio: float
 ) -> None:
     monkeypatch.setattr("mkd.precision.bfloat16_speedup", lambda root, device: ratio)
@@ -121,7 +121,7 @@ def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
     )
 
 
-def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_whole() -> None:
+def test_with_settings_changes_only_the_given_settings_and_replaces_whole_lists_and_dicts() -> None:
     config = parsed("--seed", "5", "--train.sampling.weights", '{"a": 1, "b": 2}')
     transfer = [{"file": "a.tsv", "text": ["s"]}]
     made = cli.with_settings(
@@ -150,7 +150,7 @@ def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_w
         ({"data.tasks": None}, ["data.tasks", "list", "None"]),
     ],
 )
-def test_with_settings_refuses_as_a_cli(settings: dict[str, object], told: list[str]) -> None:
+def test_with_settings_refuses_like_the_cli(settings: dict[str, object], told: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
         cli.with_settings(DistillSettings(), settings)
     assert "\n" not in str(caught.value)
@@ -158,7 +158,7 @@ def test_with_settings_refuses_as_a_cli(settings: dict[str, object], told: list[
         assert part in str(caught.value)
 
 
-def test_later_files_win_and_the_command_line_wins_over_files(tmp_path: Path) -> None:
+def test_later_files_override_earlier_ones_and_options_override_files(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("train: {steps: 10, learning_rate: 3e-5}\nseed: 1\n")
     (tmp_path / "b.yaml").write_text("train: {steps: 20}\n")
     config = parsed(
@@ -167,7 +167,7 @@ def test_later_files_win_and_the_command_line_wins_over_files(tmp_path: Path) ->
     assert (config.train.steps, config.train.learning_rate, config.seed) == (20, 3e-5, 5)
 
 
-def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
+def test_a_resolved_config_that_is_read_back_is_unchanged(tmp_path: Path) -> None:
     transfer = '[{"file": "a.tsv", "text": ["s"], "tasks": ["sst2"]}]'
     weights, sources = '{"a": 1, "b": 0.5}', '{"a": ["x", "refined"]}'
     config = parsed(
@@ -205,7 +205,7 @@ def test_flat_names_every_leaf_once() -> None:
         (["--data.source", "glue"], ["data.path", "data.source=glue"]),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_wrong_command_line_prints_one_line_and_exits_with_2(
     argv: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = refusal(capsys, *argv)
@@ -223,7 +223,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (["--xyz=1"], "'xyz'; python -m experiments.distill --help lists all settings"),
     ],
 )
-def test_a_misspelt_setting_is_refused_with_the_one_that_is_most_similar(
+def test_a_misspelt_setting_is_refused_with_the_most_similar_name(
     argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal(capsys, *argv) == f"error: there is no setting {message}"
@@ -240,7 +240,7 @@ def test_a_misspelt_setting_is_refused_with_the_one_that_is_most_similar(
         ),
     ],
 )
-def test_so_is_one_in_a_file(
+def test_a_misspelt_setting_in_a_file_is_refused_with_the_most_similar_name(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
@@ -260,7 +260,7 @@ def test_so_is_one_in_a_file(
         ("data: 3", ":1: data is 3; allowed: a mapping of settings"),
     ],
 )
-def test_a_wrong_value_in_a_file_is_told_with_its_line(
+def test_an_error_about_a_value_in_a_file_names_its_line(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, later = tmp_path / "c.yaml", tmp_path / "later.yaml"
@@ -270,7 +270,7 @@ def test_a_wrong_value_in_a_file_is_told_with_its_line(
     assert shown.startswith(f"error: {file}{message}")
 
 
-def test_a_value_of_the_command_line_is_told_without_a_file(
+def test_an_error_about_a_command_line_value_names_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "c.yaml").write_text("train: {steps: 3}")
@@ -278,13 +278,13 @@ def test_a_value_of_the_command_line_is_told_without_a_file(
     assert printed == "error: train.steps is 0; allowed: above 0"
 
 
-def test_a_long_setting_is_told_by_its_size_in_the_printed_line() -> None:
+def test_a_long_setting_is_printed_by_its_size() -> None:
     long = {f"setting{place}": [0.1, 0.2] for place in range(30)}
     found = cli.brief({"seed": 3, "search.space": long, "data.tasks": ["a"]})
     assert found == {"seed": 3, "search.space": "30 entries", "data.tasks": ["a"]}
 
 
-def test_a_missing_file_of_data_is_refused_before_the_job_is_imported(
+def test_a_missing_data_file_is_refused_before_the_job_is_imported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     jobs: list[DistillSettings] = []
@@ -329,13 +329,13 @@ def test_an_abbreviated_setting_is_refused(
     assert refusal(capsys, word) == f"error: there is no setting {message}"
 
 
-def test_a_config_goes_by_its_name() -> None:
+def test_a_config_is_found_by_its_name() -> None:
     assert parsed("--config", "bilstm") == parsed(f"--config={CONFIGS / 'bilstm.yaml'}")
     assert parsed("--config=bilstm").student.kind == "bilstm"
 
 
-def test_a_file_that_contradicts_what_a_search_fixes_is_refused(tmp_path: Path) -> None:
-    """Its students are chosen by their scores on the selection split, which `whole` trains on."""
+def test_a_file_that_contradicts_a_fixed_setting_of_a_search_is_refused(tmp_path: Path) -> None:
+    """A search chooses students on the selection split, which `whole` would train on."""
     file = tmp_path / "whole.yaml"
     file.write_text("whole: true\nbaseline: true\n")
     message = "whole.yaml:1: whole is True; allowed for experiments.search: False"
@@ -350,12 +350,12 @@ def test_an_unknown_field_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "temp" in refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
 
 
-def test_the_shipped_configs_are_read_and_hold_differences_only() -> None:
+def test_the_shipped_configs_are_valid_and_hold_only_differences_from_the_defaults() -> None:
     files = sorted(CONFIGS.rglob("*.yaml"))
     assert files
     for file in files:
         named = leaves(yaml.safe_load(file.read_text()), "")
-        # What names its data is used alone, all else beside a file that does.
+        # A file that names no data is used together with one that does.
         data = [] if "data.source" in named else ["--config", str(CONFIGS / "glue.yaml")]
         command = next(
             (
@@ -380,22 +380,22 @@ MUST_BE_SAID = {
     "student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding",
     "train.precision", "teacher.train.precision", "train.sampling.weights",
 }  # fmt: skip
-"""What a student is, a file may say in full: its name promises it whatever the defaults are. The
-precision is the machine's; weights that are empty replace those of a file before."""
+"""Settings that a file may repeat: those of its student, as its name promises them; the precision,
+as the default is the machine's; and empty weights, as they replace those of an earlier file."""
 
 
 OTHERS = ["tickets", "tone"]
-"""Tasks that no file that ships can know."""
+"""Task names that no shipped file knows."""
 GENERAL = sorted(
     file.stem
     for file in CONFIGS.rglob("*.yaml")
     if not re.search("GLUE|For the demo's tasks", file.read_text().splitlines()[0])
 )
-"""The files that are for any tasks: the first line of each other one says whose tasks it names."""
+"""Config files for any tasks: the first line of each other file names the tasks that it is for."""
 
 
 @pytest.mark.parametrize("name", GENERAL)
-def test_a_config_that_names_no_data_in_its_first_line_is_for_any_tasks(name: str) -> None:
+def test_a_config_whose_first_line_names_no_tasks_works_for_any_tasks(name: str) -> None:
     named = leaves(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()), "")
     command = next((each for each in ("ablation", "search") if f"{each}." in str(named)), "distill")
     config = cli.parse(["--config", name], "", COMMANDS[command])
@@ -414,19 +414,19 @@ def test_a_config_that_names_no_data_in_its_first_line_is_for_any_tasks(name: st
         assert [params_of(space, start) for start in config.search.start]
 
 
-def test_the_students_and_the_search_that_ship_are_for_any_tasks() -> None:
+def test_the_shipped_students_and_search_work_for_any_tasks() -> None:
     assert {"bag", "bilstm", "options", "scratch", "search", "transformer"} <= set(GENERAL)
 
 
-def test_weights_of_a_file_are_those_of_the_tasks_it_names() -> None:
-    """glue.yaml has weights for GLUE's tasks, with which bilstm.yaml does not do away."""
+def test_sampling_weights_of_a_file_match_its_tasks() -> None:
+    """bilstm.yaml keeps the weights of glue.yaml, and transformer.yaml removes them."""
     weights = parsed("--config", "glue", "--config", "bilstm").train.sampling.weights
     assert set(weights) == set(parsed("--config", "glue").data.tasks)
     assert parsed("--config", "glue", "--config", "transformer").train.sampling.weights == {}
 
 
 FREE = ("weights", "variants", "space")
-"""Ends of the settings whose values are dicts of no fixed keys."""
+"""Suffixes of the settings whose values are dicts with arbitrary keys."""
 
 
 def leaves(values: dict[str, object], prefix: str) -> set[str]:
@@ -441,7 +441,7 @@ def leaves(values: dict[str, object], prefix: str) -> set[str]:
     return names
 
 
-def test_an_earlier_config_is_read_without_what_is_gone() -> None:
+def test_an_earlier_config_is_read_without_its_removed_settings() -> None:
     written = cli.to_yaml(DistillSettings(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
     before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
     assert before.count("warmup: 5") == 1
@@ -456,7 +456,7 @@ def test_an_earlier_config_is_read_without_what_is_gone() -> None:
     )
 
 
-def test_a_setting_that_is_gone_is_refused_where_it_did_something(tmp_path: Path) -> None:
+def test_a_removed_setting_is_refused_unless_it_had_no_effect(tmp_path: Path) -> None:
     file = tmp_path / "old.yaml"
     file.write_text("loss:\n  mixup: 0.4\n")
     with pytest.raises(
@@ -476,7 +476,7 @@ def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_has_just_its_fields(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_only_own_settings(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind = COMMANDS[command]
     of_the_parser = {"config", "help", "print_config"}
     groups = cli.setting_names(command) - cli.flat(kind()).keys()
@@ -514,9 +514,9 @@ def test_another_commands_setting_is_refused(command: str, word: str, others: st
     assert str(caught.value).startswith(f"{word.split('=')[0]} is a setting of {others}")
 
 
-def test_a_file_that_holds_the_settings_of_all_commands_is_read_by_each(tmp_path: Path) -> None:
-    """As earlier versions have written it; what a command does not have is left out, what none has
-    is refused."""
+def test_each_command_reads_a_file_with_the_settings_of_all_commands(tmp_path: Path) -> None:
+    """Earlier versions wrote such files. A command ignores settings of other commands; settings of
+    no command are refused."""
     file = tmp_path / "config.yaml"
     whole: dict[str, Any] = {}
     for kind in COMMANDS.values():

@@ -1,5 +1,5 @@
-"""A whole run in a process of its own that is killed again and again: it goes on as the same run,
-to the same end."""
+"""A whole run in its own process that is killed repeatedly: it resumes as the same run and ends
+with the same result."""
 
 import json
 import random
@@ -34,25 +34,25 @@ RUN = [
 SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
 KILLS = 10
 ANY, CHECKPOINT = Event(), Event("os.rename", ".safetensors")
-"""The second puts a checkpoint in the place of the last one."""
+"""CHECKPOINT replaces the previous checkpoint."""
 
 
 def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
-    """Starts the run, which kills itself at the so many-th of an event; whether it came to that."""
+    """Starts a run that kills itself at an occurrence of an event; returns whether it did."""
     return (
         started(folder, dying, event, times, "distill", *argv).end().returncode == -signal.SIGKILL
     )
 
 
 def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By turns at any event of files, and when a checkpoint is about to be put in its place.
+    """The kills alternate between any file event and the replacement of a checkpoint.
 
-    Each turn comes less than a tenth further, so that the next one finds the run at work.
+    Each start gets less than a tenth of the way, so that the run is unfinished at the next kill.
     """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-        put_database(folder)  # which takes longer to be made than some of the processes live
+        put_database(folder)  # some of the processes are killed before they could create it
     kinds = [ANY, CHECKPOINT]
     expected = outcome(
         started(whole, counting, kinds, tmp_path / "counts", "distill", *RUN, "--json").end()
@@ -95,11 +95,11 @@ def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
             for folder, run_id in ((whole, expected["run_id"]), (broken, again["run_id"]))
         )
         assert len(one) > 1 and sorted(two) == sorted(one), f"{name}: each step is told once"
-    # Nothing is left of a run that has ended.
+    # A finished run leaves no folder.
     assert not list((broken / ".mkd" / "runs").glob("*/"))
 
 
-def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
+def test_a_run_killed_from_outside_resumes(tmp_path: Path) -> None:
     put_database(tmp_path)
     child = started(tmp_path, entry_point, "distill", *SHORT)
     wait_until(child.stdout.read_text)
@@ -110,12 +110,12 @@ def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
     assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == expected
 
 
-def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
-    """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
+def test_a_damaged_checkpoint_is_reported_and_kept(tmp_path: Path) -> None:
+    """The teacher's checkpoint. The last start already has another run, as under `mlflow run`."""
     put_database(tmp_path)
     assert killed(
         tmp_path, SHORT, Event("os.rename", "/teachers/"), 2
-    )  # the first checkpoint is there then
+    )  # after the first checkpoint
     (file,) = tmp_path.glob(".mkd/teachers/*.safetensors")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
@@ -138,8 +138,8 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
     assert empty.data.metrics == {}
 
 
-def test_a_killed_run_goes_on_where_its_folders_have_apostrophes_and_spaces(tmp_path: Path) -> None:
-    """It is found by the path of its folder, and MLflow's filters have no escapes."""
+def test_a_killed_run_resumes_in_a_folder_with_apostrophes_and_spaces(tmp_path: Path) -> None:
+    """The run is found by its folder's path, and MLflow's filters have no escapes."""
     folder = tmp_path / "it's a folder"
     folder.mkdir()
     put_database(folder)

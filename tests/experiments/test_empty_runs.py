@@ -1,4 +1,4 @@
-"""Mistakes that end a command before it has done anything."""
+"""Errors that end a command before it has done anything."""
 
 import sqlite3
 import subprocess
@@ -12,13 +12,13 @@ PASSWORD = "k9wq7zt3"
 ADDRESS = f"postgresql://mkd:{PASSWORD}@127.0.0.1:1/x"
 
 
-def test_a_password_that_mlflow_run_has_stored_is_refused_and_can_be_removed(
+def test_a_password_stored_by_mlflow_run_is_refused_and_can_be_removed(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "stored"
     folder.mkdir()
     put_database(folder)
-    # As `mlflow run . -e search -P search.storage=ADDRESS` does before it starts the command.
+    # `mlflow run . -e search -P search.storage=ADDRESS` does this before it starts the command.
     own = client(folder).create_run("0").info.run_id
     client(folder).log_param(own, "search.storage", ADDRESS)
     done = command(folder, "search", f"--search.storage={ADDRESS}", MLFLOW_RUN_ID=own)
@@ -34,7 +34,7 @@ def test_a_password_that_mlflow_run_has_stored_is_refused_and_can_be_removed(
         assert database.execute("select count(*) from params").fetchone() == (0,)
 
 
-def test_an_address_without_a_password_is_not_refused_under_mlflow_run(tmp_path: Path) -> None:
+def test_an_address_without_a_password_is_accepted_under_mlflow_run(tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()
     put_database(folder)

@@ -1,4 +1,4 @@
-"""A run on a disk that is too small is told in one line, and finishes once there is room."""
+"""A run reports a full disk in one line, and finishes once there is space."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ KIB = 1 << 10
 
 
 def try_disks() -> None:
-    """Prints what became of a run with each small disk, as JSON lines; nothing: no mounts here."""
+    """Prints the outcome of a run on each small disk, as JSON lines."""
     for place, size in (("cache", 64 * KIB), ("artifacts", 64 * KIB)):
         print(json.dumps([place, *tried(place, size)]), flush=True)
 
 
-def test_a_small_disk_is_told_and_the_run_finishes_on_a_large_one(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_run_finishes_on_a_larger_one(tmp_path: Path) -> None:
     folder = tmp_path / "disks"
     folder.mkdir()
     disks.skip_without_mounts(folder)

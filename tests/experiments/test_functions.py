@@ -1,4 +1,4 @@
-"""The commands as functions of Python: each returns its run, and what its work has made."""
+"""The commands as Python functions: each returns its run and its results."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.runs import demo_config
 
 # MLflow compares a data frame's columns with a range when it stores a model's example.
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
-def test_a_file_of_rows_is_scanned_once_and_its_dev_rows_are_told_once(
+def test_a_data_file_is_scanned_once_and_its_dev_split_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_store(tmp_path, monkeypatch)
@@ -45,7 +45,7 @@ def test_a_file_of_rows_is_scanned_once_and_its_dev_rows_are_told_once(
 
 
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
-def test_functions_return_their_runs_and_what_they_made(
+def test_functions_return_their_runs_and_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_store(tmp_path, monkeypatch)
@@ -54,7 +54,7 @@ def test_functions_return_their_runs_and_what_they_made(
     distilled = distill(distill_settings(config))
     assert distilled.made.student.startswith("bag")
     assert distilled.made.metrics.items() <= distilled.metrics.items()
-    # The best model of a data set is found by its score there.
+    # MLflow finds the best model of a data set by its score on it.
     (data,) = distilled.made.datasets
     where = {"dataset_name": data.task, "dataset_digest": data.fingerprint}
     (best,) = mlflow.search_logged_models(
@@ -69,7 +69,7 @@ def test_functions_return_their_runs_and_what_they_made(
     logged = client(tmp_path).get_run(distilled.run_id).data.metrics
     assert logged["quality/mean"] == distilled.metrics["quality/mean"]
     student = f"runs:/{distilled.run_id}/student"
-    # Its data and the measurement of its speed are those of the run.
+    # The export uses the data and speed settings of the run.
     asked = ExportFolderConfig(backends=["onnx"], student=student, to=str(tmp_path / "out"))
     exported = export(ExportSettings(cache=config.cache, threads=1, export=asked))
     assert exported.metrics["quality/mean"] == distilled.metrics["quality/mean"]

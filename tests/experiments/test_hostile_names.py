@@ -1,4 +1,4 @@
-"""A sample of hostile names in each place (tests/bench/hostile_names.py has all of them)."""
+"""A sample of hostile names in each place; tests/bench/hostile_names.py has all of them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SAMPLE = {
     "task": ["../x", "a\0b", "<b>"],
     "report": ["$\\frac$"],
 }
-"""Names that are refused, and others that work."""
+"""Some of these names are refused, the others work."""
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_hostile_name_works_or_is_refused_in_one_line(
     assert result.good, result
 
 
-def test_there_are_over_200_hostile_names_and_the_sample_is_of_them() -> None:
+def test_the_sample_is_taken_from_over_200_hostile_names() -> None:
     assert len(NAMES) > 200
     assert set(SAMPLE) == set(PLACES) and {
         name for each in SAMPLE.values() for name in each

@@ -1,4 +1,4 @@
-"""`mkd init` writes a task file, and overwrites none."""
+"""`mkd init` writes a task file and overwrites nothing."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from mkd.tasks.sources import load_tasks
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a file of rows."""
+    """The working folder, with a data file."""
     rows = [f"a {word} film of {i} minutes,{word}" for i in range(9) for word in ("good", "bad")]
     (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_it_writes_a_file_that_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_writes_a_valid_task_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["films.csv"]) == 0
     first, told, following = capsys.readouterr().out.splitlines()
     assert first == "reading films.csv"
@@ -28,7 +28,7 @@ def test_it_writes_a_file_that_is_read(folder: Path, capsys: pytest.CaptureFixtu
     assert (task.name, task.kind.labels) == ("films", ("bad", "good"))
 
 
-def test_a_kind_can_be_stated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_accepts_a_given_kind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["films.csv", "--kind", "multilabel"]) == 0
     (task,) = load_tasks(DataConfig(path="films.yaml"))
     assert task.kind.multilabel and task.kind.labels == ("bad", "good")
@@ -37,7 +37,7 @@ def test_a_kind_can_be_stated(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "invalid choice: 'several'" in capsys.readouterr().err
 
 
-def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_does_not_overwrite_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "films.yaml").write_text("mine")
     assert main(["films.csv"]) == 2
     told = capsys.readouterr().err
@@ -54,7 +54,7 @@ def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str])
         (["films.csv", "--kind", "regression"], "allowed for a regression: numbers"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_is_written(
+def test_a_wrong_init_prints_one_line_and_writes_nothing(
     folder: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(argv) == 2

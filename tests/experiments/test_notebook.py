@@ -1,4 +1,4 @@
-"""One call in a notebook: data in memory in, a student with its scores and speed out."""
+"""mkd.distil in a notebook: from data in memory to a student with scores and speed."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ FEW = {
     "data.max_length": 16, "speed.length": 16, "speed.seconds": 0.1, "speed.threads": [1],
     "train.precision": "float32", "threads": 1, "device": "cpu", "export.max_loss": 100,
 }  # fmt: skip
-"""Settings with which a call takes seconds."""
+"""Settings that make a call take seconds."""
 FLOAT = {"train.precision": "float32"}
 """Nothing is timed."""
 WORDS = {"negative": "bad", "positive": "good"}
@@ -44,13 +44,13 @@ def frame(rows: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Distilled, Path]:
-    """A bag student of a frame, and its cache."""
+    """A bag student trained on a frame, and its cache."""
     cache = tmp_path_factory.mktemp("cache")
     distilled = distil({"reviews": frame(80)}, settings=FEW | {"cache": str(cache)})
     return distilled, cache
 
 
-def test_it_returns_scores_and_speed_as_frames(made: tuple[Distilled, Path]) -> None:
+def test_distil_returns_scores_and_speed_as_frames(made: tuple[Distilled, Path]) -> None:
     found, _ = made
     assert list(found.scores) == ["task", "teacher", "student", "hard labels", "kept %"]
     assert list(found.scores["task"]) == ["reviews"] and found.scores.notna().all(axis=None)
@@ -59,7 +59,7 @@ def test_it_returns_scores_and_speed_as_frames(made: tuple[Distilled, Path]) -> 
     assert found.run_id == "" and found.settings.student.kind == "bag"
 
 
-def test_the_student_answers_and_is_saved(made: tuple[Distilled, Path], tmp_path: Path) -> None:
+def test_the_student_predicts_and_is_saved(made: tuple[Distilled, Path], tmp_path: Path) -> None:
     found, _ = made
     texts = pd.Series(["a good film", "a bad film"])
     answers = found.predict(texts)
@@ -71,7 +71,7 @@ def test_the_student_answers_and_is_saved(made: tuple[Distilled, Path], tmp_path
         found.save(folder)
 
 
-def test_it_is_shown_with_its_picture(made: tuple[Distilled, Path]) -> None:
+def test_a_notebook_shows_the_result_with_its_chart(made: tuple[Distilled, Path]) -> None:
     found, _ = made
     assert isinstance(found.plot(), Figure)
     page = found._repr_html_()
@@ -79,8 +79,8 @@ def test_it_is_shown_with_its_picture(made: tuple[Distilled, Path]) -> None:
     assert "reviews" in repr(found)
 
 
-def test_its_data_can_be_given_to_a_command(made: tuple[Distilled, Path]) -> None:
-    """The rows are in the cache, as a task file: so a run can be repeated, exported, tuned."""
+def test_a_command_can_use_the_data_of_a_call(made: tuple[Distilled, Path]) -> None:
+    """The cache has the rows as a task file, so that the run can be repeated or exported."""
     found, cache = made
     data = found.settings.data
     assert Path(data.path).is_relative_to(cache) and data.tasks == ["reviews"]
@@ -91,7 +91,7 @@ def test_its_data_can_be_given_to_a_command(made: tuple[Distilled, Path]) -> Non
 
 # MLflow compares a data frame's columns with a range when it stores a model's example.
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
-def test_a_call_that_is_tracked_is_a_run_of_mlflow(
+def test_a_tracked_call_is_an_mlflow_run(
     made: tuple[Distilled, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_store(tmp_path, monkeypatch)
@@ -109,7 +109,7 @@ TIMES = {"transformer": 3.0, "bilstm": 1.0, "bag": 0.1}
 
 
 def fake_costs(monkeypatch: pytest.MonkeyPatch, busy: float = 0.0) -> None:
-    """Students that take TIMES, where other work had this share of the core."""
+    """Fakes the students' latencies as TIMES, with other work on this share of the core."""
 
     class Cost:
         def __init__(self, data: object, config: mkd.Config, backend: str) -> None:
@@ -126,7 +126,7 @@ def chosen(budget: float) -> tuple[str, float]:
     return config.student.kind, ms
 
 
-def test_a_budget_takes_the_largest_student_that_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_selects_the_largest_student_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_costs(monkeypatch)
     for budget, kind in [(5.0, "transformer"), (1.0, "bilstm"), (0.5, "bag")]:
         assert chosen(budget) == (kind, TIMES[kind])
@@ -135,10 +135,10 @@ def test_a_budget_takes_the_largest_student_that_meets_it(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("busy", "met", "missed"), [(0.0, 0.091, 0.089), (0.5, 0.051, 0.049)])
-def test_a_budget_that_the_fastest_misses_by_the_noise_of_a_timing_is_no_refusal(
+def test_a_budget_that_the_fastest_student_misses_by_timing_noise_is_accepted(
     busy: float, met: float, missed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tenth of 0.1 ms; or the half that other work had of the core."""
+    """The tolerance is a tenth of 0.1 ms, or half of it if other work took half of the core."""
     fake_costs(monkeypatch, busy)
     assert chosen(met) == ("bag", 0.1)
     told = "the fastest, timed on a busy machine$" if busy else "the fastest$"
@@ -146,7 +146,7 @@ def test_a_budget_that_the_fastest_misses_by_the_noise_of_a_timing_is_no_refusal
         chosen(missed)
 
 
-def test_a_student_that_is_near_its_budget_has_a_note(
+def test_a_student_near_its_budget_has_a_note(
     made: tuple[Distilled, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, cache = made
@@ -165,13 +165,13 @@ def test_a_student_that_is_near_its_budget_has_a_note(
         assert noted.notes[0] in capsys.readouterr().out
 
 
-def test_a_transformer_has_the_teachers_first_layers() -> None:
+def test_a_transformer_student_is_sized_like_its_teachers_layers() -> None:
     base = DistillSettings()
     found = with_student(base, "transformer", FLOAT).student
     assert (found.layers, found.hidden, found.heads) == (2, 128, 4)
 
 
-def test_a_shipped_student_is_made_to_fit_its_teacher_and_what_is_given_wins() -> None:
+def test_a_shipped_student_is_fitted_to_its_teacher_unless_settings_are_given() -> None:
     found = with_student(DistillSettings(), "bag", {"teacher.hidden": 64, "loss.temperature": 3.0})
     assert (found.student.init, found.student.embedding) == ("teacher", 64)
     assert (found.loss.temperature, found.train.steps) == (3, DistillSettings().train.steps)
@@ -185,13 +185,13 @@ def test_a_shipped_student_is_made_to_fit_its_teacher_and_what_is_given_wins() -
         ({"settings": {"train.stepz": 1}}, "there is no setting 'train.stepz'"),
     ],
 )
-def test_slips_are_told(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     settings = {"cache": str(tmp_path)} | given.pop("settings", {})
     with pytest.raises(ValueError, match=message):
         distil(frame(20), settings=settings, **given)
 
 
-def test_frames_of_a_result_by_hand() -> None:
+def test_score_and_speed_frames_match_hand_computed_values() -> None:
     datasets = [Dataset(task, "", "", 1, 0, 0, 1) for task in ("a", "b")]
     metrics = {
         "quality/a/score": 80.0, "quality/b/score": 60.0, "quality/mean": 70.0,

@@ -1,5 +1,4 @@
-"""The best student of a real little search, trained anew on all its rows and registered; and what
-is refused."""
+"""Promotion: the best student of a small real search is retrained on all rows and registered."""
 
 import json
 from pathlib import Path
@@ -26,12 +25,12 @@ SEARCH = [
 ]  # fmt: skip
 COMMAND = ["--threads=1", "--export.backends=[]", "--promote.study=little"]
 DEFAULT = Config().loss.temperature
-"""Not what the search has."""
+"""Differs from the search's value."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where three trials have been made."""
+    """A folder with a search of three trials."""
     found = tmp_path_factory.mktemp("promote")
     outcome(command(found, "search", *SEARCH))
     return found
@@ -44,12 +43,12 @@ def trials(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder: Path) -> None:
+def test_the_best_trial_is_retrained_with_its_settings_and_registered(folder: Path) -> None:
     best = max(trials(folder), key=lambda trial: trial["quality"])
     (study,) = folder.rglob("artifacts/study.json")
     study = study.rename(
         study.with_name("aside")
-    )  # a search that was stopped has none, and finished trials
+    )  # like a stopped search: finished trials, but no such file
     told = outcome(
         command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8",
                 "--data.max_length=64", f"--loss.temperature={DEFAULT}"),
@@ -70,21 +69,21 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         )
         assert run.data.tags["mkd.parent"] == best["run_id"]
         assert (params["seed"], params["whole"], params["train.steps"]) == (seed, "True", "8")
-        # What is said counts, also where it is the default.
+        # A given setting counts even if it equals the default.
         assert params["loss.temperature"] == str(DEFAULT)
         assert params["student.hidden"] == str(best["settings"]["student.hidden"])
         assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
         assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
-        # The command's own settings hold for all that is no student's.
+        # Settings that are not the student's are those of the command.
         assert run.data.metrics["baseline/quality/mean"] >= 0
-        # The trial's, as they are in its latency, except a length that no one has set.
+        # Speed settings are the trial's, as its latency depends on them; the length was not set.
         assert params["speed.seconds"] == "0.1" and params["speed.length"] == "64"
     version = client(folder).get_model_version_by_alias("little", "champion")
     assert version.run_id == told["runs"]["0"]
 
 
-def test_several_seeds_have_a_t_interval_and_one_seed_says_what_it_does_not_tell() -> None:
-    # sd 1, t(0.975, 2) = 4.3027 over the root of 3.
+def test_several_seeds_give_a_t_interval_and_one_seed_gives_a_warning() -> None:
+    # sd 1, t(0.975, 2) = 4.3027, divided by sqrt(3).
     expected = "mean 71.00, sd 1.00 over 3 seeds, 95 % t interval of the mean 68.52 to 73.48"
     assert seed_spread([70.0, 71.0, 72.0]) == expected
     assert seed_spread([70.0]).startswith("one seed: the variation between seeds is unknown")
@@ -107,7 +106,7 @@ def test_a_missing_study_or_a_low_budget_is_refused(folder: Path) -> None:
         assert done.returncode == 2 and told in last and "Traceback" not in done.stderr, last
 
 
-def test_a_budget_of_an_earlier_way_of_measuring_is_refused(folder: Path) -> None:
+def test_a_budget_is_refused_for_latencies_of_an_earlier_protocol(folder: Path) -> None:
     fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
     store = client(folder)
     store.log_metric(fastest["run_id"], "speed/protocol", 1)
@@ -123,7 +122,7 @@ def test_a_budget_of_an_earlier_way_of_measuring_is_refused(folder: Path) -> Non
     )
 
 
-def test_all_labelled_rows_are_learnt_from_or_set_apart(tmp_path: Path) -> None:
+def test_promotion_trains_on_all_rows_including_the_selection_split(tmp_path: Path) -> None:
     tasks = make_tasks(20, unlabelled=5)
     for data in make_datas(tmp_path, tasks, make_tokenizer(tmp_path, tasks)):
         assert len(data.selection_rows) == 4 and not set(data.train_rows) & set(data.selection_rows)

@@ -1,4 +1,4 @@
-"""Whole searches, as users start them: what they leave, what they cost, what is refused."""
+"""Whole searches as users start them: results, budgets, pruning and refusals."""
 
 import json
 import subprocess
@@ -15,14 +15,14 @@ Searched = tuple[Path, subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    """Five trials by one worker, the first with settings that are given."""
+    """A search of five trials by one worker; the settings of the first are given."""
     folder = tmp_path_factory.mktemp("search")
     return folder, command(
         folder, "search", *SEARCH, "--search.trials=5", "--search.start", json.dumps([START])
     )
 
 
-def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searched) -> None:
+def test_each_trial_is_a_finished_child_run_of_the_study(searched: Searched) -> None:
     folder, done = searched
     parent = client(folder).get_run(outcome(done)["run_id"])
     assert (parent.info.status, parent.data.tags["mkd.kind"], parent.data.tags["mkd.study"]) == (
@@ -70,7 +70,7 @@ def test_the_first_trial_has_the_given_settings(searched: Searched) -> None:
         assert len(weights) == 2 and sum(weights) == pytest.approx(1, abs=2e-4)
 
 
-def test_the_study_s_run_tells_the_front_and_marks_its_runs(searched: Searched) -> None:
+def test_the_run_of_the_study_reports_the_front_and_tags_its_trials(searched: Searched) -> None:
     folder, done = searched
     told = outcome(done)
     study = json.loads(
@@ -99,7 +99,7 @@ def test_the_study_s_run_tells_the_front_and_marks_its_runs(searched: Searched) 
     assert any(name.startswith("importance/quality/") for name in parent)
 
 
-def test_a_trial_leaves_its_answers_but_no_model_and_no_folder(searched: Searched) -> None:
+def test_a_trial_logs_predictions_but_no_model_and_leaves_no_folder(searched: Searched) -> None:
     folder, _ = searched
     for run in trial_runs(folder):
         artifacts = {item.path for item in client(folder).list_artifacts(run.info.run_id)}
@@ -118,11 +118,11 @@ def test_the_same_seed_gives_the_same_trials(searched: Searched) -> None:
     assert client(folder).get_run(then["run_id"]).info.status == "FINISHED"
     whole, parted = study_of(folder).trials, study_of(folder, "again").trials
     assert [trial.params for trial in whole] == [trial.params for trial in parted]
-    # What a candidate costs is measured anew where the machine was busy.
+    # Latency is not compared, as it is measured again if the machine was busy.
     assert [trial.values[0] for trial in whole] == [trial.values[0] for trial in parted]
 
 
-def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searched) -> None:
+def test_a_study_can_start_from_the_finished_trials_of_another(searched: Searched) -> None:
     folder, _ = searched
     done = command(
         folder, "search", *SEARCH, "--search.study=heir", "--search.start_from=mkd",
@@ -141,7 +141,7 @@ def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searche
     assert "search.start_from is 'nobody'; allowed: again, heir, mkd" in refused.stderr
 
 
-def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searched) -> None:
+def test_a_study_with_another_space_is_refused_with_the_difference(searched: Searched) -> None:
     folder, _ = searched
     other = json.dumps(SPACE | {"train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}})
     done = command(folder, "search", *SEARCH, "--search.trials=6", "--search.space", other)
@@ -152,7 +152,7 @@ def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searc
     assert len(study_of(folder).trials) == 5
 
 
-def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searched) -> None:
+def test_candidates_above_a_budget_are_not_trained(searched: Searched) -> None:
     folder, _ = searched
     sizes = {
         run.data.params["student.kind"]: run.data.metrics["size/parameters"]
@@ -181,8 +181,8 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
     assert "none" not in optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
 
 
-def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path) -> None:
-    """A student of four layers, slower than the bag before it, that learns nothing."""
+def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
+    """A four-layer student that is slower than the bag before it and learns nothing."""
     folder = tmp_path / "pruned"
     folder.mkdir()
     kinds = {"bag": {"student.layers": [1]}, "transformer": {"student.layers": [4]}}
@@ -205,11 +205,11 @@ def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path) -> None:
     assert states(folder) == {("FINISHED", "complete"): 1, ("KILLED", "pruned"): 1}
     behind = trial_runs(folder)[1]
     assert "behind one that is at least as fast" in behind.data.tags["mlflow.note.content"]
-    # Nothing of it is gone on with.
+    # A pruned trial leaves no folder to resume from.
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 
-def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path) -> None:
+def test_a_search_ends_only_after_five_failed_trials_in_a_row(tmp_path: Path) -> None:
     folder = tmp_path / "failing"
     folder.mkdir()
     space = json.dumps(
@@ -246,7 +246,7 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
          "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line(tmp_path: Path, argv: list[str], message: str) -> None:
+def test_a_wrong_search_prints_one_line(tmp_path: Path, argv: list[str], message: str) -> None:
     folder = tmp_path / "wrong"
     folder.mkdir()
     done = started(folder, entry_point, "search", *SEARCH, *argv).end()

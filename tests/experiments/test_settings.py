@@ -1,4 +1,4 @@
-"""Settings that are open by default follow others, and what is set stays."""
+"""Settings that are unset by default follow others; set ones stay."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,28 +21,26 @@ from mkd.config import Config, DataConfig, LengthConfig, SpeedConfig
 
 TIMED = [name for name, kind in COMMANDS.items() if hasattr(kind(), "speed")]
 LENGTHS = [(32, 0, 32), (128, 0, 128), (512, 0, 128), (32, 8, 8), (512, 200, 200), (64, 64, 64)]
-"""Of data.max_length and speed.length, the length that is timed."""
+"""(data.max_length, speed.length, the timed length)"""
 
 
 def parsed(command: str, *argv: str) -> Command:
     return cli.parse(list(argv), "", COMMANDS[command])
 
 
-def test_the_commands_that_time_are_found() -> None:
+def test_the_commands_with_speed_settings_are_found() -> None:
     assert {"distill", "teacher", "finetune", "search", "promote", "ablation"} <= set(TIMED)
 
 
 @pytest.mark.parametrize(("most", "length", "timed"), LENGTHS)
-def test_the_timed_length_follows_max_length_where_it_is_not_set(
-    most: int, length: int, timed: int
-) -> None:
+def test_the_timed_length_follows_max_length_unless_set(most: int, length: int, timed: int) -> None:
     config = Config(data=DataConfig(max_length=most), speed=SpeedConfig(length=length, seconds=7))
     assert config.timing == SpeedConfig(length=timed, seconds=7)
     assert config.speed.length == length, "it stays open"
 
 
 @pytest.mark.parametrize("command", TIMED)
-def test_every_command_takes_a_short_max_length_alone_and_shows_what_it_times(command: str) -> None:
+def test_a_short_max_length_alone_is_accepted_and_the_timed_length_is_shown(command: str) -> None:
     config = parsed(command, "--data.max_length=64")
     assert cli.flat(config)["speed.length"] == 64
     assert cli.overrides(config) == {"data.max_length": 64}
@@ -50,13 +48,13 @@ def test_every_command_takes_a_short_max_length_alone_and_shows_what_it_times(co
 
 
 @pytest.mark.parametrize("command", TIMED)
-def test_a_longer_length_that_was_set_is_refused(command: str) -> None:
+def test_a_timed_length_above_max_length_is_refused(command: str) -> None:
     told = "speed.length is 65; allowed: at most data.max_length=64"
     with pytest.raises(ValueError, match=told):
         parsed(command, "--data.max_length=64", "--speed.length=65")
 
 
-def test_a_variant_may_shorten_max_length_alone() -> None:
+def test_a_variant_can_shorten_max_length_if_the_timed_length_is_unset() -> None:
     def planned(**changes: Any) -> list[int]:
         variants: dict[str, dict[str, Any]] = {"long": {}, "short": {"data.max_length": 64}}
         config = replace(AblationSettings(ablation=AblationConfig(variants, [0])), **changes)
@@ -70,10 +68,10 @@ def test_a_variant_may_shorten_max_length_alone() -> None:
 @pytest.mark.parametrize(
     ("most", "length", "expected"), [(128, 0, 64), (512, 0, 64), (32, 0, 64), (128, 16, 16)]
 )
-def test_the_length_of_a_run_follows_another_max_length_unless_it_was_set(
+def test_the_timed_length_of_an_exported_run_follows_a_new_max_length_unless_set(
     most: int, length: int, expected: int
 ) -> None:
-    """An export reads the settings of its run, in which the length is a number."""
+    """An export reads the settings of its run, where the length is always a number."""
     run = DistillSettings(data=DataConfig(max_length=most), speed=SpeedConfig(length=length))
     text = cli.to_yaml(run)
     assert "length: 0" not in text

@@ -1,4 +1,4 @@
-"""Signals whose exception Python ignores, and signals in the middle of a database call."""
+"""Signals whose exception Python ignores, and signals during a database call."""
 
 import gc
 import signal
@@ -19,7 +19,7 @@ from tests.support.entry import started
 
 
 def _signal_in_collection(number: int, times: int) -> None:
-    """Sends a signal to this process inside of a callback of the garbage collector."""
+    """Sends a signal to this process inside a callback of the garbage collector."""
     sent = 0
 
     def callback(phase: str, info: dict[str, int]) -> None:
@@ -47,12 +47,12 @@ def _go_on(number: int, times: int) -> None:
 
 
 def command(number: int, times: int) -> None:
-    """A command of the project as it gets a signal."""
+    """A command that receives a signal."""
     sys.exit(cli.entry(lambda config: _go_on(number, times), "", DistillSettings, []))
 
 
 def worker(number: int, times: int) -> None:
-    """A worker of a search as it gets SIGTERM."""
+    """A search's worker that receives SIGTERM."""
     end_on_signals(_stop_on_sigterm, KeyboardInterrupt)
     try:
         _go_on(number, times)
@@ -69,7 +69,7 @@ def worker(number: int, times: int) -> None:
         (worker, signal.SIGTERM, 1, 7),
     ],
 )
-def test_a_signal_that_arrives_in_a_collection_of_garbage_ends_the_process(
+def test_a_signal_during_garbage_collection_ends_the_process(
     tmp_path: Path, work: object, number: int, times: int, code: int
 ) -> None:
     folder = tmp_path / "signalled"
@@ -83,8 +83,8 @@ def test_a_signal_that_arrives_in_a_collection_of_garbage_ends_the_process(
 
 
 def _insert(number: int) -> None:
-    """Inserts a row. The signal arrives within that call; another connection then inserts a second
-    row while the signal's exception is handled."""
+    """Inserts a row. The signal arrives during that call; the exception's handler then inserts a
+    second row over another connection."""
     url = f"sqlite:///{Path.cwd() / 'rows.db'}"
     engine = sqlalchemy.create_engine(url)
 
@@ -95,7 +95,7 @@ def _insert(number: int) -> None:
 
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("create table t (a int)"))
-    connection = engine.connect()  # nobody closes it, as where an exception comes in between
+    connection = engine.connect()  # stays open, as if an exception prevented its closing
     try:
         connection.execute(sqlalchemy.text("insert into t values (1)"))
         connection.commit()
@@ -127,10 +127,10 @@ def inserting_worker(number: int) -> None:
         (inserting_worker, signal.SIGTERM, 7),
     ],
 )
-def test_a_signal_waits_for_the_end_of_a_database_call(
+def test_a_signal_is_deferred_to_the_end_of_a_database_call(
     tmp_path: Path, work: Callable[[int], None], number: int, code: int
 ) -> None:
-    """Else what is written at the end of the command waits for the transaction that it has
+    """Otherwise the command's last writes would wait for the transaction that the signal has
     interrupted."""
     folder = tmp_path / "signalled"
     folder.mkdir()
@@ -139,7 +139,7 @@ def test_a_signal_waits_for_the_end_of_a_database_call(
     assert "1 2" in done.stdout.splitlines(), "both rows are written"
 
 
-def test_a_database_call_that_does_not_end_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_interrupts_a_hanging_database_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "LONGEST_DELAY", 0.3)
     engine = sqlalchemy.create_engine("sqlite://")
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -1,5 +1,5 @@
-"""A sample of the wrong inputs of tests/bench/wrong_inputs.py: each ends in one line, and leaves
-nothing."""
+"""A sample of the wrong inputs of tests/bench/wrong_inputs.py: each prints one line and leaves no
+files."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from tests.bench.wrong.case import Case, run
 from tests.support.entry import started
 
 NUMBER = 4
-"""Cases of each part of the grammar."""
+"""Cases per part of the grammar."""
 
 
 def chosen() -> list[Case]:
-    """Cases that are refused: what is accepted takes a whole run."""
+    """Only cases that are refused, as an accepted one takes a whole run."""
     refused = [case for case in data.cases() if case.command == "init"]
     wrong = ("1e400", "abc", "[null]", "[[]]", "damaged", "/nowhere/at/all", "[")
     values = [case for case in settings.cases() if case.what.endswith(wrong)]
@@ -31,7 +31,7 @@ def try_all(root: Path) -> None:
         print(json.dumps([case.command, case.what, *run(case, folder)]), flush=True)
 
 
-def test_wrong_inputs_end_in_one_line_and_leave_nothing(tmp_path: Path) -> None:
+def test_wrong_inputs_print_one_line_and_leave_no_files(tmp_path: Path) -> None:
     folder = tmp_path / "tried"
     folder.mkdir()
     done = started(folder, try_all, folder).end()
