@@ -27,7 +27,7 @@ def measured(config: ThroughputSettings) -> Measured:
     return loops(config.core(), config.throughput)
 
 
-def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> None:
+def test_every_training_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> None:
     found = measured(config_of(tmp_path, "sentiment"))
     assert [timing.loop for timing in found.timings] == list(LOOPS)
     assert found.rows == 16
@@ -36,7 +36,7 @@ def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> 
     for timing in found.timings:
         assert timing.ratio == pytest.approx(plain.seconds.cpu / timing.seconds.cpu)
         assert 0 < timing.matrix_share < 1
-    # One flops count for all loops: the shares stand in inverse proportion to the seconds.
+    # All loops have the same number of FLOPs, so shares are inversely proportional to seconds.
     shares = {timing.matrix_share * timing.seconds.cpu for timing in found.timings}
     assert max(shares) == pytest.approx(min(shares))
 

@@ -1,4 +1,4 @@
-"""Files of --config: by path, by name, and their mistakes by file and line."""
+"""Files of --config: lookup by path or name, and errors with file and line."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from experiments.command_line.config_files import CONFIGS, config_file, line_of, read_config
 
 
-def test_a_file_is_found_by_its_path_and_by_its_name(
+def test_a_config_file_is_found_by_path_and_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -21,7 +21,7 @@ def test_a_file_is_found_by_its_path_and_by_its_name(
 
 
 @pytest.mark.parametrize("given", ["lstm", "no/bilstm", "", "/"])
-def test_an_unknown_name_is_refused_with_those_there_are(given: str) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(given: str) -> None:
     with pytest.raises(ValueError, match="is no file; allowed: a YAML file, or ablation, bag, "):
         config_file(given)
 
@@ -37,7 +37,7 @@ def test_an_unknown_name_is_refused_with_those_there_are(given: str) -> None:
         ("a: b\x00secret", ": not valid YAML"),
     ],
 )
-def test_a_wrong_file_is_named_and_not_shown(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_file_is_named_without_its_content(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
     with pytest.raises(ValueError) as caught:
@@ -51,7 +51,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         read_config(tmp_path / "c.yaml")
 
 
-def test_the_line_of_a_setting(tmp_path: Path) -> None:
+def test_the_line_of_a_setting_is_found(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\ntrain:\n  steps: 3\n  sampling: {order: epoch,\n    alpha: 1}\n")
     keys = [["seed"], ["train"], ["train", "steps"], ["train", "sampling", "alpha"]]

@@ -1,4 +1,4 @@
-"""What --help says of each setting."""
+"""The text of --help for each setting."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -34,14 +34,14 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
 
 
-def test_a_small_command_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_help_of_a_small_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "72")
     shown = help_text("mkd outer", "Does it.\n\n    mkd outer\n", Outer)
     usage, description, example, options, common, run, inner = shown.split("\n\n")
     assert usage == "usage: mkd outer [--config FILE] [--SETTING VALUE] ..."
     assert (description, example) == ("Does it.", "    mkd outer")
     assert options.startswith("options:\n  --help\n        Shows this text; so does -h.\n")
-    # `seed` has no docstring of its own: that of Config's is taken.
+    # `seed` has no docstring here, so that of Config is shown.
     assert common == (
         "common settings:\n"
         "  --seed INT\n"
@@ -63,18 +63,18 @@ def test_a_small_command_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_setting_has_a_meaning_and_says_its_values(command: str) -> None:
+def test_every_setting_has_a_meaning_and_its_allowed_values(command: str) -> None:
     found = [each for group in groups(COMMANDS[command]) for each in group.settings]
     assert found
     assert [each.name for each in found if not each.meaning or not each.values] == []
 
 
-def test_what_a_command_requires_comes_first() -> None:
+def test_required_settings_come_first() -> None:
     shown = help_text("", "", FinetuneSettings)
     assert shown.index("--finetune.student ") < shown.index("--data.path ") < shown.index("seed")
 
 
-def test_the_common_settings_are_settings() -> None:
+def test_the_common_settings_exist() -> None:
     known = {
         each.name for kind in COMMANDS.values() for group in groups(kind) for each in group.settings
     }
@@ -87,7 +87,7 @@ def test_each_setting_is_shown_once() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_values_of_types() -> None:
+def test_the_allowed_values_of_types() -> None:
     assert values(bool) == "{true,false}"
     assert values(dict[str, list[str]]) == "MAPPING"
     assert values(str | None) == "TEXT|null"

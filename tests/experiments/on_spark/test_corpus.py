@@ -1,5 +1,5 @@
-"""Logged models on a real Spark session: their answers to a Parquet corpus are those of the model
-called directly."""
+"""Logged models in a real Spark session answer a Parquet corpus as the model does when called
+directly."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ TAUGHT = ["sentiment", "similarity"]
 
 
 class Distilled(NamedTuple):
-    """A folder with the run of a teacher, its id, and its model as MLflow loads it."""
+    """A folder with a teacher's run, the run's id, and its model as loaded by MLflow."""
 
     folder: Path
     run_id: str
@@ -77,7 +77,7 @@ def spark() -> Iterator["SparkSession"]:
 
 
 def texts(task: str, num: int) -> pd.DataFrame:
-    """Rows of a task of GLUE, made up, as a corpus has them."""
+    """Made-up rows of a GLUE task in a corpus's form."""
     table = pd.DataFrame(rows(task, num))[["text_a", "text_b"]].dropna(axis=1)
     return table.set_axis(["text", "text_pair"][: len(table.columns)], axis=1).assign(
         id=range(1000, 1000 + num)
@@ -98,7 +98,7 @@ def config_of(tmp_path: Path, frame: pd.DataFrame, task: str, **more: Any) -> La
 def written(
     spark: "SparkSession", config: LabelConfig, distilled: Distilled
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """What is written for a config, and its metrics; nothing else may be left beside it."""
+    """The written rows for a config, and the metrics; checks that no other file is left."""
     names = corpus.check_labelling(config, distilled.student())
     output = Path(config.output)
     run = output.with_name("run")
@@ -112,7 +112,7 @@ def written(
     return pd.read_parquet(output), metrics
 
 
-def test_texts_are_answered_alike(
+def test_single_texts_are_answered_as_by_the_model(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
     frame = texts("sst2", 300)
@@ -156,7 +156,7 @@ def test_pairs_get_scores_or_errors(
     assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)
 
 
-def test_a_folder_is_read_too(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
+def test_corpus_folders_work(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = texts("sst2", 20)
     (tmp_path / "corpus.parquet").mkdir()
     for part in range(2):
@@ -169,7 +169,7 @@ def test_a_folder_is_read_too(spark: "SparkSession", distilled: Distilled, tmp_p
 
 
 def rows_of(task: Task) -> pd.DataFrame:
-    """All rows of a task under their split and number, shuffled."""
+    """All rows of a task with their split and number, shuffled."""
     splits = {"train": task.train} | {f"dev{suffix}": split for suffix, split in task.dev.items()}
     rows = [
         {"split": name, "row": row, "text": a, "text_pair": b}
@@ -179,11 +179,11 @@ def rows_of(task: Task) -> pd.DataFrame:
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 
 
-def test_its_logits_teach_alike(
+def test_written_logits_teach_as_the_teacher(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
-    """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in
-    its own units there."""
+    """The logits go through a file per task, for a classification and a regression; the file has
+    the regression's scores in its own units."""
     config = replace(
         cli.parse(TINY, "", DistillSettings).core(), cache=str(distilled.folder / ".mkd")
     )
@@ -249,7 +249,7 @@ def test_its_logits_teach_alike(
          "label.corpus is 'none'; allowed: a Parquet file or a folder"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_line(
+def test_a_wrong_corpus_or_setting_prints_one_line(
     frame: dict[str, list[Any]],
     more: dict[str, Any],
     message: str,
@@ -264,7 +264,7 @@ def test_what_is_wrong_is_told_in_one_line(
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_no_text_has_no_logits(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
+def test_logits_need_texts(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
     config = config_of(tmp_path, frame, "sentiment", logits=True)
     message = "label.corpus: 2 rows have no text; allowed for label.logits: none"
@@ -275,7 +275,7 @@ def test_no_text_has_no_logits(spark: "SparkSession", distilled: Distilled, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
-def test_damage_is_told_in_a_line(
+def test_a_damaged_corpus_prints_one_line(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, texts("sst2", 9), "sentiment")
@@ -296,7 +296,7 @@ def test_damage_is_told_in_a_line(
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
-def test_model_errors_are_one_line(
+def test_an_error_of_the_model_prints_one_line(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
@@ -318,7 +318,7 @@ def test_a_missing_extra_is_named(
         )
 
 
-def test_a_missing_java_is_told_of(
+def test_a_missing_java_is_reported(
     distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -342,7 +342,7 @@ def label(distilled: Distilled, file: Path, output: Path) -> subprocess.Complete
     return command(distilled.folder, "label", *argv, *files, **JAVA)
 
 
-def test_the_entry_point_leaves_a_run_with_its_speed(distilled: Distilled, tmp_path: Path) -> None:
+def test_the_entry_point_logs_a_run_with_its_speed(distilled: Distilled, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a good film"], "key": [5]}), tmp_path / "a.parquet")
     done = label(distilled, tmp_path / "a.parquet", tmp_path / "out")
     found = outcome(done)
@@ -353,7 +353,7 @@ def test_the_entry_point_leaves_a_run_with_its_speed(distilled: Distilled, tmp_p
     assert run.data.tags["mkd.output"] == found["output"] == str(tmp_path / "out")
     assert run.data.metrics == found["metrics"] and found["metrics"]["label/rows"] == 1
     assert pd.read_parquet(found["output"])["key"].tolist() == [5]
-    # Spark's own lines, and then the command's, as stdout has the JSON alone.
+    # stderr has Spark's lines and then the command's, as stdout has only the JSON.
     of_spark, _, own = done.stderr.partition("Setting Spark log level")
     assert 0 < len(of_spark.splitlines()) < 11 and len(own.splitlines()) < 20, done.stderr
     again = label(distilled, tmp_path / "a.parquet", tmp_path / "out")
@@ -365,7 +365,7 @@ def test_the_entry_point_leaves_a_run_with_its_speed(distilled: Distilled, tmp_p
     assert last == expected
 
 
-def test_logits_go_to_a_file_that_a_teachers_sources_would_read() -> None:
+def test_logits_need_an_output_that_teacher_sources_can_read() -> None:
     message = r"label.output is 'logits'; allowed: a file that ends in .parquet"
     with pytest.raises(ValueError, match=message):
         LabelConfig(output="logits", logits=True)

@@ -1,5 +1,4 @@
-"""Searches by Spark's workers: a real session of two, its runs in MLflow, what it bears and what it
-refuses."""
+"""Searches on a real Spark session with two workers: runs in MLflow, failures and refusals."""
 
 import json
 import shutil
@@ -43,11 +42,11 @@ FAILING = [
 ]  # fmt: skip
 LATENCY = "speed/torch/b1-text-t1/p50_ms"
 ENDED, FIRST = "ended.json", "first"
-"""What search_all leaves: what its searches returned, and MLflow's database after the first."""
+"""Files of search_all: the results of its searches, and MLflow's database after the first."""
 
 
 class Ended(NamedTuple):
-    """What the searches returned. lost: a run of a trial whose worker has died."""
+    """The results of the searches. lost: the run of a trial whose worker has died."""
 
     first: dict[str, Any]
     lost: str
@@ -73,16 +72,16 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
 
 
 def search(*more: str) -> dict[str, Any]:
-    """What the command prints at its end."""
+    """The JSON that the command prints."""
     ended = experiments.search.search(cli.parse([*SEARCH, *more], "", SearchSettings))
     return {"run_id": ended.run_id, **ended.made.summary}
 
 
 def search_all() -> None:
-    """All searches of this file, in the working folder; what they return is in ENDED.
+    """Runs all searches of this file in the working folder, and writes their results to ENDED.
 
-    Each opens its session as ever, and leaves it to the next: to start Java, and in each worker to
-    import what a trial needs, takes longer than the trials.
+    They share one session, as starting Java and importing a trial's libraries in each worker takes
+    longer than the trials.
     """
     from pyspark.sql import SparkSession
 
@@ -95,7 +94,7 @@ def search_all() -> None:
     store = client(folder)
     lost = store.create_run(store.get_run(first["run_id"]).info.experiment_id).info.run_id
     study.ask().set_user_attr(TRIAL_RUN, lost)
-    assert len(study.trials) == 4  # and so all is written
+    assert len(study.trials) == 4  # this also writes the pending changes
     again = search("--search.trials=4")
     with pytest.raises(ValueError) as refused:
         search("--search.trials=4", "--search.sampler=random")
@@ -122,7 +121,7 @@ def ended(folder: Path) -> Ended:
     return Ended(*json.loads((folder / ENDED).read_text()))
 
 
-def test_every_trial_is_a_finished_run_below_that_of_the_study(folder: Path, ended: Ended) -> None:
+def test_each_trial_is_a_finished_child_run_of_the_study(folder: Path, ended: Ended) -> None:
     """Three trials by two workers."""
     folder = folder / FIRST
     parent = client(folder).get_run(ended.first["run_id"])
@@ -157,7 +156,7 @@ def test_the_study_has_an_experiment(folder: Path, monkeypatch: pytest.MonkeyPat
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
-def test_a_missing_trial_is_made(
+def test_a_lost_trial_is_replaced(
     folder: Path, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (ended.again["run_id"], ended.again["states"]) == (
@@ -170,8 +169,8 @@ def test_a_missing_trial_is_made(
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
 
 
-def test_trials_with_the_same_number_have_ids_of_their_own(tmp_path: Path) -> None:
-    """Two of Spark's workers that create a trial at once can get the same number."""
+def test_trials_with_the_same_number_have_their_own_ids(tmp_path: Path) -> None:
+    """Two Spark workers that create a trial at the same time can get the same number."""
     put_database(tmp_path)
     store = client(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
@@ -193,7 +192,7 @@ def test_another_searchs_study_is_refused(ended: Ended) -> None:
     )
 
 
-def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(
+def test_failed_and_infeasible_trials_have_runs_and_do_not_end_the_study(
     folder: Path, ended: Ended
 ) -> None:
     states = ended.failing["states"]
@@ -220,10 +219,10 @@ def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(
          r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
     ],
 )  # fmt: skip
-def test_what_the_storage_has_no_room_for_is_refused(
+def test_settings_that_the_storage_cannot_hold_are_refused(
     config: SearchSettings, tasks: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
+    monkeypatch.setenv("JAVA_HOME", "anywhere")  # only its presence is checked
     engine.check_spark_search(
         SearchSettings(search=SearchConfig(trials=1000)), parse_space(SPACE, ["a", "b"])
     )
@@ -239,7 +238,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         engine.check_spark_search(SearchSettings(), parse_space(SPACE, ["a"]))
 
 
-def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
+def test_a_second_command_for_a_running_study_is_refused(tmp_path: Path) -> None:
     job = WorkerJob(SearchSettings(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
     with (
         engine._only_command(job),
@@ -249,7 +248,7 @@ def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_what_draws_follows_from_the_seed_and_the_trials_that_there_are() -> None:
+def test_the_sampler_depends_on_the_seed_and_the_existing_trials() -> None:
     def draws(config: SearchSettings, ended: int) -> Any:
         study = optuna.create_study(sampler=engine._sampler(config, ended))
         return study.ask().suggest_float("x", 0, 1)

@@ -1,4 +1,4 @@
-"""What an ablation's table and picture say, from scores made by hand."""
+"""An ablation's table and chart, from hand-made scores."""
 
 import math
 
@@ -11,8 +11,8 @@ SCORES = {"plain": [70.0, 72.0, 74.0], "clipped": [71.0, 74.0, 74.0]}
 
 
 def metrics(mean: float) -> dict[str, float]:
-    """A trial of two tasks, one 10 points above the mean and one 10 below, whose student took a
-    tenth of it in seconds."""
+    """A trial with one task 10 points above the mean and one 10 below; its student took mean / 10
+    seconds."""
     tasks = {
         "quality/sst2/score": mean + 10,
         "quality/rte/score": mean - 10,
@@ -31,7 +31,7 @@ def compared(scores: dict[str, list[float]]) -> list[comparison.VariantRow]:
     )
 
 
-def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None:
+def test_means_spreads_and_paired_differences_match_hand_computed_values() -> None:
     plain, mixup = compared(SCORES)
     assert plain == comparison.VariantRow(
         "plain", 72.0, 2.0, 0.0, 0.0, [0.0, 0.0, 0.0], {"sst2": 82.0, "rte": 62.0}, plain.seconds
@@ -39,11 +39,11 @@ def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None
     assert plain.seconds == pytest.approx(7.2)
     assert (mixup.mean, mixup.difference, mixup.differences) == (73.0, 1.0, [1.0, 2.0, 0.0])
     assert mixup.sd == pytest.approx(math.sqrt((4 + 1 + 1) / 2))
-    # T(0.975, 2) times the sd 1 over the root of 3.
+    # T(0.975, 2) times sd / sqrt(3), with sd 1.
     assert mixup.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
 
 
-def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
+def test_a_shift_common_to_all_seeds_adds_no_spread_to_the_difference() -> None:
     _, shifted = compared({"plain": [50.0, 60.0], "shifted": [53.0, 63.0]})
     assert shifted.sd == pytest.approx(math.sqrt(50))
     assert (shifted.difference, shifted.half) == (3.0, 0.0)
@@ -56,7 +56,7 @@ def test_one_seed_has_no_spread() -> None:
     ) == (None, None, None, None, 1.5)  # fmt: skip
 
 
-def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself() -> None:
+def test_the_table_has_a_row_per_variant_and_no_difference_for_the_first() -> None:
     printed = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in comparison.lines(compared(SCORES))

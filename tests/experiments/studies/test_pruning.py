@@ -1,4 +1,4 @@
-"""When a trial is stopped: hand-worked cases, and random ones against a second formula."""
+"""When a trial is pruned: hand-computed cases, and random ones against a second formula."""
 
 import math
 
@@ -14,7 +14,7 @@ STEPS = 100
 
 
 def trial(latency_ms: float, *scores: float) -> Progress:
-    """Its scores at steps 20, 40, 60 and so on."""
+    """A trial with these scores at steps 20, 40, 60 and so on."""
     return Progress(latency_ms, {20 * (i + 1): score for i, score in enumerate(scores)})
 
 
@@ -22,14 +22,14 @@ def behind(own: Progress, others: list[Progress], step: int, rule: PruningConfig
     return is_behind(own, others, step, STEPS, rule)
 
 
-def test_a_trial_is_stopped_where_one_as_fast_is_ahead_by_more_than_the_margin() -> None:
+def test_a_trial_is_pruned_if_one_as_fast_leads_by_more_than_the_margin() -> None:
     own, rival = trial(2.0, 50, 60), trial(2.0, 50, 65.5)
     assert lead(own, [rival], 40) == 5.5
     assert behind(own, [rival], 40)
     assert not behind(rival, [own], 40)
 
 
-def test_a_margin_that_is_just_met_is_not_behind() -> None:
+def test_a_lead_equal_to_the_margin_does_not_prune() -> None:
     own = trial(2.0, 50, 60)
     assert not behind(own, [trial(1.0, 50, 65)], 40)
     assert behind(own, [trial(1.0, 50, math.nextafter(65, 66))], 40)
@@ -39,7 +39,7 @@ def test_a_margin_that_is_just_met_is_not_behind() -> None:
     )
 
 
-def test_none_is_stopped_before_the_warm_up_has_ended() -> None:
+def test_no_trial_is_pruned_during_the_warm_up() -> None:
     own, rival = trial(2.0, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90)
     assert [behind(own, [rival], step) for step in (20, 40, 60)] == [False, True, True]
     for warmup, first in ((0.0, 20), (0.2, 20), (0.4, 40), (0.41, 60), (0.8, 80)):
@@ -51,7 +51,7 @@ def test_none_is_stopped_before_the_warm_up_has_ended() -> None:
         assert stopped[0] == first, "a share of the steps that is just met is enough"
 
 
-def test_none_is_stopped_at_its_last_step_or_where_the_whole_training_is_its_warm_up() -> None:
+def test_no_trial_is_pruned_at_its_last_step_or_if_the_warm_up_is_the_whole_training() -> None:
     own, rival = trial(2.0, 10, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90, 90)
     assert behind(own, [rival], 80) and not behind(own, [rival], 100)
     assert not any(
@@ -59,57 +59,55 @@ def test_none_is_stopped_at_its_last_step_or_where_the_whole_training_is_its_war
     )
 
 
-def test_a_slower_one_says_nothing_however_good_it_is() -> None:
+def test_slower_trials_are_ignored_however_good_they_are() -> None:
     own = trial(2.0, 10, 10)
     assert not behind(own, [trial(math.nextafter(2.0, 3.0), 99, 99)], 40)
     assert lead(own, [trial(2.1, 99, 99)], 40) == -math.inf
     assert behind(own, [trial(2.1, 99, 99), trial(1.9, 15.5, 15.5)], 40)
 
 
-def test_with_no_other_there_is_no_lead() -> None:
+def test_there_is_no_lead_without_other_trials() -> None:
     assert lead(trial(2.0, 10), [], 20) == -math.inf
     assert not behind(trial(2.0, 10, 10), [], 40)
 
 
-def test_scores_count_up_to_the_step_and_no_later_ones() -> None:
+def test_only_scores_up_to_the_current_step_count() -> None:
     own = trial(2.0, 50, 60)
-    # That one too was no better at this step.
+    # At this step, the other was no better.
     assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40)
-    # It has not been scored so early.
+    # It has no score so early.
     assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf
     assert lead(own, [Progress(1.0, {30: 70.0, 50: 90.0})], 40) == 10, "scored at other steps"
 
 
-def test_the_best_score_so_far_counts_and_not_the_last() -> None:
+def test_the_best_score_so_far_counts_instead_of_the_last() -> None:
     falling, rising = trial(2.0, 70, 50), trial(1.0, 50, 70)
     assert falling.best(20) == falling.best(40) == 70
     assert lead(falling, [rising], 40) == lead(rising, [falling._replace(latency_ms=1.0)], 40) == 0
     assert falling.best(19) == -math.inf
 
 
-def test_a_rival_that_was_stopped_early_counts_with_its_best_score() -> None:
+def test_a_pruned_rival_counts_with_its_best_score() -> None:
     own = trial(2.0, 10, 20, 30)
     assert lead(own, [trial(1.0, 38)], 60) == 8
     assert behind(own, [trial(1.0, 38)], 60) and not behind(own, [trial(1.0, 33)], 60)
 
 
-def test_of_several_rivals_the_best_counts() -> None:
+def test_the_best_of_several_rivals_counts() -> None:
     own = trial(2.0, 50, 60)
     assert lead(own, [trial(1.0, 40, 50), trial(1.5, 66, 64), trial(3.0, 99, 99)], 40) == 6
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(seed: int) -> None:
-    """Few values, so that latencies and scores tie; the front is that of mkd/evaluation/pareto.py,
-    another algorithm."""
+def test_pruning_matches_its_definition_and_never_affects_the_front(seed: int) -> None:
+    """Few distinct values, so that there are ties. The front comes from mkd/evaluation/pareto.py,
+    which is another algorithm."""
     rng = np.random.default_rng(seed)
     for _ in range(60):
         num, margin = 8, float(rng.integers(0, 4))
         scores_NS = rng.integers(0, 12, (num, 4)).astype(float)
         latency_N = rng.integers(1, 5, num).astype(float)
-        told = rng.integers(
-            1, 5, num
-        )  # how often each was scored, before it was stopped or the others went on
+        told = rng.integers(1, 5, num)  # the number of scores that each trial has so far
         trials = [
             trial(latency, *row[:n])
             for latency, row, n in zip(latency_N, scores_NS, told, strict=True)
@@ -135,9 +133,9 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
 
 
 @pytest.mark.parametrize("margin", [0.0, 2.0])
-def test_a_stopped_one_had_more_than_the_margin_to_gain(margin: float) -> None:
-    """Trials one after another, that learn in many ways: some that are stopped would have ended on
-    the front."""
+def test_a_pruned_trial_was_behind_a_final_score_by_more_than_the_margin(margin: float) -> None:
+    """Sequential trials with different learning curves, some of which would have ended on the front
+    if they had not been pruned."""
     rng, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)
     for _ in range(60):
         scores_NS = rng.uniform(0, 8, (8, 5)).cumsum(axis=1)
@@ -168,7 +166,7 @@ def test_a_stopped_one_had_more_than_the_margin_to_gain(margin: float) -> None:
     assert lost > 0, "it is no promise that none of these is stopped"
 
 
-def test_where_all_trials_learn_alike_the_front_of_their_last_scores_is_never_stopped() -> None:
+def test_trials_on_the_final_front_are_never_pruned_if_all_have_the_same_learning_curve() -> None:
     rng = np.random.default_rng(0)
     latency_N = rng.uniform(1, 10, 30)
     quality_N = rng.uniform(50, 90, 30)

@@ -1,5 +1,4 @@
-"""What a search has found, by hand: a study of made-up trials, its front as a table and as a
-picture."""
+"""A search's results, by hand: a study of made-up trials, its front as a table and as a chart."""
 
 import math
 from datetime import datetime, timedelta
@@ -43,8 +42,8 @@ TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
 
 @pytest.fixture
 def ready(tokenizer: Tokenizer, datas: Datas) -> DataAndTeacher:
-    """A teacher that scored 90 points, and one task with 3 of 5 selection rows of one class; the
-    search's end reads no more."""
+    """A teacher of 90 points, and a task where 3 of 5 selection rows have the same class; the
+    results need no more."""
     data = datas[0]
     labels = data.train.labels.copy()
     labels[data.selection_rows[:5]] = [1, 0, 1, 0, 1]
@@ -68,8 +67,8 @@ def add(
     end: float,
     taken_from: str = "",
 ) -> None:
-    """A trial that began and ended so many seconds after the study; 5 s of it went into its
-    measuring and training."""
+    """Adds a trial. start, end: seconds after the study's start; measuring and training took 5 s
+    of them."""
     number = len(study.trials)
     complete = state == "complete"
     costs = {"latency": latency, "bytes": 1e6 * latency} | (
@@ -94,8 +93,8 @@ def add(
 
 @pytest.fixture
 def study() -> optuna.Study:
-    """Seven trials: the sixth ended before the third, the fourth is another study's, one is at
-    work."""
+    """Seven ended trials and a running one: the sixth ended before the third, and the fourth was
+    copied from another study."""
     made = optuna.create_study(directions=["maximize", "minimize"])
     add(made, "complete", "t000 bag-1x16 T=2 1ms", 60, 1, 0, 7)
     add(made, "infeasible", "t001 transformer-4x96 mse 90ms", 0, 90, 7, 9)
@@ -117,12 +116,12 @@ POINTS = [
 STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 
 
-def test_finished_trials_are_found_in_the_order_they_ended(
+def test_finished_trials_are_listed_in_the_order_of_their_ends(
     study: optuna.Study, ready: DataAndTeacher
 ) -> None:
-    """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then
-    20 points over a decade. Times outside of measuring and training are 2, 1 and 16 seconds; those
-    of the trial that was taken over are not this study's, as its state is not."""
+    """Hypervolume above the majority class's 60 points and below the teacher's 100 ms: nothing,
+    then 20 points over a decade. Times outside measuring and training are 2, 1 and 16 seconds; the
+    copied trial counts neither there nor in the states."""
     results = search_results(study, ready, TEACHER_SPEED, SETTING)
     assert results.points == POINTS
     assert results.states == STATES
@@ -132,7 +131,7 @@ def test_finished_trials_are_found_in_the_order_they_ended(
     assert results.teacher == (100, 90)
 
 
-def test_without_a_teacher_the_slowest_is_the_reference(
+def test_the_slowest_trial_is_the_reference_without_a_teacher(
     study: optuna.Study, ready: DataAndTeacher
 ) -> None:
     results = search_results(study, ready, {}, SETTING)
@@ -141,7 +140,7 @@ def test_without_a_teacher_the_slowest_is_the_reference(
     assert search_results(study, ready._replace(teacher=None), {}, SETTING) == results
 
 
-def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
+def test_timings_of_a_busy_machine_give_a_warning(study: optuna.Study) -> None:
     assert busy_warnings(study, TEACHER_SPEED) == []
     told = TrialResult(
         "complete", "t008 bag 3ms", "run8", 61.0,
@@ -156,7 +155,7 @@ def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Stud
     assert "the teacher was timed" in busy_warnings(study, {"teacher/speed/busy_share": 0.3})[0]
 
 
-def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
+def test_the_table_lists_the_front_by_latency_and_then_the_teacher() -> None:
     results = SearchResults(POINTS, STATES, [20.0, 40.04], Reference(50, 100), 3.0, (100.0, 90.0))
     rows = [
         ["on the front", "selection", "dev", "ms", "times faster", "MB"],
@@ -174,7 +173,7 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
     assert lines(results._replace(teacher=None))[:-3] == markdown([rows[0], *without])
 
 
-def test_the_front_is_told_in_a_sentence_without_repeating_its_only_student() -> None:
+def test_the_conclusion_does_not_repeat_the_only_student_of_the_front() -> None:
     def told(points: list[TrialPoint]) -> str:
         return conclusion(SearchResults(points, STATES, [], Reference(0, 9.0), 3.0, None))
 
@@ -184,7 +183,7 @@ def test_the_front_is_told_in_a_sentence_without_repeating_its_only_student() ->
     assert "fastest" not in told(front[:1])
 
 
-def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
+def test_the_chart_info_has_each_trial_by_kind_and_the_front() -> None:
     results = SearchResults(
         POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0)
     )
@@ -199,7 +198,7 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
     assert (plot.teachers, plot.limits) == ([], (("teacher's latency", 100.0),))
 
 
-def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_path: Path) -> None:
+def test_the_front_is_empty_without_finished_trials(ready: DataAndTeacher, tmp_path: Path) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
     results = search_results(study, ready, TEACHER_SPEED, SETTING)
@@ -213,7 +212,7 @@ def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_
     assert (tmp_path / "front.png").stat().st_size > 0
 
 
-def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
+def test_the_chart_has_a_dot_per_trial_and_a_legend_entry_per_kind() -> None:
     results = SearchResults(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
     figure = draw(info(results, "onnx, b1-text-t1"))
     (axes,) = figure.axes
@@ -237,7 +236,7 @@ def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None
 
 
 @pytest.mark.parametrize("number", [3, 30, 300])
-def test_no_text_of_the_picture_is_covered_or_cut_and_names_are_counted(number: int) -> None:
+def test_no_text_of_the_chart_is_covered_or_cut_and_labels_are_counted(number: int) -> None:
     random = np.random.default_rng(number)
     kinds = ("bilstm-64", "transformer-2x32", "bag-1x64")
     points = []
@@ -263,7 +262,7 @@ def test_no_text_of_the_picture_is_covered_or_cut_and_names_are_counted(number: 
                              "the same command with another --search.study and a larger budget"]),
     ],
 )  # fmt: skip
-def test_what_may_follow_depends_on_what_was_trained(
+def test_the_suggested_next_commands_depend_on_the_trial_states(
     states: dict[str, int], commands: list[str]
 ) -> None:
     points = POINTS[:1] if "complete" in states else []

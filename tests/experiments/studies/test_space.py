@@ -1,5 +1,4 @@
-"""What a search may choose: what a space says, what it refuses, how it is drawn from, and the two
-that ship."""
+"""Search spaces: parsing, refusals, sampling, and the shipped ones."""
 
 import math
 from pathlib import Path
@@ -71,7 +70,7 @@ def one(setting: str, spec: Any) -> Leaf:
 
 
 def drawn(space: Space, num: int, seed: int = 0) -> list[dict[str, Any]]:
-    """The settings of so many trials of a real study that draws at random."""
+    """The settings of `num` trials of a real study with random sampling."""
     study = optuna.create_study(sampler=RandomSampler(seed))
     return [suggest(study.ask(), space) for _ in range(num)]
 
@@ -94,13 +93,13 @@ def drawn(space: Space, num: int, seed: int = 0) -> list[dict[str, Any]]:
     ],
     ids=str,
 )
-def test_a_range_of_whole_numbers_has_whole_draws(spec: Any, kind: BaseDistribution) -> None:
+def test_a_spec_gives_its_distribution(spec: Any, kind: BaseDistribution) -> None:
     leaf = one("train.clip", spec)
     assert leaf == Leaf("train.clip", "train.clip", kind, {})
     assert type(leaf.kind) is type(kind), "whole numbers equal others in Python"
 
 
-def test_a_setting_below_a_choice_bears_the_choices_that_open_it_in_its_name() -> None:
+def test_the_name_of_a_nested_setting_includes_the_choices_above_it() -> None:
     hidden = "student.hidden"
     assert distributions_of(parse_space(NESTED, TASKS)) == {
         "student.kind": CategoricalDistribution(["bag", "bilstm", "transformer"]),
@@ -117,7 +116,7 @@ def test_a_setting_below_a_choice_bears_the_choices_that_open_it_in_its_name() -
     }
 
 
-def test_weights_are_made_of_a_draw_for_each_task() -> None:
+def test_simplex_weights_have_a_parameter_per_task() -> None:
     assert one(WEIGHTS, "simplex") == Leaf(WEIGHTS, WEIGHTS, None, {}, ("a", "b"))
     assert distributions_of(parse_space({WEIGHTS: "simplex"}, ["a", "b"])) == {
         f"{WEIGHTS}.a": UNIT,
@@ -188,12 +187,12 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
         ("train.clip", {"choices": {"kl": {"train.clip": []}}}, r"search.space.train.clip is \[\]"),
     ],
 )  # fmt: skip
-def test_a_wrong_space_is_refused_with_the_allowed(setting: str, spec: Any, message: str) -> None:
+def test_an_invalid_space_is_refused_with_a_reason(setting: str, spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_space({setting: spec}, TASKS)
 
 
-def test_a_trial_has_the_settings_of_the_choices_that_it_made_and_no_others() -> None:
+def test_a_trial_has_only_the_settings_of_its_choices() -> None:
     space = parse_space(NESTED, TASKS)
     always: dict[str, Any] = {"loss.kind": "mse", "train.learning_rate": 1e-3}
 
@@ -220,7 +219,7 @@ def test_a_trial_has_the_settings_of_the_choices_that_it_made_and_no_others() ->
     }  # fmt: skip
 
 
-def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None:
+def test_each_choice_has_only_its_own_settings_in_many_samples() -> None:
     space = parse_space(NESTED, TASKS)
     own = {
         "bag": {"student.hidden", "student.ngrams"},
@@ -245,7 +244,7 @@ def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None
         assert 5e-4 <= settings["train.learning_rate"] <= 1e-2
 
 
-def test_a_trial_s_weights_are_its_draws_logarithms_in_shares_of_their_sum() -> None:
+def test_weights_are_the_normalised_logarithms_of_the_draws() -> None:
     space = parse_space({WEIGHTS: "simplex"}, ["a", "b"])
     settings = suggest(
         FixedTrial({f"{WEIGHTS}.a": math.exp(-1), f"{WEIGHTS}.b": math.exp(-3)}), space
@@ -254,9 +253,9 @@ def test_a_trial_s_weights_are_its_draws_logarithms_in_shares_of_their_sum() -> 
 
 
 @pytest.mark.parametrize("num", [2, 5])
-def test_weights_are_even_on_the_simplex(num: int) -> None:
-    """Mean and variance of Dirichlet(1, ..., 1): 1 / K and (K - 1) / (K^2 (K + 1)); two weights
-    covary by -1 / (K^2 (K + 1))."""
+def test_weights_are_uniform_on_the_simplex(num: int) -> None:
+    """Dirichlet(1, ..., 1) has mean 1 / K, variance (K - 1) / (K^2 (K + 1)) and covariance
+    -1 / (K^2 (K + 1))."""
     draws = 2000
     space = parse_space({WEIGHTS: "simplex"}, [f"task{i}" for i in range(num)])
     study = optuna.create_study(sampler=RandomSampler(0))
@@ -265,15 +264,15 @@ def test_weights_are_even_on_the_simplex(num: int) -> None:
     )
     assert np.allclose(weights_DK.sum(1), 1) and weights_DK.min() > 0
     variance = (num - 1) / (num**2 * (num + 1))
-    # Five standard errors of the mean.
+    # The tolerance is five standard errors of the mean.
     assert np.abs(weights_DK.mean(0) - 1 / num).max() < 5 * math.sqrt(variance / draws)
     assert np.cov(weights_DK.T).diagonal() == pytest.approx(variance, rel=0.15)
     assert np.cov(weights_DK.T)[0, 1] == pytest.approx(-variance / (num - 1), rel=0.2)
 
 
-def test_params_give_back_the_settings_that_they_were_made_of() -> None:
-    """On 200 drawn trials, whose settings go through params_of and suggest once more; their weights
-    by a scale of their own."""
+def test_params_of_settings_give_the_same_settings_back() -> None:
+    """For 200 sampled trials, params_of and then suggest return the same settings; weights up to
+    rounding."""
     space = parse_space(NESTED | {WEIGHTS: "simplex"}, TASKS)
     for settings in drawn(space, 200):
         params = params_of(space, settings)
@@ -283,7 +282,7 @@ def test_params_give_back_the_settings_that_they_were_made_of() -> None:
         assert again == settings
 
 
-def test_params_by_optuna_s_names_are_those_that_were_drawn() -> None:
+def test_params_of_sampled_settings_are_those_of_the_trial() -> None:
     space = parse_space(NESTED, TASKS)
     study = optuna.create_study(sampler=RandomSampler(3))
     for _ in range(50):
@@ -292,7 +291,7 @@ def test_params_by_optuna_s_names_are_those_that_were_drawn() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 2, 14, 40])
-def test_given_weights_come_back_in_shares_of_their_sum(num: int) -> None:
+def test_given_weights_come_back_normalised(num: int) -> None:
     tasks = [f"task{i}" for i in range(num)]
     space = parse_space({WEIGHTS: "simplex"}, tasks)
     even = suggest(FixedTrial(params_of(space, {WEIGHTS: dict.fromkeys(tasks, 3)})), space)[WEIGHTS]
@@ -304,13 +303,13 @@ def test_given_weights_come_back_in_shares_of_their_sum(num: int) -> None:
     )
 
 
-def test_even_weights_are_draws_whose_logarithms_are_as_large_as_in_the_mean() -> None:
+def test_equal_weights_are_draws_whose_logarithm_is_its_mean() -> None:
     space = parse_space({WEIGHTS: "simplex"}, TASKS)
     params = params_of(space, {WEIGHTS: dict.fromkeys(TASKS, 7)})
     assert params == pytest.approx({f"{WEIGHTS}.{task}": math.exp(-1) for task in TASKS})
 
 
-def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
+def test_missing_settings_are_missing_in_the_params() -> None:
     space = parse_space(NESTED, TASKS)
     assert params_of(space, {}) == {}
     assert params_of(space, {"student.kind": "bag", "student.ngrams": 2}) == {
@@ -347,7 +346,7 @@ def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
         ({"train.clip": 1}, "train.clip is 1; allowed: settings of search.space that go with"),
     ],
 )  # fmt: skip
-def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_settings_outside_the_space_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         params_of(parse_space(NESTED, TASKS), settings)
 
@@ -397,14 +396,14 @@ def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -
     ],
     ids=str,
 )
-def test_a_range_holds_its_steps(spec: Any, inside: list[Any], outside: list[Any]) -> None:
+def test_a_range_contains_only_its_steps(spec: Any, inside: list[Any], outside: list[Any]) -> None:
     kind = one("train.clip", spec).kind
     assert kind is not None
     assert [contains(kind, value) for value in inside] == [True] * len(inside)
     assert [contains(kind, value) for value in outside] == [False] * len(outside)
 
 
-def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
+def test_the_lowest_values_of_a_space_are_its_low_ends_and_first_choices() -> None:
     space = parse_space(NESTED | {WEIGHTS: "simplex"}, ["a", "b"])
     rest = {"loss.kind": "mse", "train.learning_rate": 5e-4, WEIGHTS: {"a": 1.0, "b": 1.0}}
     assert (
@@ -423,7 +422,7 @@ def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
     }
 
 
-def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> None:
+def test_cheapest_settings_combine_the_smallest_sizes_with_all_other_choices() -> None:
     given = NESTED | {
         "student.min_count": [0, 2, 5],
         "student.embedding": [0, 16, 32],
@@ -445,9 +444,8 @@ def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> N
     assert len(settings) == len(expected) and all(corner in expected for corner in settings)
 
 
-def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
-    """Parameters, by a formula of their own, of every candidate of a grid: more layers come with
-    fewer units here."""
+def test_the_smallest_student_of_a_space_is_among_the_cheapest_settings() -> None:
+    """Parameters of all grid candidates by a separate formula; more layers have fewer units."""
     sizes: dict[str, Any] = {
         "student.layers": {
             "choices": {1: {"student.hidden": [256, 128]}, 2: {"student.hidden": [16, 32]}}
@@ -501,7 +499,7 @@ def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_the_config_refuses_a_space_refuses(space: dict[str, Any], told: str | None) -> None:
+def test_a_space_refuses_what_the_config_refuses(space: dict[str, Any], told: str | None) -> None:
     found = parse_space(space, TASKS)
     if told is None:
         check_space(found, DistillSettings())
@@ -510,7 +508,7 @@ def test_what_the_config_refuses_a_space_refuses(space: dict[str, Any], told: st
             check_space(found, DistillSettings())
 
 
-def test_a_space_is_checked_against_the_settings_that_it_leaves_alone() -> None:
+def test_a_space_is_checked_against_the_fixed_settings() -> None:
     space = parse_space({"student.hidden": [40]}, TASKS)
     check_space(space, DistillSettings())
     message = "student.hidden is 40; allowed: a multiple of student.heads=3"
@@ -526,11 +524,11 @@ SHIPPED: dict[str, tuple[list[str], list[str]]] = {
     "search_glue.yaml": (GLUE_TASKS, ["--data.path=glue", ENCODER]),
     "quick.yaml": (["tickets"], [ENCODER]),
 }
-"""The spaces that ship: their tasks, and the folders that a command gives."""
+"""The shipped spaces: their tasks and the other arguments that they need."""
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> None:
+def test_a_shipped_space_is_valid_and_contains_its_start_settings(name: str) -> None:
     tasks, argv = SHIPPED[name]
     config = cli.parse(["--config", str(CONFIGS / name), *argv], "", SearchSettings)
     space = parse_space(config.search.space, tasks)
@@ -545,7 +543,7 @@ def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> No
     for start in config.search.start:
         whole = suggest(
             FixedTrial(params_of(space, start)), space
-        )  # which refuses where a setting of a trial is missing
+        )  # raises if a trial's setting is missing
         if weighted:
             weights, given = whole.pop(WEIGHTS), start[WEIGHTS]
             if given == EQUAL:
@@ -557,20 +555,20 @@ def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> No
         cli.with_settings(distill_settings(config.core()), whole)
 
 
-def test_every_space_that_ships_is_among_them() -> None:
+def test_every_shipped_space_is_tested() -> None:
     found = {path.name for path in CONFIGS.rglob("*.yaml") if "\nsearch:" in path.read_text()}
     assert found == SHIPPED.keys()
 
 
-def test_the_same_seed_draws_the_same_settings() -> None:
+def test_the_same_seed_samples_the_same_settings() -> None:
     space = parse_space(NESTED | {WEIGHTS: "simplex"}, TASKS)
     assert drawn(space, 20, seed=4) == drawn(space, 20, seed=4) != drawn(space, 20, seed=5)
 
 
-def test_numbers_with_an_exponent_are_numbers_on_a_command_line_and_in_a_file(
+def test_numbers_with_an_exponent_work_on_the_command_line_and_in_a_file(
     tmp_path: Path,
 ) -> None:
-    """PyYAML reads 1e3 as text; JSON has such numbers too."""
+    """PyYAML reads 1e3 as text, although it is a number in JSON."""
     text = "{loss.temperature: {low: 1, high: 1e3}, train.learning_rate: [1e-3, 2E-3]}"
     expected = {
         "loss.temperature": {"low": 1, "high": 1000.0},

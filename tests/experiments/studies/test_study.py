@@ -1,5 +1,5 @@
-"""Searches as Optuna studies, real ones in files of SQLite: their storage, their draws, what
-counts, what is taken over."""
+"""Searches as real Optuna studies in SQLite files: storage, sampling, counted trials and copied
+trials."""
 
 import random
 import shutil
@@ -56,7 +56,7 @@ from mkd.config import DataConfig
 from mkd.selection.split import SPLIT_VERSION
 from tests.support.postgres import server
 
-# Optuna warns that nothing beats where trials are asked for one by one.
+# Optuna warns that there is no heartbeat with ask and tell.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning"
 )
@@ -76,7 +76,7 @@ def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage without a study: to make one takes longer than most of these tests."""
+    """A storage without a study; its creation takes longer than most of these tests."""
     folder = tmp_path_factory.mktemp("empty")
     open_storage(config_of(folder).search)
     return folder / "optuna.db"
@@ -95,7 +95,7 @@ def made(
     settings: dict[str, Any] = SETTINGS,
     **changes: Any,
 ) -> optuna.Study:
-    """A study of this name, begun as a search begins it."""
+    """A new study, opened in the way of a search."""
     config = config_of(folder, name, **changes)
     return open_study(config, store, fixed_settings(config, settings))
 
@@ -103,7 +103,7 @@ def made(
 def ended(
     state: TrialState, values: list[float] | None = None, error: str | None = None, **params: Any
 ) -> FrozenTrial:
-    """A trial that has come to an end, with its outcome where an error is given."""
+    """A trial that has ended; with a result if an error is given."""
     own = {name.replace("_", ":"): value for name, value in params.items()}
     told = {RESULT: TrialResult("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
     kinds = {name: KINDS[name] for name in own}
@@ -117,7 +117,7 @@ def ended(
 
 
 def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTrial:
-    """A trial that ended so many seconds after the epoch."""
+    """A trial that ended at this Unix time."""
     trial = ended(state, [1.0, 1.0] if state == TrialState.COMPLETE else None, error)
     trial.datetime_complete = datetime.fromtimestamp(seconds)
     return trial
@@ -143,7 +143,7 @@ def test_an_unreachable_storage_is_one_line(address: str, message: str, tmp_path
     assert "secret" not in str(caught.value)
 
 
-def test_a_study_is_locked_though_its_server_restarts(
+def test_a_study_lock_waits_for_a_restart_of_its_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("experiments.studies.storage.RETRY_SECONDS", 0.2)
@@ -166,7 +166,7 @@ def test_a_study_is_locked_though_its_server_restarts(
 
 def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CONNECT_ARGS["connect_timeout"] < 10
-    monkeypatch.setitem(CONNECT_ARGS, "connect_timeout", 2)  # the least that the driver takes
+    monkeypatch.setitem(CONNECT_ARGS, "connect_timeout", 2)  # the driver's minimum
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -175,18 +175,18 @@ def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
             open_storage(SearchConfig(storage=f"postgresql://127.0.0.1:{mute.getsockname()[1]}/x"))
 
 
-def test_a_file_s_folder_is_made_with_it(tmp_path: Path) -> None:
+def test_the_folder_of_a_storage_file_is_created(tmp_path: Path) -> None:
     open_storage(SearchConfig(storage=f"sqlite:///{tmp_path / 'new' / 'folder' / 'optuna.db'}"))
     assert (tmp_path / "new" / "folder" / "optuna.db").is_file()
 
 
 def value_of(params: dict[str, Any]) -> list[float]:
-    """Two values that a sampler can learn from."""
+    """Two objective values that depend on the parameters."""
     return [100 * params["rate"] + params.get("layers:bag", 0), 1 + params["rate"] ** 2]
 
 
 def go_on(study: optuna.Study, num: int) -> None:
-    """So many more trials, made one after another."""
+    """Runs `num` more trials sequentially."""
     for _ in range(num):
         trial = study.ask()
         params: dict[str, Any] = {"kind": trial.suggest_categorical("kind", ["bag", "bilstm"])}
@@ -201,10 +201,9 @@ def drawn(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_stopped_study_draws_alike(sampler: Any, tmp_path: Path, store: RDBStorage) -> None:
-    """Stopped after its 3rd and its 12th trial, that is before and after the parzen estimators
-    begin; each start reads the study from its storage, by a sampler that has drawn for another
-    study before."""
+def test_a_resumed_study_samples_alike(sampler: Any, tmp_path: Path, store: RDBStorage) -> None:
+    """The study is stopped after its 3rd and 12th trial, before and after TPE starts to model. Each
+    start reads it from storage, with a sampler that has already sampled for another study."""
     whole = made(tmp_path, store, "whole", sampler=sampler)
     go_on(whole, 14)
     other = made(tmp_path, store, "other", sampler=sampler)
@@ -220,7 +219,7 @@ def test_a_stopped_study_draws_alike(sampler: Any, tmp_path: Path, store: RDBSto
     assert len({str(params) for params in drawn(whole)}) == 14
 
 
-def test_a_random_draw_depends_on_seed_and_number(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_random_sample_depends_on_seed_and_number(tmp_path: Path, store: RDBStorage) -> None:
     first, second = (
         made(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1)
     )
@@ -234,7 +233,7 @@ def test_a_random_draw_depends_on_seed_and_number(tmp_path: Path, store: RDBStor
     assert drawn(failing)[4] == drawn(first)[4]
 
 
-def test_a_study_keeps_what_must_not_change(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_study_keeps_its_first_settings(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store, objectives=["quality", "bytes", "latency"])
     directions = [direction.name.lower() for direction in study.directions]
     assert directions == ["maximize", "minimize", "minimize"]
@@ -268,8 +267,8 @@ def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> 
     check_same_search(config_of(tmp_path, "new").search, store, fixed_settings(other, SETTINGS))
 
 
-def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -> None:
-    """The files have the same names and the same texts."""
+def test_swapped_labels_are_another_search(tmp_path: Path, store: RDBStorage) -> None:
+    """Only the labels differ: file names and texts are the same."""
     file = tmp_path / "tasks.yaml"
     columns = "kind: classification, labels: [bad, good], text: text, label: label"
     files = "metrics: [accuracy], train: [train.csv], dev: train.csv"
@@ -305,19 +304,19 @@ def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: P
     )
 
 
-def test_five_failures_in_a_row_end_a_search_with_the_first_s_error() -> None:
+def test_five_failures_in_a_row_end_a_search_with_the_first_error() -> None:
     failed = [at(10 + i, TrialState.FAIL, f"error {i}") for i in range(FAILURES + 2)]
     assert FAILURES == 5
     assert first_failure(failed[:5], since=0) == "error 0"
     assert first_failure(failed[:4], since=0) is None
     assert first_failure(failed, since=0) == "error 2", "of the five last ones"
-    # In the order in which they ended, not began.
+    # The order is that of their ends, not of their starts.
     assert first_failure(failed[:5][::-1], since=0) == "error 0"
     assert first_failure([], since=0) is None
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
-def test_a_trial_that_ends_otherwise_in_between_breaks_the_row(state: TrialState) -> None:
+def test_a_trial_with_another_end_in_between_resets_the_count(state: TrialState) -> None:
     failed = [at(10 + i, TrialState.FAIL, f"error {i}") for i in range(5)]
     assert first_failure([*failed[:4], at(13.5, state), failed[4]], since=0) is None
     assert first_failure([at(9, state), *failed], since=0) == "error 0"
@@ -329,13 +328,13 @@ def test_failures_of_an_earlier_command_do_not_count() -> None:
     assert first_failure(failed, since=11.5) is None
 
 
-def test_trials_at_work_and_trials_to_come_break_no_row() -> None:
+def test_running_and_waiting_trials_do_not_reset_the_count() -> None:
     failed = [at(10 + i, TrialState.FAIL, f"error {i}") for i in range(5)]
     more = [create_trial(state=state) for state in (TrialState.RUNNING, TrialState.WAITING)]
     assert first_failure([*failed, *more], since=0) == "error 0"
 
 
-def test_the_first_failure_with_an_outcome_is_told() -> None:
+def test_the_first_failure_with_an_error_is_reported() -> None:
     dead = [at(10 + i, TrialState.FAIL) for i in range(5)]
     assert first_failure(dead, since=0) == "their workers died"
     found = first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0)
@@ -343,7 +342,7 @@ def test_the_first_failure_with_an_outcome_is_told() -> None:
 
 
 def ask(study: optuna.Study) -> FrozenTrial:
-    """A new trial with one setting, or the one that waits."""
+    """A new trial with one setting, or the waiting one."""
     trial = study.ask()
     trial.suggest_float("rate", 1e-3, 1.0, log=True)
     return study.get_trials(deepcopy=False)[trial.number]
@@ -353,7 +352,7 @@ def numbers(study: optuna.Study) -> list[int]:
     return [trial.number for trial in own_trials(study)]
 
 
-def test_a_trial_is_put_back_once_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_trial_is_retried_once_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     first = ask(study)
     study.tell(first.number, state=TrialState.FAIL)
@@ -369,7 +368,7 @@ def test_a_trial_is_put_back_once_and_counts_once(tmp_path: Path, store: RDBStor
     assert ask(study).params != first.params
 
 
-def test_an_interrupted_trial_is_always_put_back(tmp_path: Path, store: RDBStorage) -> None:
+def test_an_interrupted_trial_is_always_retried(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     params = ask(study).params
     for number in range(3):
@@ -381,7 +380,7 @@ def test_an_interrupted_trial_is_always_put_back(tmp_path: Path, store: RDBStora
     assert [trial.state.name for trial in own_trials(study)] == ["COMPLETE"]
 
 
-def test_an_interrupted_trial_outlives_its_worker(tmp_path: Path, store: RDBStorage) -> None:
+def test_interruptions_do_not_use_up_the_only_retry(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     params = ask(study).params
     for number, why in enumerate((WORKER_STOPPED, WORKER_DIED, WORKER_STOPPED)):
@@ -393,7 +392,7 @@ def test_an_interrupted_trial_outlives_its_worker(tmp_path: Path, store: RDBStor
     assert numbers(study) == [3] and len(study.get_trials()) == 4
 
 
-def test_a_trial_knows_what_its_predecessor_left(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_retry_has_the_progress_of_its_predecessor(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     trial = study.ask()
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
@@ -402,8 +401,8 @@ def test_a_trial_knows_what_its_predecessor_left(tmp_path: Path, store: RDBStora
     assert progress_of_others(study, number=0) == [Progress(2.5, {4: 50.0})]
 
 
-def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDBStorage) -> None:
-    """Its model is not what the search ends with; the one that is made again in its place is."""
+def test_no_trial_is_compared_with_a_failed_one(tmp_path: Path, store: RDBStorage) -> None:
+    """Its model is not among the search's results; only that of its retry is."""
     study = made(tmp_path, store)
     for state in (TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE):
         trial = study.ask()
@@ -412,7 +411,7 @@ def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDB
     assert [other.latency_ms for other in progress_of_others(study, number=3)] == [1.5, 2.5]
 
 
-def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStorage) -> None:
+def test_the_progress_of_other_trials_is_read_back(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     for latency_ms in (1.5, 2.5):
         trial = study.ask()
@@ -424,7 +423,7 @@ def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStora
     assert progress_of_others(fresh, number=2) == [first, second]
 
 
-def test_an_outcome_comes_back_once_its_trial_ended(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_result_is_read_back_once_its_trial_has_ended(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     left = TrialResult(
         "complete", "t000 bag", "r", 70.5, {"latency": 2.0}, {"core": 3.0},
@@ -440,8 +439,8 @@ def test_an_outcome_comes_back_once_its_trial_ended(tmp_path: Path, store: RDBSt
 
 
 def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
-    """A study of four finished trials, one of them with four layers, and one each that was stopped,
-    failed and is at work."""
+    """A study of four finished trials, one of them with four layers, and a pruned, a failed and a
+    running one."""
     study = made(folder, store, "source", **changes)
     for layers in (1, 2, 4):
         study.add_trial(
@@ -455,7 +454,7 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
     return study
 
 
-def test_finished_trials_are_taken_over_once(tmp_path: Path, store: RDBStorage) -> None:
+def test_finished_trials_are_copied_once(tmp_path: Path, store: RDBStorage) -> None:
     source, study = source_of(tmp_path, store), made(tmp_path, store)
     assert copy_trials(study, "source", KINDS) == (4, 4)
     taken = study.get_trials()
@@ -471,7 +470,7 @@ def test_finished_trials_are_taken_over_once(tmp_path: Path, store: RDBStorage) 
     assert len(study.get_trials()) == 5
 
 
-def test_trials_outside_of_the_space_are_not_taken_over(tmp_path: Path, store: RDBStorage) -> None:
+def test_trials_outside_the_space_are_not_copied(tmp_path: Path, store: RDBStorage) -> None:
     source_of(tmp_path, store)
     narrow = KINDS | {
         "layers:bag": IntDistribution(1, 3),
@@ -512,7 +511,7 @@ def test_a_missing_study_is_refused_with_the_others(tmp_path: Path, store: RDBSt
          "settings.train.steps was 9 and is 8"),
     ],
 )  # fmt: skip
-def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
+def test_a_study_with_incomparable_scores_is_refused_with_the_difference(
     changes: dict[str, Any], told: str, tmp_path: Path, store: RDBStorage
 ) -> None:
     source_of(tmp_path, store, **changes)
@@ -522,7 +521,7 @@ def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
 
 
 @pytest.mark.parametrize("selection", ["other", None])
-def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_gone_on_with(
+def test_a_study_with_another_selection_split_is_neither_copied_nor_continued(
     selection: str | None, tmp_path: Path, store: RDBStorage
 ) -> None:
     source, config = source_of(tmp_path, store), config_of(tmp_path, "source")
@@ -547,7 +546,7 @@ def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RD
 
 
 def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage) -> None:
-    """Quality follows `rate` alone, latency is the same for all."""
+    """Quality depends on `rate` alone, and latency is constant."""
     study = made(tmp_path, store)
     rng = random.Random(0)
     for _ in range(30):
@@ -562,8 +561,8 @@ def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage
     assert sum(importances["quality"].values()) == pytest.approx(1)
 
 
-def test_a_setting_of_training_has_no_share_in_cost(tmp_path: Path, store: RDBStorage) -> None:
-    """Rate and width go together here by chance, as they may in few trials."""
+def test_training_settings_do_not_explain_latency(tmp_path: Path, store: RDBStorage) -> None:
+    """Rate and width are correlated here, as they may be by chance in few trials."""
     study = made(tmp_path, store)
     kinds: dict[str, BaseDistribution] = {
         "train.learning_rate": FloatDistribution(0, 1),
@@ -598,8 +597,8 @@ def test_importances_sum_to_one(num: int, tmp_path: Path, store: RDBStorage) -> 
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= 0
 
 
-def test_a_trial_that_failed_long_ago_is_not_taken_for_one_of_now() -> None:
-    """By the clock of the storage, which is that of the machine, in whatever zone it is."""
+def test_a_trial_that_failed_long_ago_does_not_count() -> None:
+    """The storage uses the machine's clock in local time, whatever the time zone."""
     now = datetime.now()
     failed = [
         at((now - timedelta(seconds=i)).timestamp(), TrialState.FAIL, "old") for i in range(5)

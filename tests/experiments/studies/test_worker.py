@@ -1,5 +1,5 @@
-"""Searches of several workers: they start at once, are killed, are stopped, and join each other
-over a PostgreSQL server."""
+"""Searches with several workers: simultaneous starts, kills, stops, and a shared PostgreSQL
+server."""
 
 import json
 import os
@@ -41,15 +41,15 @@ from tests.support.postgres import server
 from tests.support.searches import SEARCH, states, study_of, trial_runs
 
 SLOW = ["--train.steps=600", "--train.eval_every=30", "--checkpoint_seconds=0.2"]
-"""A trial that is still at work when it is looked for."""
+"""For a trial that is long enough to be found running."""
 AWAY_SECONDS = 8
-"""How long a database server is away; a call of it is repeated every 5 seconds."""
+"""How long a database server is down; calls are retried every 5 seconds."""
 BEATS = ["--search.heartbeat_seconds=2"]
-"""A worker that dies is missed soon; where none does, the default keeps a busy machine's workers
-from being taken for dead."""
+"""For fast detection of dead workers. Tests without dead workers keep the default, so that workers
+on a busy machine do not count as dead."""
 
 
-def test_four_workers_at_once_make_just_the_trials_that_are_asked_for(tmp_path: Path) -> None:
+def test_four_workers_run_exactly_the_requested_trials(tmp_path: Path) -> None:
     folder = tmp_path / "four"
     folder.mkdir()
     done = command(folder, "search", *SEARCH, "--search.workers=4", "--search.trials=6")
@@ -59,7 +59,7 @@ def test_four_workers_at_once_make_just_the_trials_that_are_asked_for(tmp_path: 
 
 
 def working(folder: Path, number: int = 1) -> str:
-    """The id of the run of a trial that has reported a score, once there are so many."""
+    """Waits until `number` trials have reported a score, and returns the run id of one."""
     found: list[str] = []
 
     def seen() -> bool:
@@ -71,7 +71,7 @@ def working(folder: Path, number: int = 1) -> str:
                     found[:] = [
                         json.loads(value) for (value,) in database.execute(query, (PROGRESS,))
                     ]
-                except sqlite3.OperationalError:  # it is being made
+                except sqlite3.OperationalError:  # it is being created
                     return False
         return len(found) >= number
 
@@ -80,7 +80,7 @@ def working(folder: Path, number: int = 1) -> str:
 
 
 def workers(printed: Path) -> list[int]:
-    """The process ids of a command's workers, which it tells in a file."""
+    """The process ids of a command's workers, from its printed output."""
 
     def told() -> list[str]:
         return [line for line in printed.read_text().splitlines() if line.startswith("workers: ")]
@@ -90,8 +90,8 @@ def workers(printed: Path) -> list[int]:
 
 
 def halt(pids: list[int], folder: Path) -> None:
-    """Stops the workers where they are, so that no trial ends meanwhile, but not while one of them
-    writes to MLflow's database: nobody could read it then."""
+    """Suspends the workers, so that no trial ends meanwhile. It retries if one of them was writing
+    to MLflow's database, which would stay locked."""
 
     def stopped() -> bool:
         return all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids)
@@ -114,7 +114,7 @@ def release(pids: list[int]) -> None:
 
 
 def worker_at(folder: Path, run: str, pids: list[int]) -> int:
-    """The worker that is at the trial of a run: it holds the lock of the run's folder."""
+    """The worker that runs the trial of a run: it holds the lock of the run's folder."""
     _, _, place = client(folder).get_run(run).data.tags["mkd.folder"].partition(":")
     (found,) = [
         pid
@@ -125,7 +125,7 @@ def worker_at(folder: Path, run: str, pids: list[int]) -> int:
 
 
 def is_told_to_end(pid: int) -> bool:
-    """Whether SIGTERM has been sent to a process that is halted, and waits for it to go on."""
+    """Whether SIGTERM is pending for a suspended process."""
     status = dict(
         line.split(":\t")
         for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -135,9 +135,8 @@ def is_told_to_end(pid: int) -> bool:
     return bool(waiting >> (signal.SIGTERM - 1) & 1)
 
 
-def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
-    """Its best weights may be from before: then no later score is theirs, and after the last step
-    there is none at all."""
+def test_a_resumed_trial_keeps_its_scores() -> None:
+    """Its best weights may be from before the resumption, so that no later score is theirs."""
     study = optuna.create_study()
     study.enqueue_trial(
         {}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}}
@@ -153,7 +152,7 @@ def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
 
 
 def check_quality(folder: Path) -> None:
-    """Each trial has the best of all its scores, also of those before it was gone on with."""
+    """Each trial's quality is the best of all its scores, including those before a resumption."""
     for run in trial_runs(folder):
         history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
         assert len({metric.step for metric in history}) == 20
@@ -161,7 +160,7 @@ def check_quality(folder: Path) -> None:
         assert run.data.metrics["search/quality"] == expected
 
 
-def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
+def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
     child = started(
@@ -189,14 +188,14 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
         if trial.params == lost.params and trial.number != lost.number
     ]
     assert again.number > lost.number
-    # The retry has gone on from the checkpoint, in the same run.
+    # The retry has resumed from the checkpoint, in the same run.
     assert lost.user_attrs["run"] == again.user_attrs["run"] == run
     assert states(folder) == {("FINISHED", "complete"): 2}
     check_quality(folder)
     assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
 
 
-def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_search_whose_workers_have_all_died_reports_it_and_can_continue(tmp_path: Path) -> None:
     folder = tmp_path / "dead"
     folder.mkdir()
     argv = [*SEARCH, *SLOW, *BEATS, "--search.trials=1"]
@@ -218,17 +217,17 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     assert run in {found.info.run_id for found in runs(folder)}
 
 
-def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_workers_and_the_search_can_continue(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     folder.mkdir()
     argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
     child = started(folder, entry_point, "search", *argv)
-    working(folder, 2)  # one that is just being opened cannot be told how it ends
+    working(folder, 2)  # both runs are open, so that their end can be logged
     pids = workers(child.stdout)
     halt(pids, folder)
     at_work = {run.info.run_id for run in runs(folder) if run.info.status == "RUNNING"}
     assert child.process.pid is not None
-    for pid in (child.process.pid, *pids):  # a terminal tells all of them
+    for pid in (child.process.pid, *pids):  # a terminal signals all of them
         os.kill(pid, signal.SIGINT)
     wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
     release(pids)
@@ -239,12 +238,12 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> Non
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     ended = {run.info.run_id: run.info.status for run in runs(folder)}
-    # The study, and each trial that was at work.
+    # The runs of the study and of each running trial.
     assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}
     assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
     told = outcome(command(folder, "search", *argv))
     assert told["states"] == {"complete": 2}
-    # Two trials and the study, all gone on with.
+    # Two trials and the study, all continued.
     assert Counter(run.info.status for run in runs(folder)) == {"FINISHED": 3}
     assert not any("mkd.error" in run.data.tags for run in runs(folder))
     check_quality(folder)
@@ -266,7 +265,7 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         made = optuna.load_study(study_name="mkd", storage=store).trials
         store.engine.dispose()
         assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
-        # As documented: the address without the password, which the environment has.
+        # As documented: the password is in the environment and not in the address.
         bare = SearchConfig(storage=address.replace(":secret", ""))
         with pytest.raises(ConnectionError, match="no password supplied"):
             open_storage(bare)
@@ -288,7 +287,7 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
 
 
 def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> None:
-    """One in order, one as a crash, each while trials are at work and report."""
+    """One orderly restart and one crash, each while trials run and report."""
     put_database(tmp_path)
     with server() as database:
         engine = create_engine(database.address, poolclass=NullPool)
@@ -298,7 +297,7 @@ def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> 
             try:
                 with engine.connect() as connection:
                     found = connection.execute(text(query), {"key": PROGRESS}).scalar_one()
-            except ProgrammingError:  # the tables are being made
+            except ProgrammingError:  # the tables are being created
                 return False
             return bool(found >= least)
 
@@ -325,7 +324,7 @@ def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr and "secret" not in done.stderr + done.stdout
 
 
-def test_the_progress_of_a_search_in_words() -> None:
+def test_the_progress_line_of_a_search() -> None:
     assert progress_text(0, 30, [], None) == "0 of 30 trials ended"
     message = "3 of 30 trials ended, 2 running (40 %, 5 %), best selection score 81.2"
     assert progress_text(3, 30, [0.4, 0.05], 81.24) == message
