@@ -82,7 +82,7 @@ def test_the_table_has_a_row_per_variant_and_no_difference_for_the_first() -> No
     assert "means over 3 seeds;" in several and "if the t interval excludes 0" in several
 
 
-def test_the_picture_shows_every_variant_but_the_first() -> None:
+def test_the_chart_shows_every_variant_but_the_first() -> None:
     rows = compared(SCORES | {"mse": [69.0, 72.0, 75.0]})
     shown = comparison.info(rows)
     assert shown == comparison.Info(
@@ -98,7 +98,7 @@ def test_the_picture_shows_every_variant_but_the_first() -> None:
 
 
 @pytest.mark.parametrize("number", [3, 30])
-def test_no_text_of_the_picture_is_covered_or_cut(number: int) -> None:
+def test_no_text_of_the_chart_is_covered_or_cut(number: int) -> None:
     scores = {
         f"a-variant-with-a-rather-long-name-{place}": [70.0 + place, 71.0, 73.0]
         for place in range(number)

@@ -1,4 +1,4 @@
-"""What a model card says, from metrics alone."""
+"""The model card, from metrics alone."""
 
 from experiments.tracking.card import model_card
 from mkd.result import Result
@@ -17,8 +17,8 @@ TIMES = {
 }
 
 
-def test_the_latency_of_a_card_is_that_of_a_text_tokenization_included() -> None:
-    """The fastest backend is that for a text, too, and so is the ratio to the teacher."""
+def test_a_model_card_shows_the_latency_of_a_text_with_its_tokenization() -> None:
+    """The fastest backend and the ratio to the teacher are also those for a text."""
     result = Result(TIMES, [], [], {"cpu": "x"}, "bag-8", "bert", "k", "folder")
     card = model_card(0, 128, result, "run")
     assert "0.37 ms a text in onnx on one thread (b1-text-t1)" in card

@@ -1,4 +1,4 @@
-"""The sentence below a run's table says what the numbers allow, and no more."""
+"""The sentence below a run's table claims only what the numbers support."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def result(
     tasks: tuple[str, ...] = ("a", "b"),
     **more: float,
 ) -> Result:
-    """A distillation's result. Student and teacher differ on 8 % of the rows of each task."""
+    """A distillation's result; student and teacher differ on 8 % of each task's rows."""
     metrics = {"quality/mean": student, "speed/torch/b1-text-t1/p50_ms": 0.35}
     if teacher is not None:
         metrics |= {"teacher/quality/mean": teacher, "retention/mean": 100 * student / teacher}
@@ -37,8 +37,8 @@ def test_the_sentence_of_a_plain_run() -> None:
     )
 
 
-def test_a_difference_that_rows_leave_to_chance_is_not_called_one() -> None:
-    """2 * sqrt(0.08 / 100) of 100 points is 5.66 for a task, and 4.0 for the mean of two."""
+def test_a_difference_within_the_sampling_error_is_not_claimed() -> None:
+    """2 * sqrt(0.08 / 100) * 100 points is 5.66 for a task, and 4.0 for the mean of two."""
     few = result(rows=100)
     assert conclusions.chance_difference(few.metrics, few.datasets) == pytest.approx(4.0)
     assert conclusions.of_training(few).startswith(
@@ -74,11 +74,11 @@ def test_a_difference_that_rows_leave_to_chance_is_not_called_one() -> None:
         ),
     ],
 )
-def test_what_else_the_sentence_says(made: Result, words: str) -> None:
+def test_the_sentence_names_further_findings(made: Result, words: str) -> None:
     assert words in conclusions.of_training(made)
 
 
-def test_speed_that_was_not_measured_is_not_told() -> None:
+def test_unmeasured_speed_is_reported_as_such() -> None:
     made = result(ratio=None)
     del made.metrics["speed/torch/b1-text-t1/p50_ms"]
     assert "one seed); speed was not measured; int8" in conclusions.of_training(made)
@@ -88,7 +88,7 @@ def test_speed_that_was_not_measured_is_not_told() -> None:
     }
 
 
-def test_a_teacher_alone() -> None:
+def test_the_sentence_of_a_teacher_alone() -> None:
     made = result(teacher=None)._replace(student="", teacher="bert-4x160")
     assert conclusions.of_training(made) == (
         "The teacher scores 74.0 points, the mean over 2 tasks; it takes 0.35 ms a text; int8 "
@@ -96,7 +96,7 @@ def test_a_teacher_alone() -> None:
     )
 
 
-def test_the_headline_is_of_the_fastest_backend_that_is_offered() -> None:
+def test_the_headline_uses_the_fastest_offered_backend() -> None:
     metrics = {
         "quality/mean": 74.0, "size/bytes": 4e6,
         "speed/torch/b1-text-t1/p50_ms": 0.4, "speed/torch/b1-text-t1/ratio": 2.0,

@@ -1,4 +1,4 @@
-"""A run's table and picture of deferral, from columns made by hand."""
+"""A run's deferral table and chart, from hand-made columns."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ CURVES = {
 COLUMNS = deferral_columns(CURVES)
 
 
-def test_the_table_has_a_row_a_task_and_what_each_budget_gives() -> None:
+def test_the_table_has_a_row_per_task_and_the_results_of_each_budget() -> None:
     lines = [" ".join(line.split()) for line in deferral.deferral_table(COLUMNS)]
     assert lines[0] == (
         "| task | lossless: confidence | answered % | lost | one point: confidence | answered % "
@@ -24,7 +24,7 @@ def test_the_table_has_a_row_a_task_and_what_each_budget_gives() -> None:
     assert deferral.curves_of(COLUMNS) == CURVES
 
 
-def test_the_picture_has_a_line_a_task_and_says_what_is_lost() -> None:
+def test_the_chart_has_a_line_per_task_and_its_title_states_the_loss() -> None:
     shown = deferral.info(COLUMNS, deferral_metrics(CURVES))
     assert [(line.label, line.chosen) for line in shown.lines] == [("mood", 1), ("topic", 0)]
     assert shown.title == (
@@ -33,7 +33,7 @@ def test_the_picture_has_a_line_a_task_and_says_what_is_lost() -> None:
     assert faults(deferral.draw(shown)) == []
 
 
-def test_of_many_tasks_some_are_drawn() -> None:
+def test_only_some_of_many_tasks_are_drawn() -> None:
     many = {f"task_{place}": CURVES["mood"] for place in range(30)}
     shown = deferral.info(deferral_columns(many), deferral_metrics(many))
     assert len(shown.lines) == deferral.MOST and "8 of 30 tasks are drawn" in shown.small

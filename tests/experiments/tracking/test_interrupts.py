@@ -1,4 +1,4 @@
-"""Signals that arrive while a run is being opened."""
+"""Signals during the opening of a run."""
 
 import signal
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from tests.support.entry import client, runs
 
 @pytest.fixture
 def interrupted_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a store, in which Ctrl-C arrives as soon as MLflow has created a run."""
-    # A shell starts what runs in its background with Ctrl-C ignored.
+    """A folder with a store where Ctrl-C arrives as soon as MLflow has created a run."""
+    # A shell's background processes ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     use_store(tmp_path, monkeypatch)
     start_run = mlflow.start_run
@@ -39,7 +39,7 @@ def statuses(folder: Path) -> list[str]:
     return [client(folder).get_run(run.info.run_id).info.status for run in runs(folder)]
 
 
-def test_a_run_that_is_interrupted_while_it_is_opened_ends_as_failed(
+def test_a_run_that_is_interrupted_during_its_opening_ends_as_failed(
     interrupted_start: Path,
 ) -> None:
     config = DistillSettings(cache=str(interrupted_start / "cache"))
@@ -51,7 +51,7 @@ def test_a_run_that_is_interrupted_while_it_is_opened_ends_as_failed(
     assert statuses(interrupted_start) == ["FAILED"] and mlflow.active_run() is None
 
 
-def test_so_does_the_run_of_a_search(interrupted_start: Path) -> None:
+def test_a_search_interrupted_during_its_opening_ends_as_failed(interrupted_start: Path) -> None:
     config = SearchSettings(cache=str(interrupted_start / "cache"))
     with pytest.raises(KeyboardInterrupt), open_search(config, "name", "", {}):
         raise AssertionError("the run was opened")
@@ -59,7 +59,7 @@ def test_so_does_the_run_of_a_search(interrupted_start: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_waits_for_the_end_and_the_second_one_does_not(
+def test_the_first_signal_is_deferred_and_the_second_is_immediate(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []

@@ -1,4 +1,4 @@
-"""Runs whose process was killed are marked as such, and what they have logged is used again."""
+"""Runs of killed processes are marked as killed, and their logged models are used again."""
 
 import os
 from pathlib import Path
@@ -13,10 +13,10 @@ from mkd.storage.owners import machine, owner
 from tests.support.database import use_store
 
 GONE = f"{machine()}-{os.getpid()}-12345"
-"""A process that had this one's number before it."""
+"""An earlier process with the same id as this one."""
 
 
-def test_only_running_runs_of_ended_processes_of_this_machine_are_killed(
+def test_only_running_runs_of_ended_processes_of_this_machine_are_marked_as_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_store(tmp_path, monkeypatch)

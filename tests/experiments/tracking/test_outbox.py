@@ -1,4 +1,4 @@
-"""Metrics that the store cannot take are kept in order, and arrive: here its database is away."""
+"""Metrics that the store cannot take (its database is missing) are kept and sent later in order."""
 
 import sqlite3
 import threading
@@ -42,7 +42,7 @@ def steps(run: mlflow.ActiveRun, metric: str) -> list[int]:
     return [point.step for point in history]
 
 
-def test_what_is_reported_while_the_store_is_away_arrives_in_order(
+def test_metrics_reported_during_an_outage_arrive_in_order(
     run: mlflow.ActiveRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = Outbox(run, tmp_path / "folder")
@@ -60,7 +60,7 @@ def test_what_is_reported_while_the_store_is_away_arrives_in_order(
     assert len(told) == 2 and "is away (" in told[0] and "is back; 3" in told[1]
 
 
-def test_a_report_that_waits_for_a_locked_store_says_so_meanwhile(
+def test_a_report_that_waits_for_a_locked_store_prints_a_note(
     run: mlflow.ActiveRun,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -76,7 +76,7 @@ def test_a_report_that_waits_for_a_locked_store_says_so_meanwhile(
     assert "note: waiting for sqlite:///" in capsys.readouterr().err
 
 
-def test_the_next_start_sends_what_was_kept_and_repeats_no_step(
+def test_the_next_start_sends_kept_metrics_and_repeats_no_step(
     run: mlflow.ActiveRun, tmp_path: Path
 ) -> None:
     killed = Outbox(run, tmp_path)
@@ -85,18 +85,16 @@ def test_the_next_start_sends_what_was_kept_and_repeats_no_step(
     killed.report(2, {"loss": 2.0})
     killed.report(3, {"loss": 1.0})
     with (tmp_path / UNSENT).open("a") as file:
-        file.write("[17")  # what a kill leaves of a line
+        file.write("[17")  # a line that a kill has cut short
     bring_back()
     again = Outbox(mlflow.get_run(run.info.run_id), tmp_path)
-    # The training goes on from a checkpoint of step 1.
+    # The training resumes from a checkpoint of step 1.
     for step in (2, 3, 4):
         again.report(step, {"loss": 4.0 - step})
     assert steps(run, "loss") == [1, 2, 3, 4]
 
 
-def test_more_metrics_than_a_request_takes_are_sent_in_several(
-    run: mlflow.ActiveRun, tmp_path: Path
-) -> None:
+def test_many_metrics_are_sent_in_several_requests(run: mlflow.ActiveRun, tmp_path: Path) -> None:
     box = Outbox(run, tmp_path)
     take_away()
     for step in range(7):
@@ -106,7 +104,7 @@ def test_more_metrics_than_a_request_takes_are_sent_in_several(
     assert steps(run, "metric199") == list(range(7))
 
 
-def test_a_call_waits_for_the_store_but_not_for_ever(
+def test_a_call_waits_for_the_store_but_not_forever(
     run: mlflow.ActiveRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = 0

@@ -1,4 +1,4 @@
-"""A run's closing table and picture, from metrics made by hand."""
+"""A run's closing table and chart, from hand-made metrics."""
 
 import math
 
@@ -38,11 +38,11 @@ RESULT = Result(
 
 
 def squeezed(line: str) -> str:
-    """The line less the blanks that align its columns."""
+    """The line without the blanks that align its columns."""
     return " ".join(line.split())
 
 
-def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
+def test_the_table_has_a_row_per_task_and_a_column_per_role() -> None:
     printed = table.result_table(RESULT)
     expected = "| score on dev | teacher | student | hard labels | kept % | agreement % |"
     assert squeezed(printed[0]) == expected
@@ -59,7 +59,7 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
         "| b1-l128-t1 | 33.00 | 1.50 | 1.60 | 22.0 |",
     ]
     first = told.index("| rows a second | teacher | torch | int8 | times faster |")
-    # Of the fastest.
+    # The ratio is that of the fastest backend.
     assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""]
     assert table.FASTER in told
     assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | yes |" in told
@@ -70,7 +70,7 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
     )
 
 
-def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest() -> None:
+def test_a_backend_that_failed_its_check_is_shown_but_never_the_fastest() -> None:
     failed = RESULT._replace(metrics=METRICS | {"export/int8/offered": 0.0})
     told = [squeezed(line) for line in table.result_table(failed)]
     assert "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 20.0 |" in told
@@ -80,19 +80,19 @@ def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest()
 
 
 def less(*prefixes: str) -> dict[str, float]:
-    """METRICS without those that begin so."""
+    """METRICS without those of the prefixes."""
     return {name: value for name, value in METRICS.items() if not name.startswith(prefixes)}
 
 
 def lines_with(**metrics: float) -> list[str]:
-    """The closing table with some other metrics, whose / is written as __ here."""
+    """The closing table with some metrics changed; __ in a name stands for /."""
     changes = {name.replace("__", "/"): value for name, value in metrics.items()}
     return [
         squeezed(line) for line in table.result_table(RESULT._replace(metrics=METRICS | changes))
     ]
 
 
-def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
+def test_timings_of_a_busy_machine_are_marked_in_the_table() -> None:
     for told in lines_with(speed__busy_share=0.2), lines_with(teacher__speed__busy_share=0.2):
         columns = "busy machine | teacher | torch | int8 | times faster |"
         assert f"| ms a call (median), {columns}" in told
@@ -100,13 +100,13 @@ def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
         assert "| b32-text-t2 | 200 | 5,000 | 6,000 | about 30 |" in told
 
 
-def test_a_ratio_of_a_busy_machine_is_about_so_much_in_a_version_too() -> None:
+def test_a_version_description_says_about_for_ratios_of_a_busy_machine() -> None:
     assert ", 80.0 times faster than its teacher" in card.version_description(RESULT, "id")
     busy = RESULT._replace(metrics=METRICS | {"speed/busy_share": 0.2})
     assert ", about 80 times faster than its teacher" in card.version_description(busy, "id")
 
 
-def test_it_is_told_what_the_scores_are_made_of() -> None:
+def test_the_caption_names_the_metrics_of_a_score() -> None:
     alone = {"quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.1}
     assert table.score_caption(RESULT._replace(metrics=alone)) == "score: accuracy"
     several = alone | {"quality/sst2/macro_f1": 80.0, "quality/sst2/f1": 70.0}
@@ -123,18 +123,18 @@ def test_it_is_told_what_the_scores_are_made_of() -> None:
     assert table.score_caption(whole) in table.result_table(whole)
 
 
-def test_a_share_of_a_weak_teachers_score_has_a_note() -> None:
+def test_retention_of_a_weak_teachers_score_has_a_note() -> None:
     changes = {"retention/sst2": 1191.0, "teacher/quality/sst2/score": 2.1}
     lines = table.result_table(RESULT._replace(metrics=METRICS | changes))
     assert lines[-1] == "note: sst2: kept 1,191 % says little: the teacher scores only 2.1"
 
 
-def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
+def test_a_loss_that_rounds_to_zero_has_no_minus_sign() -> None:
     told = lines_with(export__int8__loss_batches=-0.001)
     assert "| int8 | 69.80 | 0.00 | 0.30 | 0.02 | 4.2 | yes |" in told
 
 
-def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
+def test_a_run_without_a_baseline_has_no_column_for_it() -> None:
     alone = RESULT._replace(metrics=less("baseline/"))
     assert "hard labels" not in table.result_table(alone)[0]
     assert list(picture.info(alone).scores) == ["teacher", "student"]
@@ -147,10 +147,10 @@ PARTLY = {
     and not name.endswith("/ratio")
     and not (name.startswith(("teacher/quality", "retention", "agreement")) and "sst2" not in name)
 }
-"""Of a teacher that ran elsewhere and told its answers for the dev rows of one task only."""
+"""The metrics for an external teacher with known answers on one task's dev rows only."""
 
 
-def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column() -> None:
+def test_unknown_teacher_scores_are_dashes_and_unknown_speed_has_no_column() -> None:
     lines = table.result_table(RESULT._replace(metrics=PARTLY))
     printed = [line.split()[1::2] for line in lines]
     assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
@@ -168,7 +168,7 @@ def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
     assert list(picture.info(result).scores) == ["student", "hard labels"]
 
 
-def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_was_new() -> None:
+def test_scores_before_finetuning_have_a_column_with_a_dash_for_a_new_task() -> None:
     metrics = less("teacher/", "baseline/") | {"before/quality/sst2/score": 80.0}
     printed = table.result_table(RESULT._replace(metrics=metrics, teacher=""))
     assert squeezed(printed[0]) == "| score on dev | before | student |"
@@ -176,7 +176,7 @@ def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_wa
     assert cells == [["80.0", "85.0"], ["-", "55.0"], ["-", "70.0"]]
 
 
-def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
+def test_the_chart_leaves_out_unknown_values_of_a_teacher() -> None:
     shown = picture.info(RESULT._replace(metrics=PARTLY))
     assert shown.scores["teacher"][0] == 90.0
     assert all(math.isnan(score) for score in shown.scores["teacher"][1:])
@@ -185,7 +185,7 @@ def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
     assert [text.get_text() for text in axes.texts] == ["student 70.0", "hard labels 68.0"]
 
 
-def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
+def test_the_chart_info_has_scores_by_task_and_latency_by_role() -> None:
     assert picture.info(RESULT) == picture.Info(
         ["sst2", "rte", "mean"],
         {"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0],
@@ -194,14 +194,14 @@ def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
     )  # fmt: skip
 
 
-def test_the_picture_is_drawn_with_a_log_axis_of_latency() -> None:
+def test_the_chart_has_a_log_axis_for_latency() -> None:
     bars, axes = picture.draw(picture.info(RESULT)).axes
     assert axes.get_xscale() == "log"
     assert len(bars.patches) == 9
 
 
 @pytest.mark.parametrize("number", [1, 9, 30])
-def test_no_text_of_the_picture_is_covered_or_cut(number: int) -> None:
+def test_no_text_of_the_chart_is_covered_or_cut(number: int) -> None:
     tasks = [f"task_{place}{'_with_a_long_name' * (place % 4 == 1)}" for place in range(number)]
     scores = {"teacher": 80.0, "student": 79.7, "hard labels": 79.6}
     shown = picture.Info(

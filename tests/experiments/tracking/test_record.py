@@ -1,4 +1,4 @@
-"""What a run logs and prints, whatever its kind is."""
+"""What each kind of run logs and prints."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ KINDS = {
     names.KIND_PROMOTE: "distill",
     names.KIND_LABEL: "label",
 }
-"""Kinds of runs that a command makes, and the command whose settings they log."""
+"""Kinds of runs, and the command whose settings each of them logs."""
 
 
 @pytest.fixture
@@ -79,17 +79,17 @@ METRICS = {
     "size/bytes": 8e6,
     "size/flops": 3e6,
 }
-"""Metrics that every student has."""
+"""Metrics of every student."""
 
 
-def test_every_kind_is_covered() -> None:
-    """A trial has a test of its own below, and a report is logged by analysis."""
+def test_every_kind_of_run_is_tested() -> None:
+    """Trials have their own test below, and reports are logged by analysis."""
     kinds = {value for name, value in vars(names).items() if name.startswith("KIND_")}
     assert kinds == {*KINDS, names.KIND_TRIAL, names.KIND_REPORT}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
+def test_a_run_logs_its_settings_and_outputs_and_ends_as_finished(
     kind: str, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_of(kind, store)
@@ -140,7 +140,7 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     ]
 
 
-def test_a_terminal_shows_that_a_run_is_opened_and_written_and_nothing_of_one_inside_another(
+def test_a_terminal_shows_opening_and_writing_of_a_run_but_not_of_a_nested_one(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for nested in (None, lambda step, shares: None):
@@ -159,7 +159,7 @@ def test_a_terminal_shows_that_a_run_is_opened_and_written_and_nothing_of_one_in
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_whose_work_fails_ends_as_failed_and_says_why(kind: str, store: Path) -> None:
+def test_a_run_whose_work_fails_ends_as_failed_with_the_reason(kind: str, store: Path) -> None:
     def core(run: OpenRun, report: Report) -> Path:
         report(1, {"train/loss": 0.5})
         raise ValueError("the loss became nan")
@@ -171,8 +171,8 @@ def test_a_run_whose_work_fails_ends_as_failed_and_says_why(kind: str, store: Pa
     assert run.data.tags["mkd.error"] == "the loss became nan"
 
 
-def test_a_mistake_that_ends_a_run_before_its_work_leaves_no_run(store: Path) -> None:
-    """An error that is no mistake of the user leaves one, and so does a run with children."""
+def test_a_user_error_before_the_work_leaves_no_run(store: Path) -> None:
+    """Only a user's error deletes the run, and only without child runs."""
 
     def failing(error: Exception) -> None:
         def core(run: OpenRun, report: Report) -> Path:

@@ -1,5 +1,4 @@
-"""A whole run against a real MLflow store: what it leaves, that it can be repeated, and how it ends
-when it fails."""
+"""A whole run against a real MLflow store: its contents, its reproducibility, and failures."""
 
 import signal
 import subprocess
@@ -32,8 +31,7 @@ EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]
 def distilled(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One tiny distillation of the demo suite, exported and registered, started as its users start
-    it."""
+    """One tiny distillation of the demo suite, exported and registered, started as users do."""
     folder = tmp_path_factory.mktemp("run")
     argv = [
         sys.executable, "-m", "experiments.distill", *TINY, *EXPORTED, "--registry.name=tiny",
@@ -126,7 +124,7 @@ def test_the_closing_table_shows_every_task_and_is_logged(distilled: Distilled) 
         assert word in done.stderr
 
 
-def test_the_logged_model_answers(distilled: Distilled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_logged_model_predicts(distilled: Distilled, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, done = distilled
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
@@ -170,7 +168,7 @@ def test_the_model_is_registered_with_scores_speed_and_data(distilled: Distilled
         assert words in version.description
 
 
-def test_the_model_card_has_the_runs_measures(distilled: Distilled, tmp_path: Path) -> None:
+def test_the_model_card_has_the_metrics_of_the_run(distilled: Distilled, tmp_path: Path) -> None:
     folder, done = distilled
     found = outcome(done)
     card = Path(
@@ -209,7 +207,7 @@ def test_a_saved_config_repeats_the_scores(distilled: Distilled, tmp_path: Path)
     assert {name: again["metrics"][name] for name in scores} == scores
 
 
-def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Distilled) -> None:
+def test_the_run_of_a_finetuning_is_linked_to_that_of_its_student(distilled: Distilled) -> None:
     folder, done = distilled
     parent = outcome(done)["run_id"]
     steps = ["--finetune.train.steps=6", '--data.tasks=["sentiment"]']
@@ -231,7 +229,7 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
 def test_a_submission_is_linked_to_its_registered_student(
     distilled: Distilled, tmp_path: Path
 ) -> None:
-    """It knows no task of GLUE's, so that all answers are filled in."""
+    """The student knows no GLUE task, so all answers are filled in."""
     folder, done = distilled
     parent = outcome(done)["run_id"]
     data = ["--data.source=glue", "--data.path", str(make_folder(tmp_path / "glue"))]
@@ -255,7 +253,7 @@ def test_a_submission_is_linked_to_its_registered_student(
         ("submit", "runs:/"),
     ],
 )
-def test_a_missing_run_is_refused_before_any_is_made(entry: str, uri: str, tmp_path: Path) -> None:
+def test_a_missing_run_is_refused_without_a_new_one(entry: str, uri: str, tmp_path: Path) -> None:
     done = command(tmp_path, entry, *tiny(entry), f"--{entry}.student", uri)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
@@ -263,7 +261,7 @@ def test_a_missing_run_is_refused_before_any_is_made(entry: str, uri: str, tmp_p
     assert "Traceback" not in done.stderr
 
 
-def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
+def test_a_distillation_reuses_the_teacher_of_a_teacher_run(tmp_path: Path) -> None:
     refined = outcome(command(tmp_path, "teacher", *tiny("teacher")))
     run = client(tmp_path).get_run(refined["run_id"])
     assert run.data.tags["mkd.kind"] == "teacher"
@@ -274,7 +272,7 @@ def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
     assert distilled["metrics"]["teacher/quality/mean"] == refined["metrics"]["quality/mean"]
 
 
-def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> None:
+def test_a_diverging_run_ends_as_failed_and_names_step_and_task(tmp_path: Path) -> None:
     done = command(tmp_path, "distill", *TINY, "--train.learning_rate=1e30", "--baseline=false")
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
@@ -285,8 +283,8 @@ def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> 
     assert [run.info.status for run in runs(tmp_path)] == ["FAILED"]
 
 
-def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Made in another process that is killed on the way, and then by several at once."""
+def test_a_database_is_created_atomically(tmp_path: Path) -> None:
+    """It is created by a process that is killed meanwhile, and then by two at the same time."""
     uri = f"sqlite:///{tmp_path / 'sub' / 'mlflow.db'}"
     child = started(tmp_path, make_database, uri)
     wait_until(lambda: list(tmp_path.glob("sub/mlflow.db-*/*")))
@@ -298,7 +296,7 @@ def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert mlflow.MlflowClient(uri).search_experiments()[0].name == "Default"
 
 
-def test_an_unreachable_server_is_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_server_prints_one_line(tmp_path: Path) -> None:
     done = command(tmp_path, "distill", *TINY, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 2
     assert "MLFLOW_TRACKING_URI is http://127.0.0.1:9" in done.stderr.strip().splitlines()[-1]

@@ -13,7 +13,7 @@ from tests.support.entry import client
 
 
 @pytest.mark.parametrize(("deleted", "why"), [(True, "in the deleted state"), (False, "not found")])
-def test_a_run_that_is_gone_is_told_with_the_reason(
+def test_a_missing_run_of_a_search_is_refused_with_the_reason(
     deleted: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_store(tmp_path, monkeypatch)

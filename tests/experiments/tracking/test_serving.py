@@ -1,5 +1,5 @@
-"""`mkd serve` of a student that a tiny distillation has logged: what it answers and refuses, what
-is in its memory, and how it ends."""
+"""`mkd serve` with the logged student of a tiny distillation: answers, refusals, memory, and how it
+ends."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ PAIR = {"text": "the film was good", "text_pair": "the film was fine"}
 
 
 class Answer(NamedTuple):
-    """What a server has answered: JSON, but for what it says of itself."""
+    """A server's answer; found: its JSON."""
 
     status: int
     found: dict[str, Any]
@@ -55,8 +55,8 @@ def no_json(word: str) -> None:
 
 
 def ask(server: Served, body: object, **params: object) -> Answer:
-    """The answer to a request. body: JSON's, with the params of the model; bytes are sent as they
-    are."""
+    """The answer to a request. body: sent as JSON together with the params; bytes are sent
+    unchanged."""
     data = body if isinstance(body, bytes) else json.dumps(body | {"params": params}).encode()  # type: ignore[operator]
     return send(server, data, "application/json")
 
@@ -91,14 +91,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ],
     ids=["split", "records", "inputs by row", "inputs by column"],
 )
-def test_each_form_of_request_gets_its_labels(server: Served, body: dict[str, Any]) -> None:
+def test_each_request_format_gets_the_same_labels(server: Served, body: dict[str, Any]) -> None:
     rows = ask(server, body, task="sentiment").rows
     assert len(rows) == 2
     for row in rows:
         assert row.keys() == {"label", "score", "probabilities", "error"} and row["error"] is None
         assert sum(row["probabilities"]) == pytest.approx(1)
         assert row["score"] == max(row["probabilities"])
-        # The demo's labels, in their order.
+        # The labels of the demo, in order.
         assert row["label"] == ["negative", "positive"][row["probabilities"].index(row["score"])]
     expected = ask(
         server,
@@ -118,7 +118,7 @@ def test_pairs_have_labels_or_scores(server: Served) -> None:
 
 
 @pytest.mark.parametrize("task", ["paraphrase", "similarity"])
-def test_invalid_rows_get_an_error_in_their_places(server: Served, task: str) -> None:
+def test_invalid_rows_get_an_error_and_the_others_an_answer(server: Served, task: str) -> None:
     alone = ask(server, {"dataframe_records": [PAIR]}, task=task).rows
     bad: list[dict[str, object]] = [
         {"text": "alone"},
@@ -144,7 +144,7 @@ def test_invalid_rows_get_an_error_in_their_places(server: Served, task: str) ->
         assert row["score"] == pytest.approx(alone[0]["score"], abs=1e-3)
 
 
-def test_rows_without_a_text_are_told_in_the_other_forms_too(server: Served) -> None:
+def test_missing_texts_are_reported_in_the_other_request_formats(server: Served) -> None:
     split = {"columns": ["text", "text_pair"], "data": [["a", None], ["a", "b"]]}
     for body in (
         {"dataframe_split": split},
@@ -157,14 +157,14 @@ def test_rows_without_a_text_are_told_in_the_other_forms_too(server: Served) -> 
         ]
 
 
-def test_a_column_that_is_left_out_is_missing_in_every_row(server: Served) -> None:
+def test_a_missing_column_is_an_error_in_every_row(server: Served) -> None:
     rows = ask(
         server, {"dataframe_records": [{"text": "a"}, {"text": "b"}]}, task="paraphrase"
     ).rows
     assert [row["error"] for row in rows] == ["the second text is missing; allowed: a string"] * 2
 
 
-def test_an_answer_that_is_not_sure_enough_is_left_to_the_teacher(server: Served) -> None:
+def test_answers_below_the_confidence_are_left_to_the_teacher(server: Served) -> None:
     texts = ["the film was good", "the film was bad", "a film", "good bad good bad", "awful"]
     body = {"dataframe_records": [{"text": text} for text in texts]}
     always = ask(server, body, task="sentiment").rows
@@ -221,7 +221,7 @@ ROW = {"dataframe_records": [{"text": "a"}]}
         (b"\xff", {}, "valid JSON"),
     ],
 )  # fmt: skip
-def test_a_wrong_request_is_a_400_that_tells_what_is_wrong_in_one_line(
+def test_a_wrong_request_gets_status_400_and_a_one_line_message(
     server: Served, body: object, params: dict[str, Any], message: str
 ) -> None:
     answer = ask(server, body, **params)
@@ -238,7 +238,7 @@ def assert_one_line(answer: Answer, told: str) -> None:
 
 
 @pytest.mark.parametrize("text", [3, 1e300, True, {"a": 1}, ["a"], 10**400])
-def test_a_text_of_another_type_has_its_error(server: Served, text: object) -> None:
+def test_a_text_of_a_wrong_type_gets_an_error(server: Served, text: object) -> None:
     (row,) = ask(server, {"dataframe_records": [{"text": text}]}, task="sentiment").rows
     assert row["error"] == f"of type {type(text).__name__}; allowed: a string"
 
@@ -252,7 +252,7 @@ def test_a_text_of_another_type_has_its_error(server: Served, text: object) -> N
         ("application/json; charset=latin-1", b"{}", 415, "in UTF-8"),
     ],
 )
-def test_so_is_a_wrong_one_of_another_type(
+def test_a_wrong_csv_or_content_type_gets_a_one_line_message(
     server: Served, kind: str, data: bytes, status: int, message: str
 ) -> None:
     answer = send(server, data, kind)
@@ -260,14 +260,14 @@ def test_so_is_a_wrong_one_of_another_type(
     assert_one_line(answer, message)
 
 
-def test_rows_come_as_csv_too(server: Served) -> None:
+def test_rows_can_be_sent_as_csv(server: Served) -> None:
     good = {"dataframe_records": [{"text": "the film was good"}]}
     found = send(server, b"text\nthe film was good\n", "text/csv")
-    # Without a param the first task answers.
+    # Without the param `task`, the first task answers.
     assert found.rows == ask(server, good).rows
 
 
-def test_more_rows_and_bytes_than_the_defaults_allow_are_refused(server: Served) -> None:
+def test_requests_above_the_default_limits_are_refused(server: Served) -> None:
     allowed = ask(server, {"dataframe_records": ROW["dataframe_records"] * MAX_ROWS})
     assert len(allowed.rows) == MAX_ROWS
     for body in (
@@ -302,7 +302,7 @@ def test_a_model_is_downloaded_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True, timeout=300)
 
 
-def test_only_this_machine_can_reach_it(server: Served) -> None:
+def test_the_server_listens_only_on_the_loopback_address(server: Served) -> None:
     listening = {
         found.laddr.ip
         for process in server.processes()
@@ -345,13 +345,13 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-def test_a_dead_worker_is_replaced_bounds_are_options_and_sigterm_ends_a_prediction(
+def test_a_dead_worker_is_replaced_limits_are_options_and_sigterm_ends_a_prediction(
     slow: Path, tmp_path: Path
 ) -> None:
     bounds = ["--max-rows", "2", "--max-bytes", "200"]
     with served(str(slow), tmp_path / "log", environment(), *bounds) as server:
         (worker,) = (each for each in server.process.children() if not _is_tracker(each))
-        worker.kill()  # it has answered once
+        worker.kill()  # after its first answer
         worker.wait(timeout=30)
         found: dict[str, Any] = {}
         end = time.monotonic() + 300
@@ -379,7 +379,7 @@ def test_a_dead_worker_is_replaced_bounds_are_options_and_sigterm_ends_a_predict
             server.process.terminate()
             _, left = psutil.wait_procs(running, timeout=30)
             seconds = time.monotonic() - begin
-            with suppress(OSError, HTTPException):  # where the connection closed first
+            with suppress(OSError, HTTPException):  # the connection may close first
                 assert asking.result() == Answer(
                     503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the server ends"}
                 )
@@ -388,7 +388,7 @@ def test_a_dead_worker_is_replaced_bounds_are_options_and_sigterm_ends_a_predict
 
 
 def _is_tracker(process: psutil.Process) -> bool:
-    """Whether it is a process of multiprocessing, and no worker."""
+    """Whether it is multiprocessing's resource tracker and not a worker."""
     return "resource_tracker" in " ".join(process.cmdline())
 
 
@@ -409,7 +409,7 @@ def test_a_worker_ends_with_its_command(slow: Path, tmp_path: Path) -> None:
         (["MODEL", "--host", "no.such.host.invalid"], "no.such.host.invalid:5001: "),
     ],
 )
-def test_a_wrong_option_is_one_line(
+def test_a_wrong_option_prints_one_line(
     capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ) -> None:
     try:
@@ -431,7 +431,7 @@ def test_a_wrong_option_is_one_line(
          "exits cannot be loaded: its worker process ended with the code 7"),
     ],
 )  # fmt: skip
-def test_a_model_that_cannot_be_loaded_is_one_line(
+def test_a_model_that_cannot_be_loaded_prints_one_line(
     tmp_path: Path, slow: Path, model: str, code: str, message: str
 ) -> None:
     put_database(tmp_path)
@@ -446,8 +446,6 @@ def test_a_model_that_cannot_be_loaded_is_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_one_line(
-    server: Served, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_in_use_prints_one_line(server: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.main(["MODEL", "--port", server.url.rpartition(":")[2]]) == 2
     assert "Address already in use" in capsys.readouterr().err

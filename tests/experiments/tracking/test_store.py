@@ -1,4 +1,4 @@
-"""Tracking stores that are busy, away, silent or of another kind."""
+"""Tracking stores that are locked, unreachable, hanging or read-only."""
 
 import os
 import shlex
@@ -37,7 +37,7 @@ from tests.support.entry import client
 from tests.support.postgres import server
 
 LOCKED_SECONDS = 6
-"""More than the 5 seconds that SQLite waits by default."""
+"""Longer than SQLite's default timeout of 5 seconds."""
 
 
 def test_mlflow_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_mlflow_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_row_that_another_process_adds_first_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four workers that start at once log the same data sets."""
+    """Workers that start at the same time log the same data sets."""
     use_store(tmp_path, monkeypatch)
     data = MetaDataset(CodeDatasetSource({"source": "here"}), "task", "digest")  # type: ignore[abstract]
     add = "insert into datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, "
@@ -78,7 +78,7 @@ def test_a_row_that_another_process_adds_first_is_used(
 
     def other(
         _connection: object, _cursor: object, statement: str, *_more: object
-    ) -> None:  # between MLflow's look and its own row
+    ) -> None:  # inserts between MLflow's query and its insert
         if statement.startswith("INSERT INTO datasets") and not raced:
             with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
                 database.execute(add + values)
@@ -96,7 +96,7 @@ def test_a_row_that_another_process_adds_first_is_used(
     assert raced and (logged.dataset.name, logged.dataset.source) == ("task", "{}")
 
 
-def test_an_error_that_is_no_race_is_raised_at_once() -> None:
+def test_an_error_without_a_race_is_raised_at_once() -> None:
     calls = []
 
     def fails() -> None:
@@ -109,7 +109,7 @@ def test_an_error_that_is_no_race_is_raised_at_once() -> None:
 
 
 @pytest.mark.parametrize("folder", ["plain", "it's a folder"])
-def test_the_command_that_starts_the_ui_is_one_of_a_shell(
+def test_the_command_that_starts_the_ui_is_quoted_for_a_shell(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"sqlite:////data/{folder}/mlflow.db"
@@ -126,7 +126,7 @@ def use(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("user", ["", "mkd:secret@"])
-def test_a_server_that_accepts_and_hangs_is_one_line(
+def test_a_hanging_server_gives_a_one_line_error(
     user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as mute:
@@ -141,7 +141,7 @@ def test_a_server_that_accepts_and_hangs_is_one_line(
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////dev/null/x.db", "folder"])
-def test_a_store_that_cannot_be_used_is_told_before_the_work(
+def test_an_unusable_store_is_refused_before_the_work(
     uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use(f"sqlite:///{tmp_path}" if uri == "folder" else uri, monkeypatch)
@@ -149,7 +149,7 @@ def test_a_store_that_cannot_be_used_is_told_before_the_work(
         raise AssertionError("the work has begun")
 
 
-def test_a_store_that_cannot_be_written_to_is_told_before_the_work(
+def test_a_read_only_store_is_refused_before_the_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     put_database(tmp_path)
@@ -157,13 +157,13 @@ def test_a_store_that_cannot_be_written_to_is_told_before_the_work(
     message = r"^MLFLOW_TRACKING_URI is .*: attempt to write a readonly database; .*lost.*$"
     with pytest.raises(ConnectionError, match=message), with_store():
         raise AssertionError("the work has begun")
-    use(f"{tmp_path}/mlflow.db/runs", monkeypatch)  # a folder as a store, below a file
+    use(f"{tmp_path}/mlflow.db/runs", monkeypatch)  # a folder store below a file
     message = r"^MLFLOW_TRACKING_URI is .*mlflow.db is a file; allowed: a folder; .*lost.*$"
     with pytest.raises(ConnectionError, match=message), with_store():
         raise AssertionError("the work has begun")
 
 
-def test_a_store_that_is_not_there_yet_is_made_by_the_run(
+def test_the_check_does_not_create_a_missing_store(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use(f"sqlite:///{tmp_path}/new/mlflow.db", monkeypatch)
@@ -172,14 +172,14 @@ def test_a_store_that_is_not_there_yet_is_made_by_the_run(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_database_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_gives_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     use("postgresql://mkd:secret@127.0.0.1:9/x", monkeypatch)
     message = r"^MLFLOW_TRACKING_URI is postgresql://mkd:\*\*\*@127.0.0.1:9/x: .*refused.*lost.*$"
     with pytest.raises(ConnectionError, match=message), connected():
         raise AssertionError("it is away")
 
 
-def test_no_try_of_a_store_is_silent_for_20_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_try_of_a_store_ends_within_20_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TIMEOUT", "MAX_RETRIES"):
         monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}", raising=False)
     configure()
@@ -187,16 +187,16 @@ def test_no_try_of_a_store_is_silent_for_20_seconds(monkeypatch: pytest.MonkeyPa
     assert HTTP_SECONDS * tries < 20 and TRY_SECONDS < 20 and NOTE_SECONDS <= 15
 
 
-def test_a_database_server_that_hangs_is_an_outage_and_not_waited_for(
+def test_a_hanging_database_server_times_out_as_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its connections are open, and the system answers for it; so only a limit here ends a wait."""
+    """Its connections stay open and the system still answers, so only our timeout ends the wait."""
     assert databases.CONNECT_SECONDS + databases.ANSWER_SECONDS <= 20
     monkeypatch.setattr(databases, "ANSWER_SECONDS", 1)
-    monkeypatch.setattr(databases, "CONNECT_SECONDS", 2)  # the least that the driver takes
+    monkeypatch.setattr(databases, "CONNECT_SECONDS", 2)  # the driver's minimum
     with server() as database:
         check_database(database.address, "experiments")
-        engine = create_engine(database.address)  # as MLflow and Optuna make theirs
+        engine = create_engine(database.address)  # like those of MLflow and Optuna
         with engine.connect() as connection, database.hanging():
             begin = time.monotonic()
             with pytest.raises(OperationalError, match="has not answered for 1 sec") as hung:

@@ -1,5 +1,5 @@
-"""The logged model's own part: frames in, frames out. The student behind it answers by arithmetic
-that is told by hand."""
+"""The logged model's conversion of frames to frames. Its student answers by simple arithmetic, so
+that results can be checked by hand."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ HEADS = {
 
 
 def sums(batch: Arrays, task: str) -> np.ndarray:
-    """A row's sum of ids, and minus that."""
+    """Logits: the sum of a row's ids, and minus that sum unless it is a regression."""
     sums_B = (batch.ids * batch.mask).sum((1, 2)).astype(np.float32)
     return sums_B[:, None] if task == "time" else np.stack([sums_B, -sums_B], axis=1)
 
@@ -40,7 +40,7 @@ def model() -> StudentModel:
 FRAME = pd.DataFrame({"text": ["7", "8", "9", "10"], "text_pair": ["2", "3", "4", "5"]})
 
 
-def test_answers_stand_in_the_order_of_the_rows_whatever_their_index(model: StudentModel) -> None:
+def test_answers_follow_the_order_of_the_rows_and_not_their_index(model: StudentModel) -> None:
     shuffled = FRAME.sample(frac=1, random_state=1)
     assert shuffled.index.tolist() != [0, 1, 2, 3]
     found = model.predict(None, shuffled, {"task": "time"})["score"].tolist()
@@ -50,7 +50,7 @@ def test_answers_stand_in_the_order_of_the_rows_whatever_their_index(model: Stud
     ]
 
 
-def test_several_labels_are_a_list_that_other_tasks_lack(model: StudentModel) -> None:
+def test_only_multilabel_tasks_have_a_list_of_labels(model: StudentModel) -> None:
     answers = model.predict(None, FRAME, {"task": "several"})
     assert answers["labels"].tolist() == [["up"]] * 4 and answers["label"].tolist() == ["up"] * 4
     wrong = model.predict(None, pd.DataFrame({"text": ["7", None]}), {"task": "several"})
@@ -60,7 +60,7 @@ def test_several_labels_are_a_list_that_other_tasks_lack(model: StudentModel) ->
 
 
 def test_a_row_below_the_confidence_has_no_label(model: StudentModel) -> None:
-    """Probabilities 1 and 1 / (1 + exp(-2 * 0)): an empty text has the logits 0 and 0."""
+    """An empty text has the logits 0 and 0, so its probability is 1 / (1 + exp(-2 * 0))."""
     frame = pd.DataFrame({"text": ["7", "", None]})
     answers = model.predict(None, frame, {"task": "single", "min_confidence": 0.9})
     assert answers["label"].tolist() == ["bad", None, ""]
@@ -70,7 +70,7 @@ def test_a_row_below_the_confidence_has_no_label(model: StudentModel) -> None:
         model.predict(None, frame, {"task": "single", "min_confidence": 2.0})
 
 
-def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentModel) -> None:
+def test_the_logits_of_a_regression_are_scores_in_full_precision(model: StudentModel) -> None:
     found = model.predict(None, FRAME, {"task": "time", "logits": True})["logits"].tolist()
     assert found == [[1.7e9 + 4.5], [1.7e9 + 5.5], [1.7e9 + 6.5], [1.7e9 + 7.5]]
     assert model.predict(None, FRAME, {"task": "single", "logits": True})["logits"].tolist()[0] == [

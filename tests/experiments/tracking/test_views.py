@@ -1,4 +1,4 @@
-"""What MLflow's UI finds: an experiment that opens for training, and views with columns."""
+"""Tags for MLflow's UI: the kind of an experiment, and views with columns."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from tests.support.database import use_store
 
 
 def state_of(experiment: mlflow.entities.Experiment, key: str) -> dict[str, Any]:
-    """The state of a view, as the UI unpacks it."""
+    """The state of a view, unpacked as in the UI."""
     packed = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])["state"]
     content: dict[str, Any] = json.loads(
         zlib.decompress(base64.b64decode(packed.removeprefix("deflate;")))
@@ -22,7 +22,7 @@ def state_of(experiment: mlflow.entities.Experiment, key: str) -> dict[str, Any]
     return content
 
 
-def test_an_experiment_opens_for_training_with_columns(
+def test_an_experiment_opens_as_model_training_with_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_store(tmp_path, monkeypatch)
@@ -40,6 +40,6 @@ def test_an_experiment_opens_for_training_with_columns(
     assert (trials["orderByKey"], trials["orderByAsc"]) == ("metrics.`search/quality`", False)
 
 
-def test_views_of_searches_are_kept_apart() -> None:
+def test_each_search_has_its_own_view() -> None:
     keys = {views.trials_key(study) for study in ("mkd", "mkd2", "a b/c")}
     assert len(keys) == 3 and all(key.replace("-", "").isalnum() for key in keys)
