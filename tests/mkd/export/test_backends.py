@@ -1,4 +1,4 @@
-"""Which backend is offered, by numbers made up, and of a small student for real."""
+"""Which backends are offered: by made-up numbers, and for a real small student."""
 
 from pathlib import Path
 
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.usefixtures("quiet")
 CPU = torch.device("cpu")
 
 
-def test_ratios_are_to_the_teacher_at_its_best_with_as_many_threads() -> None:
-    """With two threads the teacher is slower in one row, and faster in a batch."""
+def test_ratios_use_the_teachers_best_time_with_as_many_threads() -> None:
+    """With two threads, the teacher is slower for one row and faster for a batch."""
     speed = {
         "speed/int8/b1-text-t1/p50_ms": 0.5, "speed/int8/b1-text-t1/p95_ms": 9.0,
         "speed/int8/b1-text-t1/rows_per_s": 9.0, "speed/int8/b1-text-t2/p50_ms": 0.4,
@@ -59,7 +59,7 @@ def test_ratios_are_to_the_teacher_at_its_best_with_as_many_threads() -> None:
     )
 
 
-def test_latency_is_of_one_text_on_one_thread() -> None:
+def test_latency_is_that_of_one_text_on_one_thread() -> None:
     speed = {
         "speed/onnx/b1-l64-t1/p50_ms": 5.0,
         "speed/onnx/b1-text-t4/p50_ms": 2.0,
@@ -68,8 +68,8 @@ def test_latency_is_of_one_text_on_one_thread() -> None:
     assert latency_ms(speed, "onnx") == 3.0
 
 
-def test_compared_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
-    """Of 20 dev rows one more is wrong: 5 points of accuracy."""
+def test_compared_logits_match_hand_computed_losses(datas: Datas, tokenizer: Tokenizer) -> None:
+    """One more of 20 dev rows is wrong: 5 points of accuracy."""
     (data, *_) = datas
     side = ModelData(tokenizer, [data], CPU)
     labels = data.dev[""].labels
@@ -83,7 +83,7 @@ def test_compared_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_no_measure(value: float, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_nonfinite_logits_give_no_metrics(value: float, datas: Datas, tokenizer: Tokenizer) -> None:
     dev = {
         (data.name, ""): np.zeros((20, len(data.kind.labels) or 1), np.float32) for data in datas
     }
@@ -131,7 +131,7 @@ def test_what_is_not_finite_is_no_measure(value: float, datas: Datas, tokenizer:
         ("int8", None, 0.0, ["int8 is not offered: not all of its logits are finite"]),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_export_problems_are_reported(
     name: str, losses: tuple[float, float] | None, difference: float, told: list[str]
 ) -> None:
     found = {}
@@ -150,14 +150,14 @@ def odd(batch: Arrays) -> np.ndarray:
 
 
 def sure(answers: np.ndarray) -> np.ndarray:
-    """Logits [B, 2] for these classes."""
+    """Confident logits [B, 2] for these classes."""
     return np.stack([1 - answers, answers], axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize("wrong_alone", [False, True])
-def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tokenizer) -> None:
-    """Of 20 rows, whose class is whether their tokens sum to an odd number, some are wrong: either
-    alone or in company."""
+def test_the_worse_check_counts(wrong_alone: bool, datas: Datas, tokenizer: Tokenizer) -> None:
+    """The class is whether the sum of a row's tokens is odd. Some of 20 rows are answered wrongly,
+    either only alone or only in a batch."""
     data, layout = datas[0], layout_of(tokenizer, False, 32)
     classes = odd(padded(data.dev[""], np.arange(20), layout)).astype(np.float32)
     data = data._replace(dev={"": data.dev[""]._replace(labels=classes)})
@@ -189,7 +189,7 @@ def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tok
     assert metrics["quality/mean"] == pytest.approx(100 - losses[0]), "of all rows, in batches"
 
 
-def test_of_many_rows_some_evenly_spread_are_asked_alone(
+def test_many_rows_are_sampled_evenly_for_the_check_in_single_rows(
     datas: Datas, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.backends.MAX_SINGLE_ROWS", 5)
@@ -255,7 +255,7 @@ def found_of(
     return export_student(request, trained, tasks, None, to, report)
 
 
-def test_the_bar_of_the_exports_knows_its_end_from_its_first_step(
+def test_the_progress_of_exports_has_a_known_end_from_its_first_step(
     tasks: list[Task], datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     steps: list[tuple[int, float]] = []
@@ -268,11 +268,11 @@ def test_the_bar_of_the_exports_knows_its_end_from_its_first_step(
     found_of(export, small(datas, tokenizer), tasks, datas, tokenizer, tmp_path, report)
     assert steps[0] == (0, 0.0) and steps[-1] == (100, 1.0) and steps == sorted(steps)
     assert len(steps) > 4, "the comparison is counted too"
-    # A bar takes its length from step and share.
+    # A progress bar computes its length from step and share.
     assert all(step / share == pytest.approx(100) for step, share in steps if share)
 
 
-def test_the_fastest_of_those_that_passed_is_offered(
+def test_the_fastest_backend_that_passed_is_offered(
     tasks: list[Task], datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     student = small(datas, tokenizer)
@@ -288,20 +288,20 @@ def test_the_fastest_of_those_that_passed_is_offered(
         assert metrics[f"export/{name}/bytes"] == expected
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
     assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
-    # Once more into the same folder, as a run does that is gone on with.
+    # A second export into the same folder, as in a resumed run.
     again = found_of(ExportConfig(backends=["onnx"]), student, tasks, datas, tokenizer, tmp_path)
     assert again.passed == ("torch", "onnx")
 
 
-def test_what_loses_too_much_is_told_and_not_offered(
+def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
     tasks: list[Task],
     datas: Datas,
     tokenizer: Tokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The int8 export is made to be of a student whose heads say the contrary: random heads that
-    happen to do better."""
+    """The int8 export is replaced by that of a student with negated heads, which are random heads
+    that happen to score better."""
     student = small(datas, tokenizer)
     for parameter in student.heads.parameters():
         parameter.data *= -1

@@ -1,5 +1,5 @@
-"""Each kind of student, exported once, against torch on real rows; what else is made of the
-exports."""
+"""Each kind of student is exported once and compared with torch on real rows; also quantisation and
+the export command."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ RANGES: list[Range] = ["full", "reduced"]
 QUANTISED = pytest.mark.parametrize(
     "made", [kind for kind in KINDS if kind != "bag"], indirect=True
 )
-"""The kinds whose int8 is an ONNX graph with 8-bit products."""
+"""The kinds whose int8 export is an ONNX graph with 8-bit products."""
 
 
 class Made(NamedTuple):
@@ -76,7 +76,7 @@ class Made(NamedTuple):
     folder: Path
 
     def int8(self, weight_range: Range | None = None) -> Path:
-        """Its export in int8, made once; without a range in that which this processor needs."""
+        """Its int8 export, made once; by default in the range that this processor needs."""
         weight_range = weight_range or ("reduced" if saturates() else "full")
         to = self.folder / f"int8-{weight_range}"
         if not to.exists():
@@ -88,7 +88,7 @@ class Made(NamedTuple):
 
 
 def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
-    """Random, and so sure of its answers that a wrong product would show."""
+    """A random student with logits so large that a wrong product would show."""
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), LENGTH, None)
     for name, parameter in student.named_parameters():
@@ -119,8 +119,8 @@ def made(
 
 
 def batches(made: Made) -> list[tuple[str, Arrays]]:
-    """Of every task one row, two, and all, so that some are cut; one of length 1; and rows without
-    any token."""
+    """For each task: one row, two rows, and all rows, of which some are truncated; a row of length
+    1; and rows without tokens."""
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     found = []
     for data in made.datas:
@@ -137,7 +137,7 @@ def batches(made: Made) -> list[tuple[str, Arrays]]:
 
 
 def difference(made: Made, infer: Infer) -> float:
-    """The largest between its logits and torch's."""
+    """The largest difference between its logits and torch's."""
     own = torch_infer(made.student)
     return max(
         float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made)
@@ -150,13 +150,13 @@ def spread(made: Made) -> float:
     return float(np.concatenate([own(batch, task).ravel() for task, batch in batches(made)]).std())
 
 
-def test_logits_are_torchs_whatever_the_batch(made: Made) -> None:
+def test_logits_match_torch_for_every_batch(made: Made) -> None:
     assert len({batch.ids.shape for _, batch in batches(made)}) > 6
     assert spread(made) > 0.1
     assert difference(made, Runtime.load(made.folder / "onnx", 1).infer) < 2e-5
 
 
-def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
+def test_raw_texts_get_the_same_answers_as_in_torch(made: Made) -> None:
     runtime, own = (
         Runtime.load(made.folder / "onnx", 1),
         runtime_student(made.student, made.tokenizer),
@@ -172,7 +172,7 @@ def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
+def test_the_folder_has_the_files_of_its_manifest(made: Made) -> None:
     manifest = json.loads((made.folder / "onnx" / MANIFEST).read_text())
     assert list(manifest["files"]) == ["model.onnx", TOKENIZER]
     assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [
@@ -183,7 +183,7 @@ def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
+def test_int8_is_close_to_torch_and_has_only_its_files(made: Made, weight_range: Range) -> None:
     assert (
         0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
     )
@@ -193,9 +193,9 @@ def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
 
 
 @QUANTISED
-def test_an_answer_in_int8_depends_on_the_other_rows(made: Made) -> None:
-    """As the documents say, and why a backend is checked in single rows too. In float32 it does
-    not, but for rounding."""
+def test_an_int8_answer_depends_on_the_other_rows_of_its_batch(made: Made) -> None:
+    """This is documented, and why a backend is also checked in single rows. In float32, only
+    rounding differs."""
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     moved = {}
     for name, folder in ("float32", made.folder / "onnx"), ("int8", made.int8()):
@@ -211,14 +211,14 @@ def test_an_answer_in_int8_depends_on_the_other_rows(made: Made) -> None:
 
 
 class Weight(NamedTuple):
-    """Whole numbers [I, O] of a node, and their scales."""
+    """Integer weights [I, O] of a node, and their scales."""
 
     numbers: np.ndarray
     scales: np.ndarray
 
 
 def products(graph: Path) -> list[Weight]:
-    """The weights of a graph's products and LSTMs, each direction of an LSTM by itself."""
+    """The weights of a graph's products and LSTMs, per direction of an LSTM."""
     model = onnx.load(graph)
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found = []
@@ -240,7 +240,7 @@ def products(graph: Path) -> list[Weight]:
 @QUANTISED
 @pytest.mark.parametrize("weight_range", RANGES)
 def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -> None:
-    """So each column of whole numbers reaches to the end of the range."""
+    """So each column of integers reaches the end of the range."""
     folder = made.int8(weight_range)
     found = products(folder / "model_int8.onnx")
     assert found
@@ -259,11 +259,11 @@ def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -
 
 @QUANTISED
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
+def test_each_row_of_a_table_has_a_scale_and_the_heads_stay_in_float32(
     made: Made, weight_range: Literal["full", "reduced"], tmp_path: Path
 ) -> None:
-    """Of all 8 bits, whatever the products' range: no number is further off than half of its own
-    row's step."""
+    """Tables use all 8 bits, whatever the range of the products: no error exceeds half a step of
+    its row."""
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
     graph = onnx.load(tmp_path / "int8" / "model_int8.onnx").graph
     written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -293,11 +293,11 @@ def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
 
 
 def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
-    """Their product by the formulas of dynamic quantisation, in float64 of whole numbers.
+    """Their product by the formulas of dynamic quantisation, with integers in float64.
 
-    x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of
-    weights has a scale, from -most to most. The scales are float32, as a graph has them. Where
-    tokens become wider or narrower, each is first divided by its largest number.
+    x has one scale and one zero point: 0 to 255 cover its range, extended to 0. Each row of weights
+    has a scale, for -most to most. The scales are float32, as in a graph. If the product changes
+    the width of tokens, each token is first divided by its largest absolute value.
     """
     if x_BLI.dim() == 3 and weight_OI.shape[0] != weight_OI.shape[1]:
         largest = x_BLI.abs().amax(2, keepdim=True).clamp(min=1e-30)
@@ -306,7 +306,7 @@ def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch
 
 
 def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
-    """As above, without the tokens' own scales."""
+    """The same without scales per token."""
     x, weight = x_BLI.numpy(), weight_OI.numpy()
     low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     step = np.float32((high - low) / np.float32(255))
@@ -327,21 +327,21 @@ def sized(
     tokenizer: Tokenizer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[StudentConfig, Path]:
-    """A config, and the float32 export of its student, which both ranges are made from."""
+    """A config, and the float32 export of its student, the source of both ranges."""
     to = tmp_path_factory.mktemp("sized") / "onnx"
     export_onnx(student_of(request.param, datas, tokenizer), tokenizer, to)
     return request.param, to
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
+def test_int8_matches_the_student_with_integer_products_and_tables(
     sized: tuple[StudentConfig, Path],
     weight_range: Literal["full", "reduced"],
     datas: Datas,
     tokenizer: Tokenizer,
     tmp_path: Path,
 ) -> None:
-    """In torch with each linear layer but the heads as numpy's product of whole numbers."""
+    """The reference is torch with integer products in numpy in each linear layer but the heads."""
     config, whole = sized
     student = student_of(config, datas, tokenizer)
     export_int8(whole, tmp_path / "int8", ExportConfig(weight_range=weight_range))
@@ -361,7 +361,7 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
             module.forward = lambda x, weight=weight, bias=bias: eight_bits(x, weight, most) + bias  # type: ignore[misc,method-assign]
     expected = np.concatenate([torch_infer(student)(*each).ravel() for each in given])
     error = np.sqrt(((expected - right) ** 2).mean())
-    # A number on the edge between two of 8 bits may fall to either side.
+    # A value halfway between two 8-bit numbers may be rounded either way.
     assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (
         error,
         np.abs(found - expected).max(),
@@ -369,7 +369,7 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
 
 
 def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
-    """A graph that multiplies tokens [B, L, inputs] by a weight, and that alone."""
+    """A graph that only multiplies tokens [B, L, inputs] by a weight."""
     weight = np.random.default_rng(0).normal(size=(inputs, outputs)).astype(np.float32)
     sizes = {"tokens": inputs, "product": outputs}
     given, product = (
@@ -386,7 +386,7 @@ def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
 
 
 def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
-    """By onnxruntime, with 8-bit products as exact as with VNNI."""
+    """The output of onnxruntime, with 8-bit products as exact as with VNNI."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(
@@ -397,15 +397,15 @@ def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
 
 
 def with_one_huge_token() -> np.ndarray:
-    """Tokens [2, 5, 8]: of normal numbers, but for one of numbers a hundred times as large, and one
-    of zeros."""
+    """Normally distributed tokens [2, 5, 8], except for one that is a hundred times as large and
+    one of zeros."""
     x_BLI = np.random.default_rng(1).normal(size=(2, 5, 8)).astype(np.float32)
     x_BLI[0, 1] *= 100
     x_BLI[1, 2] = 0
     return x_BLI
 
 
-def test_scaled_tokens_change_nothing_in_float32_and_square_products_have_none() -> None:
+def test_scaling_tokens_changes_nothing_in_float32_and_skips_square_products() -> None:
     wide, square = one_product(8, 32), one_product(8, 8)
     before = computed(wide, with_one_huge_token())
     exporter._scale_tokens(wide.graph)
@@ -415,8 +415,8 @@ def test_scaled_tokens_change_nothing_in_float32_and_square_products_have_none()
     assert computed(wide, with_one_huge_token()) == pytest.approx(before, rel=1e-5, abs=1e-5)
 
 
-def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> None:
-    """Twice in a layer, and where ELECTRA's embeddings become as wide as its layers."""
+def test_only_transformers_have_scaled_tokens(made: Made, tmp_path: Path) -> None:
+    """Twice per layer, and once where ELECTRA projects embeddings to the width of its layers."""
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
     nodes = onnx.load(tmp_path / "int8" / "model_int8.onnx").graph.node
     scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
@@ -424,8 +424,8 @@ def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> 
     assert found == scaled
 
 
-def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
-    """By one scale for all of a call they would keep three bits of their eight."""
+def test_a_huge_token_does_not_reduce_the_precision_of_others(tmp_path: Path) -> None:
+    """With one scale per call, they would keep only three of their eight bits."""
     x_BLI = with_one_huge_token()
     others = np.abs(x_BLI).max(2) < 50
     right = computed(one_product(8, 32), x_BLI)
@@ -449,7 +449,7 @@ def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("without_vnni", [False, True])
-def test_the_range_is_reduced_where_the_processor_has_no_vnni(
+def test_the_weight_range_is_reduced_without_vnni(
     made: Made, without_vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.saturates", lambda: without_vnni)
@@ -465,13 +465,13 @@ def test_the_range_is_reduced_where_the_processor_has_no_vnni(
 def test_products_of_all_8_bits_are_exact_on_any_processor(
     config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """As ONNX's own evaluator computes them, in whole numbers of 32 bits."""
+    """Compared with ONNX's reference evaluator, which uses 32-bit integers."""
     student = student_of(config, datas, tokenizer)
     for module in student.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = (
                 module.weight.data.abs()
-            )  # sums of large products, which 16 bits do not hold
+            )  # sums of large products, which overflow 16 bits
     export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
     reference, student_at_work = (
@@ -492,13 +492,13 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
         )
 
 
-def test_a_torch_program_is_the_student(made: Made, tmp_path: Path) -> None:
+def test_a_torch_program_has_the_logits_of_the_student(made: Made, tmp_path: Path) -> None:
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     export_program(made.student, layout, tmp_path / "student.pt2")
     assert difference(made, load_program(tmp_path / "student.pt2", made.student)) < 2e-5
 
 
-def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
+def test_an_export_does_not_change_the_student(made: Made) -> None:
     assert all(parameter.requires_grad for parameter in made.student.parameters())
     fresh = type(made.student)(made.student.config)  # type: ignore[arg-type]
     assert made.student.state_dict().keys() == fresh.state_dict().keys()
@@ -538,8 +538,7 @@ DEMO = DataConfig(
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A random student of the demo's tasks as save_pretrained writes it, and the cache of its
-    tokens."""
+    """A random student of demo tasks, saved by save_pretrained, and the cache of its tokens."""
     root = tmp_path_factory.mktemp("saved")
     config = replace(DEMO, max_length=32)
     tasks = load_tasks(config)
@@ -578,7 +577,7 @@ def cells(line: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_saved_student_is_exported_with_a_card(saved: tuple[Path, Path], tmp_path: Path) -> None:
     made = exported(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
     home = tmp_path / "out" / "home"
     assert [path.name for path in home.parent.iterdir()] == ["home"], "nothing is left beside it"
@@ -599,12 +598,12 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
         "export/int8/loss",
         "speed/int8/b1-text-t1/p50_ms",
     } <= made.metrics.keys()
-    # A task that the student does not know.
+    # The student does not know this task.
     assert not any("similarity" in name for name in made.metrics)
     found = [Runtime.load(home / name).predict(["a fine film"], "sentiment") for name in BACKENDS]
     assert found[0][0].error is None
     assert found[0] != found[1], "each backend is loaded by its name"
-    # As a folder for each backend, which earlier versions made.
+    # Earlier versions exported a folder per backend.
     for name, answer in zip(BACKENDS, found, strict=True):
         old = tmp_path / "old" / name
         old.mkdir(parents=True)
@@ -635,7 +634,7 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     ]
 
 
-def test_what_cannot_be_exported_is_refused(saved: tuple[Path, Path], tmp_path: Path) -> None:
+def test_wrong_export_settings_are_refused(saved: tuple[Path, Path], tmp_path: Path) -> None:
     config = config_of(saved, tmp_path / "home")
     (tmp_path / "there").mkdir()
     data = config.data
@@ -672,7 +671,7 @@ def test_what_cannot_be_exported_is_refused(saved: tuple[Path, Path], tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_nothing_is_delivered_where_no_backend_passes(
+def test_no_folder_is_written_if_no_backend_passes(
     saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)

@@ -1,4 +1,4 @@
-"""The model card of an export, and its way to the hub, of which nothing is called here."""
+"""The model card of an export, and its upload to the hub, without any real calls."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ METRICS = {
 STATED = HubConfig(license="apache-2.0", language=["en"], base_model="org/encoder")
 
 
-def test_the_front_matter_has_what_is_stated_and_the_scores() -> None:
+def test_the_front_matter_has_the_stated_values_and_the_scores() -> None:
     found = yaml.safe_load(
         card_data(STATED, {"sentiment": {}, "similarity": {}}, METRICS).to_yaml()
     )
@@ -65,7 +65,7 @@ def test_an_exported_folder_has_the_layout_of_the_hub(
     assert (home / "tokenizer.json").is_file()
 
 
-def test_the_tables_of_a_bag_have_a_folder_of_their_own(tmp_path: Path) -> None:
+def test_the_tables_of_a_bag_have_their_own_folder(tmp_path: Path) -> None:
     made, home = tmp_path / "made", tmp_path / "home"
     made.mkdir()
     for name in ("student.npz", "student.json", "tokenizer.json"):
@@ -76,7 +76,7 @@ def test_the_tables_of_a_bag_have_a_folder_of_their_own(tmp_path: Path) -> None:
     assert copied == {name: name for name in ("student.npz", "student.json", "tokenizer.json")}
 
 
-def test_a_push_creates_a_private_repository_and_sends_the_folder(
+def test_a_push_creates_a_private_repository_and_uploads_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ def test_a_push_creates_a_private_repository_and_sends_the_folder(
     assert (sent[1]["repo_id"], sent[1]["folder_path"]) == ("me/small", tmp_path)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_the_folder(
+def test_an_unreachable_hub_gives_an_error_with_the_upload_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: HfApi, name: str, **how: Any) -> str:
@@ -103,7 +103,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_folder(
         push(tmp_path, HubConfig(push="me/small"))
 
 
-def test_a_push_is_checked_before_anything_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_is_checked_before_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
     check_push(HubConfig())
     with pytest.raises(ValueError, match="hub.push is 'small'; allowed: USER/NAME"):
         check_push(HubConfig(push="small"))
