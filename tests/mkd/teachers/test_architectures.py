@@ -1,5 +1,5 @@
-"""Every architecture that transformers knows as an encoder goes through all steps of a run, or is
-refused in one line."""
+"""Every encoder architecture of transformers works in all steps of a run, or is refused in one
+line."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ SIZES = {
     "intermediate_size": 32, "max_position_embeddings": 48, "d_model": 16, "encoder_layers": LAYERS,
     "embedding_size": 16,
 }  # fmt: skip
-"""Of whichever names an architecture has."""
+"""Each architecture gets those settings that it has."""
 
 RELATIVE = {
     "relative_attention": True,
@@ -40,27 +40,27 @@ OWN: dict[str, dict[str, Any]] = {
     "neomme": {"num_key_value_heads": 2},
     "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
 }
-"""As published checkpoints have it; the classes' defaults are simpler."""
+"""Settings of published checkpoints; the classes' defaults are simpler."""
 LARGE: dict[str, dict[str, Any]] = {
     "luke": {"entity_vocab_size": 8, "entity_emb_size": 8},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
 }
-"""Tables of what no text here has: half a million entities."""
+"""Small sizes for tables that are not used here, such as that of half a million entities."""
 
 REFUSED = {
     "bart": "is no encoder", "mbart": "is no encoder", "mvp": "is no encoder",
     "perceiver": "whose config has no", "modernvbert": "whose config has no",
     "ultravbert": "whose config has no", "xmod": "training in float32 fails", "ibert": "fails",
 }  # fmt: skip
-"""What is no encoder of text, or needs more than token ids, by a part of its refusal."""
+"""Models that are not text encoders or need more than token ids, with a part of the error."""
 
 NOT_TINY = ("funnel", "reformer")
-"""Their sizes hang together in ways that the names above do not set; large ones are not built in a
+"""Their sizes depend on each other, so SIZES does not make them small; they are too large to
 test."""
 
 WHOLE = ("albert", "esm", "neomme")
-"""Their layers cannot be taken one by one: ALBERT has one for all, ESM a head over all, NeoMME
-settings by their numbers."""
+"""Single layers cannot be selected: ALBERT shares one, ESM has a head over all, and NeoMME has
+settings per layer number."""
 
 PADDING = ("convbert", "fnet", "mobilebert", "nystromformer", "yoso")
 """Their answers depend on padding."""
@@ -81,7 +81,7 @@ def encoder(name: str) -> PreTrainedModel:
     model: PreTrainedModel = AutoModel.from_config(
         AutoConfig.for_model(name, **(given | OWN.get(name, {}) | LARGE.get(name, {})))
     ).eval()
-    with torch.no_grad():  # A fresh table has zeros for padding; that of a checkpoint need not.
+    with torch.no_grad():  # a checkpoint's embedding of padding need not be zero, as a new one is
         weight_VE: torch.Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
         weight_VE[model.config.pad_token_id or 0] = weight_VE[7]
     return model
@@ -99,9 +99,9 @@ def answer(model: TransformerStudent) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
-    """Read from a folder, made a teacher, trained, counted, its states read, saved and read back
-    with the same answers."""
+def test_an_encoder_works_in_every_step(name: str, tmp_path: Path) -> None:
+    """It is loaded, made a teacher, trained, its FLOPs counted and its states read; then saved and
+    loaded with the same answers."""
     encoder(name).save_pretrained(tmp_path / "encoder")
     model = on_encoder(
         pretrained.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED
@@ -115,7 +115,7 @@ def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
+def test_selected_layers_form_a_student_or_are_refused(name: str) -> None:
     whole = encoder(name)
     if name in WHOLE:
         with pytest.raises(ValueError, match="cannot be taken one by one|cannot be rebuilt"):
@@ -123,7 +123,7 @@ def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
         return
     student = on_encoder(keep_layers(copy.deepcopy(whole), [0, 2]), "mean", SHARED)
     check_steps(student, "float32", True, "student.init")
-    # All layers, taken one by one, are the whole encoder.
+    # Keeping all layers keeps the whole encoder.
     every = on_encoder(keep_layers(copy.deepcopy(whole), list(range(LAYERS))), "mean", SHARED)
     unchanged = on_encoder(whole, "mean", SHARED)
     unchanged.heads.load_state_dict(every.heads.state_dict())
@@ -132,7 +132,7 @@ def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "line"), REFUSED.items())
-def test_what_is_no_encoder_is_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
+def test_unsuitable_models_are_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
     if line.startswith(("is no", "whose")):
         AutoConfig.for_model(name).save_pretrained(tmp_path)
         message = f"teacher.checkpoint is .*: a {name} model.* {line}"
@@ -147,7 +147,7 @@ def test_what_is_no_encoder_is_refused_in_one_line(name: str, line: str, tmp_pat
     assert "\n" not in str(refused.value)
 
 
-def test_an_encoder_that_cannot_be_trained_in_half_precision_is_refused_for_that_alone() -> None:
+def test_an_encoder_without_half_precision_training_is_refused_only_for_bfloat16() -> None:
     model = on_encoder(encoder("deberta"), "mean", SHARED)
     check_steps(model, "float32", False, "teacher.checkpoint")
     message = "names a deberta model, with which training in bfloat16 fails"
@@ -155,7 +155,7 @@ def test_an_encoder_that_cannot_be_trained_in_half_precision_is_refused_for_that
         check_steps(model, "bfloat16", False, "teacher.checkpoint")
 
 
-def test_a_check_leaves_weights_gradients_mode_and_random_numbers_as_they_were() -> None:
+def test_a_check_does_not_change_weights_gradients_mode_or_the_random_state() -> None:
     model = on_encoder(encoder("bert"), "mean", SHARED).train()
     weights, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     check_steps(model, "float32", True, "teacher.checkpoint")
@@ -164,21 +164,21 @@ def test_a_check_leaves_weights_gradients_mode_and_random_numbers_as_they_were()
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_the_flops_of_relative_positions_are_those_of_their_products_too() -> None:
-    """DeBERTa hands a weight from module to module, on which the counter stopped; it counts more
-    than plain BERT."""
+def test_flops_include_the_products_of_relative_positions() -> None:
+    """DeBERTa passes a weight between modules, which once broke the counter; it needs more FLOPs
+    than BERT."""
     relative, plain = (on_encoder(encoder(name), "mean", SHARED) for name in ("deberta-v2", "bert"))
     assert flops(relative, 16) > flops(plain, 16)
 
 
-def test_a_note_names_what_reads_padding() -> None:
+def test_a_model_that_reads_padding_has_a_note() -> None:
     fnet, plain = (on_encoder(encoder(name), "mean", SHARED) for name in ("fnet", "bert"))
     assert padding_note(padding_error(fnet), "fnet-3x16").startswith("fnet-3x16 reads padding")
     assert padding_note(padding_error(plain), "bert-3x16") == ""
 
 
-def test_settings_with_a_value_a_layer_are_those_of_the_kept_layers() -> None:
-    """ModernBERT attends to all tokens in each third layer, from the first on."""
+def test_settings_per_layer_are_those_of_the_kept_layers() -> None:
+    """ModernBERT attends to all tokens in every third layer, starting with the first."""
     whole = encoder("modernbert")
     kinds = list(whole.config.layer_types)
     assert kinds == ["full_attention", "sliding_attention", "sliding_attention"]

@@ -52,7 +52,7 @@ def named(labels: Sequence[str]) -> PreTrainedConfig:
 
 
 def direct(folder: str, name: str, num: int, seed: int) -> np.ndarray:
-    """The checkpoint's own logits, row by row, by transformers alone."""
+    """The checkpoint's own logits, row by row, computed with transformers alone."""
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = MAKERS[name][1](num, seed)
@@ -92,16 +92,14 @@ def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[in
          "it has 2 outputs, 'low', 'high'; allowed: one, as the task is a regression"),
     ],
 )  # fmt: skip
-def test_labels_that_do_not_pair_up_are_refused(
-    theirs: list[str], kind: Kind, message: str
-) -> None:
+def test_labels_that_do_not_match_are_refused(theirs: list[str], kind: Kind, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         label_order(named(theirs), kind, WHERE)
     assert str(caught.value).startswith(f"{WHERE}: {message}")
     assert "\n" not in str(caught.value)
 
 
-def test_logits_are_put_in_the_tasks_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_logits_are_reordered_to_the_tasks_labels(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = classifier(tmp_path, tokenizer, "same", "different")
     teacher = labeller(tmp_path, "pair", checkpoint)
     assert (teacher.name, teacher.order) == ("bert-1x16", [1, 0])
@@ -110,7 +108,7 @@ def test_logits_are_put_in_the_tasks_order(tmp_path: Path, tokenizer: Tokenizer)
         np.testing.assert_allclose(teacher.logits(name), expected, atol=1e-5)
 
 
-def test_a_score_has_the_scale_of_the_students(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_scores_are_standardised_like_the_students(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = classifier(tmp_path, tokenizer, "score")
     teacher = labeller(tmp_path, "score", checkpoint)
     labels = teacher.data.train.labels[teacher.data.train_rows]
@@ -120,7 +118,7 @@ def test_a_score_has_the_scale_of_the_students(tmp_path: Path, tokenizer: Tokeni
 
 
 def test_a_decoder_reads_its_last_real_token(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """It is saved without a padding token of its own; the texts of a batch differ in length."""
+    """Its config has no padding token, and the texts of a batch differ in length."""
     sizes: dict[str, Any] = {
         "n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(tokenizer), "n_positions": 64,
     }  # fmt: skip
@@ -143,8 +141,8 @@ def test_logits_are_computed_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert reports and not none
 
 
-def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """Of the added splits; regression, as the scale must be that of the labelled rows."""
+def test_only_the_logits_of_added_rows_are_computed(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """In a regression, as the added rows must use the scale of the labelled ones."""
     checkpoint = classifier(tmp_path, tokenizer, "score")
     (task,) = make_tasks(names=["score"])
     alone = labeller(tmp_path, task, checkpoint).logits("train")
@@ -193,14 +191,14 @@ def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, tokenizer: Token
 
 
 @pytest.mark.parametrize("checkpoint", ["no/such/folder", "nowhere.csv/x/y"])
-def test_a_checkpoint_that_is_not_there_is_refused_by_name(checkpoint: str, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_refused_by_name(checkpoint: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f".single is {checkpoint!r}: no such folder"):
         labeller(tmp_path, "single", checkpoint)
 
 
-def test_reversed_labels_of_a_real_checkpoint_are_put_right(tmp_path: Path) -> None:
-    """MiniLM with a head fitted by least squares to `good` first, `bad` second; the task has `bad`
-    first."""
+def test_reversed_labels_of_a_real_checkpoint_are_reordered(tmp_path: Path) -> None:
+    """MiniLM with a head, fitted by least squares, whose labels are `good`, `bad`; the task's are
+    `bad`, `good`."""
     model = AutoModelForSequenceClassification.from_pretrained(
         MINILM, id2label={0: "GOOD", 1: "BAD"}, num_labels=2
     )
@@ -221,13 +219,13 @@ def test_reversed_labels_of_a_real_checkpoint_are_put_right(tmp_path: Path) -> N
     assert accuracy(teacher.logits("dev")[:, ::-1], dev.labels) < 25
 
 
-def test_a_model_of_one_segment_gets_none(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_model_with_one_segment_gets_no_segments(tokenizer: Tokenizer, tmp_path: Path) -> None:
     checkpoint = classifier(tmp_path, tokenizer, "different", "same", type_vocab_size=1)
     teacher = labeller(tmp_path, "pair", checkpoint)
     assert teacher.layout.types and np.isfinite(teacher.logits("train")).all()
 
 
-def test_bfloat16_moves_logits_and_is_stored_apart(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_bfloat16_logits_differ_and_are_stored_apart(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = classifier(tmp_path, tokenizer, "bad", "good")
     exact = labeller(tmp_path, "single", checkpoint)
     (task,) = make_tasks(names=["single"])
@@ -236,7 +234,7 @@ def test_bfloat16_moves_logits_and_is_stored_apart(tmp_path: Path, tokenizer: To
     assert 0 < np.abs(half.logits("train") - exact.logits("train")).max() < 0.05
 
 
-def test_the_model_answers_as_a_student_does(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_a_teacher_gives_a_classifier_for_its_task(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = classifier(tmp_path, tokenizer, "same", "different")
     model = labeller(tmp_path, "pair", checkpoint).model()
     assert isinstance(model, Classifier) and not model.training
@@ -244,15 +242,15 @@ def test_the_model_answers_as_a_student_does(tmp_path: Path, tokenizer: Tokenize
     assert input_table(model.model).weight.shape == (len(tokenizer), 16)
 
 
-def test_a_checkpoint_that_reads_padding_is_told_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """FNet mixes all positions, also those of padding. What is known of it needs no weights."""
+def test_a_checkpoint_that_reads_padding_has_a_note(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """FNet mixes all positions, including padding. The stored note needs no weights."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32,
         "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     model = FNetForSequenceClassification(FNetConfig(id2label={0: "bad", 1: "good"}, **sizes))
-    with torch.no_grad():  # A new table has zeros for padding; that of a checkpoint need not.
+    with torch.no_grad():  # a checkpoint's embedding of padding need not be zero, as a new one is
         input_table(model).weight[tokenizer.pad_token_id] += 1
     checkpoint = saved(model, tokenizer, tmp_path / "fnet")
     teacher = labeller(tmp_path, "single", checkpoint)
@@ -262,10 +260,10 @@ def test_a_checkpoint_that_reads_padding_is_told_once(tmp_path: Path, tokenizer:
     assert note.startswith("single: fnet-1x16 reads padding: its logits for a text depend on the")
 
 
-def test_a_checkpoint_that_reads_no_padding_has_no_note(
+def test_a_checkpoint_that_ignores_padding_has_no_note(
     tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    """Of both kinds that need more than tokens: pairs with segments, and one end in each row."""
+    """For BERT with segments of pairs, and for BART with an end token in each row."""
     bert_like = classifier(tmp_path, tokenizer, "different", "same")
     assert labeller(tmp_path, "pair", bert_like).notes == []
     sizes: dict[str, Any] = {

@@ -26,7 +26,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows_of(data: TaskData, seed: int = 0) -> Rows:
-    """A logit for each class of all rows, those of the splits mixed."""
+    """A logit per class for all rows, in random order."""
     draw = np.random.default_rng(seed)
     sizes = {"train": len(data.train.labels), "dev": len(data.dev[""].labels)}
     rows: Rows = [
@@ -55,7 +55,7 @@ def values(rows: Rows, split: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
-def test_logits_come_back_row_by_row_whatever_their_order(
+def test_logits_are_assigned_to_their_rows_whatever_their_order(
     write: Callable[[Path, Rows], Path], tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = rows_of(datas[0])
@@ -78,7 +78,7 @@ def test_scores_are_in_the_tasks_own_units(tmp_path: Path, tasks: list[Task], da
 
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
-def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
+def test_large_scores_with_small_differences_keep_their_precision(
     write: Callable[[Path, Rows], Path], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
@@ -108,7 +108,7 @@ def test_a_file_may_lack_the_dev_split(tmp_path: Path, tasks: list[Task], datas:
     )
 
 
-def test_chunks_change_nothing(
+def test_the_chunk_size_does_not_change_imported_logits(
     tmp_path: Path, tasks: list[Task], datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_of(datas[0])
@@ -128,7 +128,7 @@ def test_a_changed_file_has_another_key(tmp_path: Path, tasks: list[Task], datas
 
 
 def changed(rows: Rows, **cells: Any) -> Rows:
-    """The rows, sorted, the second of them with other cells."""
+    """The sorted rows, with some cells of the second changed."""
     rows = sorted(rows, key=lambda row: (row["split"] != "train", row["row"]))
     return [rows[0], rows[1] | cells, *rows[2:]]
 
@@ -191,7 +191,7 @@ def test_missing_rows_are_named(
     assert str(caught.value) == f"{path}: {message}"
 
 
-def test_a_regression_wants_one_number(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
+def test_a_regression_needs_one_number(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     path = jsonl(tmp_path / "x", changed(rows_of(datas[2]), logits=[1.0, 2.0]))
     with pytest.raises(ValueError, match="a list of 1, the score, as the task is a regression"):
         import_logits(tmp_path, path, tasks[2], datas[2])
@@ -205,7 +205,7 @@ def test_missing_columns_are_refused(tmp_path: Path, tasks: list[Task], datas: D
         import_logits(tmp_path, tmp_path / "none.parquet", tasks[0], datas[0])
 
 
-def test_other_rows_of_the_task_need_another_file(
+def test_a_file_for_other_rows_of_the_task_is_refused(
     tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Any
 ) -> None:
     path = jsonl(tmp_path / "x", rows_of(datas[0]))
@@ -216,7 +216,7 @@ def test_other_rows_of_the_task_need_another_file(
         import_logits(tmp_path, path, fewer_task, fewer)
 
 
-def test_rows_without_an_answer_are_nan_and_have_no_part_in_what_is_fitted(
+def test_unanswered_rows_are_nan_and_are_not_used_for_fitting(
     tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     data = datas[0]
@@ -234,10 +234,10 @@ def test_rows_without_an_answer_are_nan_and_have_no_part_in_what_is_fitted(
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 @pytest.mark.parametrize("name", ["single", "pair"])
-def test_texts_name_their_rows_without_numbers(
+def test_rows_can_be_identified_by_their_texts(
     write: Callable[[Path, Rows], Path], name: str, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
-    """Two rows of one text have one answer, as have added rows."""
+    """Rows with the same text, and added rows with it, share one answer."""
     (task,) = make_tasks(40, [name])
     own = list(task.train.read())
     task = replace(task, train=of_list([*own, own[3]]), added=(of_list([own[5], own[0]]),))
@@ -264,10 +264,10 @@ def test_texts_name_their_rows_without_numbers(
         import_logits(tmp_path, strange, task, data)
 
 
-def test_probabilities_become_logits_by_hand(
+def test_logits_of_probabilities_match_hand_computed_values(
     tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
-    """Rounded ones are divided by their sum; 0 counts as FLOOR."""
+    """Rounded probabilities are divided by their sum; 0 counts as FLOOR."""
     rows = [
         {"split": "train", "row": row, "probabilities": chances}
         for row, chances in enumerate([[0.75, 0.25], [0.66, 0.33], [1, 0]])
@@ -292,7 +292,7 @@ def test_probabilities_become_logits_by_hand(
         ([1.0], ":1: probabilities of row 0 of train are [1.0]; allowed: a list of 2"),
     ],
 )  # fmt: skip
-def test_numbers_that_are_no_probabilities_are_refused(
+def test_invalid_probabilities_are_refused(
     cells: list[float], message: str, tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     path = jsonl(tmp_path / "x", [{"split": "train", "row": 0, "probabilities": cells}])
@@ -310,7 +310,7 @@ def test_numbers_that_are_no_probabilities_are_refused(
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 @pytest.mark.parametrize("name", ["single", "pair"])
-def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
+def test_a_file_with_texts_is_refused_for_rows_in_another_order(
     write: Callable[[Path, Rows], Path],
     name: str,
     tmp_path: Path,
@@ -334,7 +334,7 @@ def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
         import_logits(tmp_path, path, moved, others)
 
 
-def test_a_file_without_texts_is_noted(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
+def test_a_file_without_texts_has_a_note(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows_of(datas[0])), tasks[0], datas[0])
     assert not teacher.has_texts
     assert any(
@@ -344,7 +344,7 @@ def test_a_file_without_texts_is_noted(tmp_path: Path, tasks: list[Task], datas:
 
 
 @pytest.mark.parametrize("text", [None, 5])
-def test_a_text_that_is_none_is_refused(
+def test_a_text_that_is_no_string_is_refused(
     text: Any, tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = [row | {"text": text} for row in rows_of(datas[0])]

@@ -28,14 +28,13 @@ def fixed(name: str, data: TaskData, rows: int = 40, classes: int = 2, seed: int
     return Fixed(name, name, data, {"train": rng.normal(size=(rows, classes)).astype(np.float32)})
 
 
-def test_the_mean_of_logits_by_hand() -> None:
+def test_the_mean_of_logits_matches_hand_computed_values() -> None:
     logits = np.array([[[1.0, 3.0]], [[5.0, -3.0]]])
     np.testing.assert_allclose(mean_logits(logits, "logits"), [[3.0, 0.0]])
 
 
-def test_the_mean_of_probabilities_by_hand() -> None:
-    """Chances of 3/4 and 1/4, and of 1/2 each, whatever is added to a row's logits: their mean is
-    5/8 and 3/8."""
+def test_the_mean_of_probabilities_matches_hand_computed_values() -> None:
+    """The mean of (3/4, 1/4) and (1/2, 1/2) is (5/8, 3/8), whatever constant is added to logits."""
     logits = np.array([[[math.log(3), 0.0]], [[7.0, 7.0]]])
     np.testing.assert_allclose(
         np.exp(mean_logits(logits, "probabilities")), [[5 / 8, 3 / 8]], rtol=1e-6
@@ -45,7 +44,7 @@ def test_the_mean_of_probabilities_by_hand() -> None:
 @pytest.mark.parametrize("of", ["logits", "probabilities"])
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_the_mean_is_over_the_teachers_that_answer(of: str, multilabel: bool) -> None:
-    """The first row has both answers, the second one of them, the third none."""
+    """The first row has both answers, the second has one, the third has none."""
     logits = np.random.default_rng(0).normal(size=(2, 3, 2))
     logits[1, 1] = logits[:, 2] = np.nan
     means = mean_logits(logits, of, multilabel)
@@ -54,7 +53,7 @@ def test_the_mean_is_over_the_teachers_that_answer(of: str, multilabel: bool) ->
     assert np.isnan(means[2]).all()
 
 
-def test_the_log_of_the_mean_probabilities_by_a_second_formula() -> None:
+def test_the_log_of_mean_probabilities_matches_a_second_formula() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 5, 4), scale=3)
     chances = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
     means = mean_logits(logits, "probabilities")
@@ -62,18 +61,18 @@ def test_the_log_of_the_mean_probabilities_by_a_second_formula() -> None:
     assert means.dtype == np.float32
 
 
-def test_chances_too_small_for_a_number_have_finite_logs() -> None:
+def test_probabilities_that_underflow_have_finite_logs() -> None:
     logits = np.array([[[0.0, 2000.0]], [[0.0, 2000.0]]])
     np.testing.assert_allclose(mean_logits(logits, "probabilities"), [[-2000.0, 0.0]])
 
 
-def test_of_a_regression_the_scores_are_averaged_either_way() -> None:
+def test_scores_of_a_regression_are_averaged_in_both_modes() -> None:
     scores = np.array([[[1.0], [2.0]], [[3.0], [-2.0]]])
     for of in ("logits", "probabilities"):
         np.testing.assert_allclose(mean_logits(scores, of), [[2.0], [0.0]])
 
 
-def test_the_mean_is_stored_and_chunks_change_nothing(
+def test_the_mean_is_stored_and_does_not_depend_on_chunks(
     tmp_path: Path, datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = (fixed("a", datas[0], seed=1), fixed("b", datas[0], seed=2))
@@ -90,13 +89,13 @@ def test_the_mean_is_stored_and_chunks_change_nothing(
     assert mean_teacher(members, "logits", tmp_path, datas[0]).name == "a + b"
 
 
-def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: Datas) -> None:
+def test_a_split_missing_in_one_member_has_no_mean(tmp_path: Path, datas: Datas) -> None:
     one, other = fixed("a", datas[0]), fixed("b", datas[0])
     one.by_split["dev"] = np.zeros((20, 2), dtype=np.float32)
     assert mean_teacher((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
 
 
-def test_the_key_has_members_and_mean_but_not_their_order(tmp_path: Path, datas: Datas) -> None:
+def test_the_key_depends_on_members_and_mean_but_not_on_order(tmp_path: Path, datas: Datas) -> None:
     a, b, c = fixed("a", datas[0]), fixed("b", datas[0]), fixed("c", datas[0])
     keys = [
         mean_teacher(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))

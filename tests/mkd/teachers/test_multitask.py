@@ -1,5 +1,5 @@
-"""Runs whose tasks are taught by checkpoints, files of logits and means of several, and what is
-told of a bad teacher."""
+"""Runs whose tasks are taught by checkpoints, files of logits and means of several teachers; and
+notes about weak teachers."""
 
 import json
 import math
@@ -41,7 +41,7 @@ TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)
 
 
 def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Config:
-    """Six steps of each; tasks and mean: of the teachers."""
+    """A run with six steps per training. changes: `tasks`, `mean` (the teachers'), or sections."""
     mean, tasks = changes.pop("mean", "logits"), changes.pop("tasks", TASKS)
     settings = {
         "baseline": False, "data.tasks": tasks, "train": TRAIN, "teacher.train": TRAIN,
@@ -51,7 +51,7 @@ def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Co
 
 
 def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
-    """A tiny BERT with the task's labels in reverse, and a tokenizer of its own."""
+    """A tiny BERT with the task's labels in reverse order, and its own tokenizer."""
     labels = demo.DEMO_TASKS[task].labels[::-1] or ("score",)
     sizes: dict[str, Any] = {
         "hidden_size": 8,
@@ -67,7 +67,7 @@ def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
 
 
 def gold_file(folder: Path, task: str, splits: tuple[str, ...] = ("train", "dev")) -> str:
-    """A teacher that knows the labels; of rows without one it thinks nothing."""
+    """A file of logits with the correct labels; rows without a label get those of label 0."""
     (found,) = load_tasks(DataConfig(tasks=[task], demo=DEMO))
     path = folder / f"{task}-{len(splits)}.jsonl"
     with path.open("w") as file:
@@ -87,8 +87,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(folder: Path, tokenizer: Tokenizer) -> Result:
-    """A task each of a checkpoint, of the refined teacher and a checkpoint, and of a file without
-    dev rows."""
+    """Three tasks, taught by a checkpoint, by a mean of the refined teacher and a checkpoint, and
+    by a file without dev rows."""
     sources = {
         "sentiment": [checkpoint(folder, "sentiment", tokenizer, "c")],
         "paraphrase": ["refined", checkpoint(folder, "paraphrase", tokenizer, "cc")],
@@ -97,7 +97,7 @@ def mixed(folder: Path, tokenizer: Tokenizer) -> Result:
     return run(config_of(folder, sources, mean="probabilities"), folder / "mixed")
 
 
-def test_every_kind_of_teacher_can_have_a_part_in_one_run(mixed: Result, folder: Path) -> None:
+def test_one_run_can_use_every_kind_of_teacher(mixed: Result, folder: Path) -> None:
     assert mixed.teacher == "bert-1x8 + similarity-1.jsonl + bert-1x16"
     assert {"teacher/quality/sentiment/score", "agreement/paraphrase"} <= mixed.metrics.keys()
     speed = {"teacher/speed/torch/b1-text-t1/p50_ms", "speed/torch/b1-text-t1/ratio"}
@@ -106,14 +106,14 @@ def test_every_kind_of_teacher_can_have_a_part_in_one_run(mixed: Result, folder:
     assert list(json.loads(manifest.read_text())["parts"]["tasks"]) == ["paraphrase"]
 
 
-def test_what_is_not_known_of_a_teacher_is_left_out(mixed: Result) -> None:
+def test_unknown_metrics_of_a_teacher_are_left_out(mixed: Result) -> None:
     kinds = ("teacher/quality", "agreement", "retention")
     absent = tuple(f"{kind}/{name}" for kind in kinds for name in ("similarity", "mean"))
     assert not [name for name in mixed.metrics if name.startswith(absent)]
     assert "quality/mean" in mixed.metrics and "quality/similarity/score" in mixed.metrics
 
 
-def test_the_closing_table_shows_a_dash_for_what_is_not_known(mixed: Result) -> None:
+def test_the_closing_table_shows_a_dash_for_unknown_values(mixed: Result) -> None:
     by_task = {line.split()[1]: line.split()[3::2] for line in table.result_table(mixed)[2:6]}
     assert [cell == "-" for cell in by_task["similarity"]] == [True, False, True, True]
     assert by_task["mean"][0] == "-" and by_task["sentiment"][0] != "-"
@@ -123,7 +123,7 @@ def test_the_closing_table_shows_a_dash_for_what_is_not_known(mixed: Result) -> 
     picture.draw(info).canvas.draw()
 
 
-def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> None:
+def test_file_teachers_have_scores_but_no_speed(folder: Path) -> None:
     sources = {task: [gold_file(folder, task)] for task in TASKS}
     result = run(config_of(folder, sources), folder / "files")
     assert result.metrics["teacher/quality/sentiment/accuracy"] == 100
@@ -161,8 +161,8 @@ def test_labels_alone_need_no_logits(folder: Path, tokenizer: Tokenizer, tmp_pat
 
 
 def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a
-    checkpoint with its own tokenizer."""
+    """The first task gets a file's rows, and both get augmented ones. The teachers are a mean of
+    two kinds and a checkpoint with its own tokenizer."""
     (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
     sources = {
         "sentiment": ["refined", checkpoint(folder, "sentiment", tokenizer, "c")],
@@ -182,9 +182,9 @@ def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: P
     assert all(np.isfinite(value) for value in result.metrics.values())
 
 
-def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path: Path) -> None:
-    """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none
-    is trained for it."""
+def test_a_finetuning_can_use_other_teachers(mixed: Result, folder: Path, tmp_path: Path) -> None:
+    """The teachers cover only some of its tasks. One is a file without dev rows, and none is
+    trained."""
     tasks = ["sentiment", "similarity"]
     files = {"sentiment": folder / "c", "similarity": folder / "similarity-1.jsonl"}
     sources = {task: [str(file)] for task, file in files.items()}
@@ -211,8 +211,8 @@ def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path
     assert run_finetune(taught, how, tmp_path / "f").teacher.endswith("similarity-1.jsonl")
 
 
-def test_copies_that_no_teacher_can_answer_are_refused(folder: Path, tmp_path: Path) -> None:
-    """Before any row is read."""
+def test_copies_are_refused_for_file_teachers(folder: Path, tmp_path: Path) -> None:
+    """The refusal comes before any row is read."""
     config = config_of(tmp_path, {"sentiment": ["a.jsonl"]})
     copied = replace(config, data=replace(config.data, augment=AugmentConfig(multiple=2)))
     message = (
@@ -227,9 +227,9 @@ def test_copies_that_no_teacher_can_answer_are_refused(folder: Path, tmp_path: P
         assert config_for_tasks(other, load_tasks(other.data)) == other
 
 
-def test_a_file_answers_some_rows_and_added_text(tmp_path: Path) -> None:
-    """Of the 80 rows of the task it answers the first 30 by their texts, and of three added ones
-    two. The third, and the rows that have neither label nor answer, are left out."""
+def test_a_file_can_answer_some_rows_and_added_text(tmp_path: Path) -> None:
+    """It answers 30 of the task's 80 rows, by their texts, and two of three added ones. The third
+    and the rows with neither label nor answer are left out."""
     config = config_of(tmp_path, {}, tasks=["sentiment"])
     (task,) = load_tasks(config.data)
     added = ["the film was fine", "nobody came", "so it goes"]
@@ -265,7 +265,7 @@ def test_a_file_answers_some_rows_and_added_text(tmp_path: Path) -> None:
     assert {"train/soft/sentiment", "train/hard/sentiment"} <= set(reports.names)
 
 
-def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) -> None:
+def test_a_teacher_of_some_tasks_is_reused(folder: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, {"similarity": [gold_file(folder, "similarity")]})
     taught = run_teacher(config, tmp_path / "a")
     assert [data.task for data in taught.datasets] == TASKS[:2]
@@ -277,7 +277,7 @@ def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) ->
     assert result.teacher_key != taught.teacher_key, "the file has a part in it"
 
 
-def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_contradictory_teacher_settings_are_refused(folder: Path, tmp_path: Path) -> None:
     files = {task: [gold_file(folder, task)] for task in TASKS}
     tasks = load_tasks(DataConfig(tasks=TASKS, demo=DEMO))
     open_tasks = config_of(folder, {"other": ["x"]}, tasks=[])
@@ -295,7 +295,7 @@ def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> 
         run_teacher(config, tmp_path)
 
 
-def test_the_teachers_weights_are_for_its_own_tasks(folder: Path, tmp_path: Path) -> None:
+def test_the_teachers_sampling_weights_are_for_its_own_tasks(folder: Path, tmp_path: Path) -> None:
     config = config_of(folder, {"similarity": [gold_file(folder, "similarity")]})
     weights = SamplingConfig(weights=dict.fromkeys(TASKS, 1.0))
     config = changed(config, {"teacher.train.sampling": weights})
@@ -313,7 +313,7 @@ def test_a_bad_file_is_refused_before_any_training(folder: Path, tmp_path: Path)
     assert not any("train/" in name for name in reports.names)
 
 
-def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_path: Path) -> None:
+def test_a_teacher_below_the_majority_class_has_a_note(folder: Path, tmp_path: Path) -> None:
     path = Path(gold_file(folder, "sentiment"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     swapped = tmp_path / "swapped.jsonl"
@@ -328,7 +328,7 @@ def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_pa
     assert f"note: {weak[0]}" in table.result_table(result)
 
 
-def test_weakness_by_hand(datas: Datas) -> None:
+def test_the_weak_teacher_note_matches_hand_computed_scores(datas: Datas) -> None:
     single, _, similarity = datas
     labels = np.array(single.train.labels)
     labels[single.selection_rows] = [1, 1, 1, 0, 1, 0, 1, 1]
@@ -347,10 +347,10 @@ def test_weakness_by_hand(datas: Datas) -> None:
     assert "t scores 0.0 on" in told(similarity, np.ones_like(scores))
 
 
-def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
+def test_sources_do_not_change_the_keys_of_stored_teachers(
     tmp_path: Path, tasks: list[Any], tokenizer: Tokenizer
 ) -> None:
-    """The manifest of a refined teacher names neither `sources` nor `mean`."""
+    """The manifest of a refined teacher has neither `sources` nor `mean`."""
     config = config_of(tmp_path, {"other": ["a", "b"]}, tasks=[], mean="probabilities")
     datas = make_datas(tmp_path, make_tasks(20, ["single"]), tokenizer)
     keys = {
@@ -366,7 +366,7 @@ def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
     }
 
 
-def test_without_any_model_the_students_tokenizer_is_learnt_from_the_tasks(folder: Path) -> None:
+def test_without_any_model_the_tokenizer_is_trained_on_the_tasks(folder: Path) -> None:
     config = config_of(folder, {task: [gold_file(folder, task)] for task in TASKS})
     tasks = load_tasks(config.data)
     root = config.stores.root

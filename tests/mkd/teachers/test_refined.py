@@ -50,7 +50,7 @@ def made(
 def refine(
     config: Config, datas: Datas, tokenizer: Tokenizer
 ) -> tuple[TransformerStudent, str, bool]:
-    """The teacher, its key, and whether it has just been trained."""
+    """The teacher, its key, and whether it was trained by this call."""
     reports = RecordedReports()
     refined = made(config, datas, tokenizer, reports)
     return refined.model, refined.key, any(name.startswith("train/") for name in reports.names)
@@ -75,10 +75,10 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Toke
     assert not {"sources", "mean"} & parts["teacher"].keys()
 
 
-def test_it_labels_in_the_precision_that_it_is_refined_in(
+def test_a_teacher_labels_in_the_precision_of_its_training(
     tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
-    """Half precision is 2.8 times as fast where a processor has it."""
+    """Half precision is up to 2.8 times as fast on processors that support it."""
     for precision in ("float32", "bfloat16"):
         refined = made(teacher_config(tmp_path, {"precision": precision}), datas, tokenizer)
         side = ModelData(tokenizer, datas, CPU)
@@ -99,7 +99,7 @@ def test_it_labels_in_the_precision_that_it_is_refined_in(
         assert not np.array_equal(found, other)
 
 
-def test_equal_settings_equal_teachers(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_training_is_deterministic(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     models = [refine(teacher_config(tmp_path / n), datas, tokenizer)[0] for n in ("one", "other")]
     one, other = (model.state_dict() for model in models)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -116,7 +116,7 @@ def test_unlabelled_rows_do_not_change_the_teacher(
     assert refine(config, more, tokenizer)[1:] == (key, False)
 
 
-def test_its_settings_change_its_key(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_keys_cover_settings_and_rows(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     config = teacher_config(tmp_path)
     row = int(datas[0].train_rows[0])
     others = [relabelled(datas[0], row, 1 - datas[0].train.labels[row]), *datas[1:]]
@@ -143,18 +143,18 @@ def test_its_settings_change_its_key(tmp_path: Path, datas: Datas, tokenizer: To
         ]
     ]
     assert len(set(keys)) == len(keys)
-    # A row without a label is as good as none.
+    # An unlabelled row has no effect.
     assert refine(config, [moved, *datas[1:]], tokenizer)[1] == keys[2]
 
 
-def test_a_student_changes_no_teacher(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_the_key_ignores_the_student(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     config = teacher_config(tmp_path)
     _, key, _ = refine(config, datas, tokenizer)
     settings = {"train.steps": 1, "student.hidden": 4, "baseline": False}
     assert refine(changed(config, settings), datas, tokenizer)[1:] == (key, False)
 
 
-def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_stored_logits_are_the_teachers(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     teacher = made(teacher_config(tmp_path), datas, tokenizer)
     for data in datas:
         stored = refined_logits(tmp_path, teacher, data.train, data.name)
@@ -176,7 +176,7 @@ def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Token
     assert none == []
 
 
-def test_logits_are_computed_for_the_added_rows_alone(
+def test_only_the_logits_of_added_rows_are_computed(
     tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Tokenizer
 ) -> None:
     teacher = made(teacher_config(tmp_path), datas, tokenizer)
@@ -204,7 +204,7 @@ def test_added_text_does_not_change_the_teacher(
     assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
 
 
-def test_other_teachers_other_logits(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_teachers_have_their_own_logits(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     found = []
     for seed in (0, 1):
         teacher = made(teacher_config(tmp_path, seed=seed), datas, tokenizer)
@@ -215,7 +215,7 @@ def test_other_teachers_other_logits(tmp_path: Path, datas: Datas, tokenizer: To
 
 
 def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: Datas) -> None:
-    """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
+    """One step with a tiny learning rate leaves MiniLM's layers unchanged."""
     steps = {"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
     config = changed(teacher_config(tmp_path, steps), {"teacher.checkpoint": str(MINILM)})
     tokenizer = refined_tokenizer(config.teacher, tmp_path, [])
@@ -235,7 +235,7 @@ make_tokenizer(Path(sys.argv[1]), make_tasks(100))
 """
 
 
-def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
+def test_a_trained_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
     make_tokenizer(tmp_path / "here", make_tasks(100))
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
     argv = [sys.executable, "-c", LEARN, str(tmp_path / "there")]
@@ -245,7 +245,7 @@ def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None
     assert next(here).read_bytes() == next(there).read_bytes()
 
 
-def test_a_learnt_tokenizer_knows_its_texts(tmp_path: Path, tasks: list[Task]) -> None:
+def test_a_trained_tokenizer_knows_its_words(tmp_path: Path, tasks: list[Task]) -> None:
     rows = split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)])
     task = Task("t", tasks[0].kind, rows, {})
     tokenizer = refined_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
@@ -257,7 +257,7 @@ def test_a_learnt_tokenizer_knows_its_texts(tmp_path: Path, tasks: list[Task]) -
 
 
 @pytest.mark.parametrize("num", [1, 3])
-def test_a_learnt_tokenizer_is_learnt_once(num: int, tmp_path: Path) -> None:
+def test_a_tokenizer_is_trained_once(num: int, tmp_path: Path) -> None:
     reads = []
     (task,) = make_tasks(10, ("single",))
 

@@ -1,4 +1,4 @@
-"""The teacher's hidden states as they are stored, and runs that match them."""
+"""Storage of the teacher's hidden states, and runs that match them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ def refined(
     datas: Datas,
     tokenizer: Tokenizer,
 ) -> RefinedModel:
-    """A teacher of one layer of width 16, refined for four steps."""
+    """A teacher with one layer of width 16, trained for four steps."""
     config = teacher_config(tmp_path_factory.mktemp("refined"))
     return load_or_refine(config.teacher, config.stores, ModelData(tokenizer, datas, CPU), 60)
 
@@ -59,7 +59,7 @@ def head(cache: Path, refined: RefinedModel, data: TaskData) -> RefinedTeacher:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
+def test_states_are_the_means_of_the_encoders_states_of_each_single_row(
     place: int, tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     data = datas[place]
@@ -76,8 +76,8 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
         np.testing.assert_allclose(found.of(rows[row : row + 1])[0], expected, atol=2e-3, rtol=1e-3)
 
 
-def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
+def test_states_of_a_checkpoint_match_transformers(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """The reference is transformers alone, with the checkpoint's tokenizer, which joins a pair."""
     checkpoint = classifier(tmp_path, tokenizer, "same", "different")
     (found,) = matched_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], no_report)
     encoder = BertModel.from_pretrained(checkpoint).eval()
@@ -90,7 +90,7 @@ def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer
         np.testing.assert_allclose(ours, expected, atol=2e-3, rtol=1e-3)
 
 
-def test_layers_by_two_names_are_stored_once(
+def test_layers_with_positive_or_negative_numbers_are_stored_once(
     tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
@@ -113,10 +113,10 @@ def test_layers_by_two_names_are_stored_once(
     assert len(stores(tmp_path)) == 9
 
 
-def test_rows_that_are_added_cost_their_own_states_alone(
+def test_only_the_states_of_added_rows_are_computed(
     tmp_path: Path, refined: RefinedModel, tokenizer: Tokenizer
 ) -> None:
-    """And the states of all rows are not written a second time."""
+    """The states of the other rows are not written again."""
     (task,) = make_tasks(names=["single"])
     added = split([Row(row.text_a, None, None) for row in single_rows(7, 5)])
     data = DataConfig(max_length=32)
@@ -137,7 +137,7 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
-def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: Datas) -> None:
+def test_their_size_is_reported_first(tmp_path: Path, refined: RefinedModel, datas: Datas) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     there: list[bool] = []
     reports = RecordedReports()
@@ -158,7 +158,7 @@ def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: 
     assert again == [{"states/bytes": size}], "nothing is to be written"
 
 
-def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> None:
+def test_a_full_disk_is_refused_with_both_sizes(tmp_path: Path) -> None:
     check_disk_space(tmp_path, 1)
     with pytest.raises(ValueError) as caught:
         check_disk_space(tmp_path, 2**80)
@@ -179,7 +179,7 @@ def test_states_beyond_float16_are_refused(
 
 
 def load_model_like(refined: RefinedModel) -> RefinedModel:
-    """The same teacher under another key, to be changed."""
+    """A copy of the teacher under another key, to be modified."""
     model = type(refined.model)(refined.model.config)
     model.load_state_dict(refined.model.state_dict())
     return refined._replace(model=model, key="changed")
@@ -228,7 +228,7 @@ def test_missing_layers_are_refused(match: dict[str, Any], message: str, tmp_pat
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
-def test_layers_are_read_from_configs(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
+def test_configs_give_the_layer_counts(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(StudentConfig(kind="bilstm", hidden=8, embedding=8), datas, tokenizer)
     settings, match = teacher_config(tmp_path).teacher, MatchConfig(1.0, [2], [0])
     bert(["bad", "good"], tokenizer).save_pretrained(tmp_path / "one-layer")
@@ -259,14 +259,14 @@ def plain(shared: Path) -> Result:
     return run(demo_config(shared / "cache"), shared / "plain")
 
 
-def test_matching_changes_no_twin_nor_teacher(plain: Result, shared: Path, tmp_path: Path) -> None:
+def test_matching_changes_only_the_student(plain: Result, shared: Path, tmp_path: Path) -> None:
     reports = RecordedReports()
     matched = run(demo_config(shared / "cache", loss=ON), tmp_path / "s", reports)
     reported = set(reports.names)
     assert {"states/bytes", *(f"train/match/{task}" for task in TASKS)} <= reported
     others = ("baseline/train/match", "teacher/train/match")
     assert not any(name.startswith(others) for name in reported)
-    # Where the teacher answers everything, there is no min_confidence.
+    # There is no min_confidence if the teacher answers everything.
     missing = matched.metrics.keys() ^ plain.metrics.keys()
     assert all(name.endswith("/min_confidence") for name in missing)
     assert matched.teacher_key == plain.teacher_key
@@ -295,7 +295,7 @@ def test_every_kind_matches_in_bf16(student: StudentConfig, shared: Path, tmp_pa
     assert losses and all(np.isfinite(losses))
 
 
-def test_a_finetuning_matches_too(plain: Result, shared: Path, tmp_path: Path) -> None:
+def test_a_finetuning_can_match_states(plain: Result, shared: Path, tmp_path: Path) -> None:
     reports = RecordedReports()
     config = finetuning(shared / "cache", plain.folder, TASKS, replace(ON, hard_weight=0.5))
     tuned(config, tmp_path / "s", reports)
