@@ -1,5 +1,5 @@
-"""One candidate of a search: what it costs, once on each machine, and what it scores, as a run of
-the same settings does."""
+"""A candidate of a search: its cost is measured once per machine, and its scores equal those of a
+run with the same settings."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.support.runs import HARD, QUALITY, TASKS, changed, demo_config, some,
 
 pytestmark = pytest.mark.usefixtures("quiet")
 BAG = StudentConfig(kind="bag", hidden=8, ngrams=1)
-"""The kind that is exported soonest."""
+"""The kind with the fastest export."""
 SETTINGS = ("b1-text-t1", "b1-l16-t1", "b2-text-t1")
 TOLD = {f"{setting}/{name}" for setting in SETTINGS for name in ("calls", "rows_per_s")} | {
     f"{s}/p50_ms" for s in SETTINGS[:2]
@@ -30,7 +30,7 @@ SIZES = {
 
 
 def steady(names: Iterable[str]) -> set[str]:
-    """Less the percentiles that are told or not by how many calls there were time for."""
+    """The names without percentiles, which are reported only after enough timed calls."""
     vary = ("p95_ms", "p99_ms", "b2-text-t1/p50_ms", "b3-text-t1/p50_ms")
     return {name for name in names if not name.endswith(vary)}
 
@@ -62,7 +62,7 @@ def made(
 
 @pytest.fixture(scope="module")
 def whole(config: Config, made: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A run of the same settings."""
+    """A run with the same settings."""
     return run(config, tmp_path_factory.mktemp("whole"))
 
 
@@ -70,7 +70,7 @@ def stored_costs(config: Config) -> set[Path]:
     return set((Path(config.cache) / "costs").glob("*/manifest.json"))
 
 
-def test_a_cost_is_speed_in_one_backend_and_size(known: StudentCost) -> None:
+def test_a_cost_has_the_speed_in_one_backend_and_the_size(known: StudentCost) -> None:
     expected = {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"}
     assert steady(known.metrics) == expected | SIZES
     assert known.backend == "torch"
@@ -112,7 +112,7 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(
     assert len(stored_costs(config) - before) == 1
 
 
-def test_a_teacher_s_speed_is_measured_once(
+def test_the_speed_of_a_teacher_is_measured_once(
     config: Config, ready: DataAndTeacher, made: Result
 ) -> None:
     before = stored_costs(config)
@@ -124,7 +124,7 @@ def test_a_teacher_s_speed_is_measured_once(
     assert stored_costs(config) == before
 
 
-def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
+def test_measurements_on_a_busy_machine_are_reported_and_not_stored(
     config: Config, ready: DataAndTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stored_costs(config)
@@ -151,17 +151,17 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
 
 
 def folder_of(model: TimedModel) -> Path | None:
-    """Of an exported one."""
+    """The folder of an exported model; None for others."""
     assert isinstance(model.load, partial)
     first = model.load.args[0]
     return first if isinstance(first, Path) else None
 
 
-def test_a_trial_and_a_run_ask_the_same_of_a_student(
+def test_a_trial_and_a_run_time_a_student_alike(
     config: Config, ready: DataAndTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by
-    the promoted student."""
+    """Texts, settings with one thread, and kind of graph are the same, so that a promoted student
+    meets the budget of its search."""
     seen: list[tuple[set[str], Mapping[str, Any], list[SpeedSetting], list[str]]] = []
 
     def watched(
@@ -188,8 +188,8 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
     assert trials_files == files == ["model.onnx", "student.json", "tokenizer.json"]
 
 
-def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
-    """To the last bit, although its cost was measured on a student of random weights before."""
+def test_a_candidate_has_the_scores_of_its_run(made: Result, whole: Result) -> None:
+    """They are bit-identical, although the cost was measured before on random weights."""
 
     def measured(result: Result) -> dict[str, float]:
         return {name: value for name, value in result.metrics.items() if "speed/" not in name}
@@ -205,7 +205,7 @@ def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
         assert np.array_equal(column, whole.predictions[name])
 
 
-def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was_measured(
+def test_a_candidate_has_no_baseline_and_the_measured_speed(
     config: Config, ready: DataAndTeacher, known: StudentCost, tmp_path: Path
 ) -> None:
     result = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
@@ -232,7 +232,7 @@ def test_labels_alone_need_no_teacher(config: Config, known: StudentCost, tmp_pa
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
-def test_its_answers_give_its_scores(made: Result) -> None:
+def test_scores_follow_from_the_predictions(made: Result) -> None:
     column = {name: np.asarray(values) for name, values in made.predictions.items()}
     assert list(dict.fromkeys(column["task"])) == TASKS and len(column["task"]) == 3 * 30
     for task in ("sentiment", "paraphrase"):

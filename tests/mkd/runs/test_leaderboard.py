@@ -26,7 +26,7 @@ def zipped(path: Path, texts: dict[str, str]) -> Path:
     return path
 
 
-def test_a_zip_is_written_as_the_leaderboard_wants_it(tmp_path: Path) -> None:
+def test_a_zip_has_the_format_of_the_leaderboard(tmp_path: Path) -> None:
     shares = write_zip(
         tmp_path / "a.zip", {file: np.array([answer_of(file)] * 2) for file in ZIP_ENTRIES}, ROWS
     )
@@ -38,7 +38,7 @@ def test_a_zip_is_written_as_the_leaderboard_wants_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> None:
+def test_shares_of_scores_use_the_nearest_integer(tmp_path: Path) -> None:
     texts = good() | {"STS-B.tsv": f"{HEADER}0\t0.499\n1\t4.501\n2\t5.000\n3\t3.000\n"}
     found = check_zip(zipped(tmp_path / "a.zip", texts), ROWS | {"STS-B.tsv": 4})
     assert found["STS-B.tsv"] == {"0": 0.25, "3": 0.25, "5": 0.5}
@@ -60,19 +60,19 @@ def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> Non
         ("STS-B.tsv", f"{HEADER}0\tnan\n1\t1.000\n", "STS-B.tsv: row 0 is answered with 'nan'"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_does_not_pass(file: str, text: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused(file: str, text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=message.replace("\\t", r"\\t")):
         check_zip(zipped(tmp_path / "a.zip", good() | {file: text}), ROWS)
 
 
-def test_a_zip_that_lacks_a_file_does_not_pass(tmp_path: Path) -> None:
+def test_a_zip_without_one_of_the_files_is_refused(tmp_path: Path) -> None:
     texts = good()
     del texts["AX.tsv"]
     with pytest.raises(AssertionError, match="a.zip holds"):
         check_zip(zipped(tmp_path / "a.zip", texts), ROWS)
 
 
-def test_a_zip_that_does_not_pass_takes_no_name(tmp_path: Path) -> None:
+def test_an_invalid_zip_is_not_left_behind(tmp_path: Path) -> None:
     answers = {file: np.array([answer_of(file)] * 2) for file in ZIP_ENTRIES} | {
         "RTE.tsv": np.array(["maybe", "maybe"])
     }

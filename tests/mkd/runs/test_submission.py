@@ -34,7 +34,7 @@ WRITTEN = {
     "qqp": {"not_duplicate": "0", "duplicate": "1"},
     "wnli": {"not_entailment": "0", "entailment": "1"},
 }
-"""Labels that the official files write as numbers; the others' are written as they are called."""
+"""Labels that the official files write as numbers; other tasks write the label's name."""
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_student(folder: Path, changes: dict[str, Any], kind: str = "bilstm") -> Path:
-    """A random student that is sure of its answers. changes: of heads, by task; None: it has no
-    such head."""
+    """A random student with confident answers. changes: other heads by task; None removes a
+    head."""
     torch.manual_seed(0)
     tokenizer = load_tokenizer(MINILM, "tokenizer")
     config = StudentConfig(kind=kind, hidden=8, embedding=8, attention=False)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def made_student(folder: Path, changes: dict[str, Any], kind: str = "bilstm") ->
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some of its heads have their labels in another order than GLUE."""
+    """A student; some of its heads have their labels in another order than GLUE."""
     return made_student(tmp_path_factory.mktemp("student"), {})
 
 
@@ -105,7 +105,7 @@ def loaded(student: Path) -> tuple[Student, Tokenizer]:
 def expected(
     folder: Path, student: Path, official: Official, path: Path | None = None
 ) -> list[str]:
-    """The answers by reading the file with csv and asking the student text by text."""
+    """The expected answers, from reading the file with csv and asking the student directly."""
     with (path or folder / official.path).open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     model, tokenizer = loaded(student)
@@ -144,7 +144,7 @@ def test_scores_stay_within_their_range(submission: Submission) -> None:
     assert min(scores) == 0 and max(scores) == 5
 
 
-def test_shares_are_those_of_the_files(submission: Submission) -> None:
+def test_reported_shares_match_the_files(submission: Submission) -> None:
     files = files_of(submission.zip)
     for asked, filled, shares in submission.files:
         answers = [answer for _, answer in files[asked.file][1:]]
@@ -154,12 +154,12 @@ def test_shares_are_those_of_the_files(submission: Submission) -> None:
         assert not filled and asked.rows == NUM
 
 
-def test_a_file_of_unofficial_size_is_told(submission: Submission, glue: Path) -> None:
+def test_a_file_of_unofficial_size_has_a_note(submission: Submission, glue: Path) -> None:
     assert len(submission.notes) == 11
     assert f"{glue / 'QQP/test.tsv'} has 24 rows; GLUE's own has 390,965" in submission.notes
 
 
-def test_the_same_answers_are_the_same_bytes_and_are_not_computed_twice(
+def test_a_second_submission_is_identical_and_computes_nothing_again(
     submission: Submission, stores: Path, glue: Path, student: Path, tmp_path: Path
 ) -> None:
     logits = set((stores / "logits").iterdir())
@@ -181,7 +181,7 @@ def test_the_same_answers_are_the_same_bytes_and_are_not_computed_twice(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STUDENTS if kind != "bilstm"])
-def test_any_kind_answers_quotes_and_empty_texts(kind: str, glue: Path, tmp_path: Path) -> None:
+def test_every_kind_answers_quotes_and_empty_texts(kind: str, glue: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "glue")
     (folder / "QQP/test.tsv").write_text(
         'id\tquestion1\tquestion2\n0\t"Why?\t\n1\t\t\n2\tWhat "is" it\tWhat\n'
@@ -197,7 +197,7 @@ def test_any_kind_answers_quotes_and_empty_texts(kind: str, glue: Path, tmp_path
     assert [answer for _, answer in files["AX.tsv"][1:]] == ax
 
 
-def test_all_that_is_missing_is_named_at_once(glue: Path, tmp_path: Path) -> None:
+def test_all_missing_files_and_heads_are_named_at_once(glue: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "glue")
     for name in ("RTE/test.tsv", "diagnostic/diagnostic.tsv"):
         (folder / name).unlink()
@@ -215,7 +215,7 @@ def test_all_that_is_missing_is_named_at_once(glue: Path, tmp_path: Path) -> Non
         submitted(config_of(tmp_path, folder, student, fill=True), tmp_path)
 
 
-def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
+def test_a_missing_head_is_filled_on_request_and_reported(
     glue: Path, stores: Path, submission: Submission, tmp_path: Path
 ) -> None:
     student = made_student(tmp_path / "student", {"cola": None, "stsb": None, "mnli": None})
@@ -255,7 +255,7 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
          "its head for rte takes 1 texts and has the labels 'entailment', 'not_entailment'; "),
     ],
 )  # fmt: skip
-def test_a_head_that_is_not_of_glues_task_is_refused(
+def test_a_head_that_does_not_match_the_glue_task_is_refused(
     head: tuple[Any, bool], message: str, glue: Path, stores: Path, tmp_path: Path
 ) -> None:
     student = made_student(tmp_path / "student", {"rte": head})
@@ -281,7 +281,7 @@ def test_a_head_that_is_not_of_glues_task_is_refused(
         ("RTE/test.tsv", "index\tsentence1\tsentence2\n", ": no rows; allowed: one or more"),
     ],
 )
-def test_a_wrong_test_file_is_refused_by_its_line(
+def test_a_wrong_test_file_is_refused_with_its_line(
     name: str, text: str, message: str, student: Path, stores: Path, tmp_path: Path
 ) -> None:
     folder = make_folder(tmp_path / "glue")
@@ -315,7 +315,7 @@ def test_answers_that_are_not_finite_are_refused(glue: Path, student: Path, tmp_
         submitted(config_of(tmp_path, glue, tmp_path / "student"), tmp_path)
 
 
-def test_the_command_leaves_zip_and_table_in_a_run(
+def test_the_command_logs_zip_and_table_in_a_run(
     glue: Path, student: Path, submission: Submission, tmp_path: Path
 ) -> None:
     settings = (
