@@ -34,7 +34,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 
 def _groups(commands: Mapping[str, type]) -> list[Any]:
-    """One config of each class in the settings of all commands."""
+    """One instance of each config class in the settings of all commands."""
     found = {type(each): each for made in commands.values() for each in _all_configs(made())}
     return [*found.values(), TransferConfig(**TRANSFER)]
 
@@ -204,7 +204,7 @@ ALLOWED: list[tuple[type, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("make", "settings", "named", "allowed"), REFUSED)
-def test_a_refusal_names_setting_value_and_what_is_allowed(
+def test_a_refusal_names_setting_value_and_allowed_values(
     make: type, settings: dict[str, Any], named: str, allowed: str
 ) -> None:
     with pytest.raises(ValueError) as caught:
@@ -221,10 +221,8 @@ NUMBERS = [
     for kind in (int, float)
     if field.type in (kind, kind | None) and field.name != "learning_rate"
 ]
-"""Every setting that is a number, by its class.
-
-A learning rate takes no memory: if it is too large, the training names the step at which it fails.
-"""
+"""Every numeric setting, with its class, except learning rates: a large one takes no memory, and
+the training reports the step at which it fails."""
 
 
 @pytest.mark.parametrize(
@@ -238,7 +236,7 @@ def test_every_number_has_a_bound(make: type, name: str, kind: type) -> None:
 
 
 @pytest.mark.parametrize(("make", "settings"), ALLOWED)
-def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
+def test_boundary_values_are_allowed(make: type, settings: dict[str, Any]) -> None:
     made = make(**settings)
     assert all(getattr(made, name) == value for name, value in settings.items())
 
@@ -256,11 +254,11 @@ def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
         (StudentConfig(kind="bag", hidden=64, embedding=32, min_count=5), "bag-1x64-e32-min5"),
     ],
 )  # fmt: skip
-def test_a_students_name_has_kind_size_and_more(student: StudentConfig, name: str) -> None:
+def test_a_students_name_has_its_kind_and_sizes(student: StudentConfig, name: str) -> None:
     assert student.name == name
 
 
-def test_no_setting_can_be_changed_after_the_check() -> None:
+def test_settings_are_immutable() -> None:
     configs = _all_configs(Config())
     assert len(configs) == 15, "but those of text files; TrainConfig and SamplingConfig twice"
     for config in configs:

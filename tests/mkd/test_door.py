@@ -1,4 +1,4 @@
-"""`import mkd` is quick, and gives what users need when they use it."""
+"""`import mkd` is fast and loads its public names on first use."""
 
 import subprocess
 import sys
@@ -13,11 +13,11 @@ from mkd.runtime.inference import Student
 
 ROOT = Path(__file__).parents[2]
 TRAINING = ("torch", "transformers", "datasets", "pandas", "mlflow", "optuna", "matplotlib")
-"""Libraries that an installation for inference does not have."""
+"""Libraries that are not part of an installation for inference."""
 
 
 def in_new_process(code: str) -> list[str]:
-    """The lines that the code prints in a Python of its own, without the training's libraries."""
+    """The words that the code prints in a new Python process without the training libraries."""
     blocked = f"import sys; sys.modules.update(dict.fromkeys({TRAINING}))\n"
     done = subprocess.run(
         [sys.executable, "-c", blocked + code], cwd=ROOT, capture_output=True, text=True
@@ -26,24 +26,24 @@ def in_new_process(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_importing_loads_no_other_module_of_ours_and_no_library() -> None:
+def test_import_mkd_loads_no_submodules_and_no_libraries() -> None:
     code = "import mkd; print(*(m for m in sys.modules if m.split('.')[0] in ('mkd', 'numpy')))"
     assert in_new_process(code) == ["mkd"]
 
 
-def test_a_student_needs_the_libraries_of_inference_alone() -> None:
+def test_a_student_needs_only_the_inference_libraries() -> None:
     code = "import mkd; print(mkd.Student.__name__, mkd.runtime.__name__, mkd.__version__)"
     assert in_new_process(code) == ["Student", "mkd.runtime", mkd.__version__]
 
 
-def test_without_a_clone_or_its_libraries_the_one_call_says_what_it_needs() -> None:
+def test_distil_says_what_to_install_without_a_clone_or_libraries() -> None:
     code = (
         "import mkd\ntry: mkd.distil\nexcept ImportError as error: print('install' in str(error))"
     )
     assert in_new_process(code) == ["True"]
 
 
-def test_names_are_those_of_their_modules() -> None:
+def test_public_names_are_the_objects_of_their_modules() -> None:
     assert (mkd.Config, mkd.run, mkd.Student) == (Config, run, Student)
     assert all(getattr(mkd, name) is not None for name in mkd.__all__)
     assert set(dir(mkd)) == set(mkd.__all__)

@@ -1,8 +1,8 @@
-"""What is held of many rows: their order in an epoch, and no more. Told by all that Python and
-NumPy allocate.
+"""The memory that grows with the number of rows, by all allocations of Python and NumPy: only the
+order of an epoch.
 
-The stores are on disk; 400,000 rows and 20,000 are compared, so that what does not grow with the
-rows cancels out.
+The stores are on disk. The tests compare 400,000 with 20,000 rows, so that constant parts cancel
+out.
 """
 
 import tracemalloc
@@ -32,7 +32,7 @@ LAYOUT = Layout(True, 0, 32, (1,), (2,), (2,), types=True)
 
 
 def _store(folder: Path, num: int) -> TokenStore:
-    """Pairs of one to nine tokens, a third without a label, on disk."""
+    """A store on disk: pairs with one to nine tokens per text, a third of them unlabelled."""
     folder.mkdir()
     generator = np.random.default_rng(num)
     found = []
@@ -62,9 +62,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, TokenStore]:
 
 
 def _growth(work: Callable[[int], object]) -> float:
-    """Bytes a row that the peak of the work's memory grows by from FEW to MANY rows."""
+    """The growth of the peak memory from FEW to MANY rows, in bytes per row."""
     peaks = []
-    for num in (FEW, FEW, MANY):  # the first one is for what is made once
+    for num in (FEW, FEW, MANY):  # the first run is a warm-up
         tracemalloc.start()
         try:
             work(num)
@@ -95,7 +95,7 @@ def test_batches_hold_only_the_order_of_an_epoch(stores: dict[int, TokenStore]) 
 
 
 class _Lengths(nn.Module):
-    """Answers with the lengths of the inputs."""
+    """A model whose logits are the lengths of the inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _Lengths(nn.Module):
         return inputs.mask.sum((1, 2)).float()[:, None].expand(-1, 2)
 
 
-def test_labelling_holds_no_more_for_more_rows(
+def test_memory_of_labelling_does_not_grow_with_rows(
     stores: dict[int, TokenStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "SORT_WINDOW_ROWS", 4096)
@@ -123,13 +123,13 @@ def test_labelling_holds_no_more_for_more_rows(
 
 
 def _joined_lengths(store: TokenStore, special: int, rows: np.ndarray) -> list[int]:
-    """How long the rows are when they are joined by some special tokens."""
+    """The lengths of the rows, joined with `special` special tokens."""
     assert store.b is not None
     found: list[int] = (store.a.lengths(rows) + store.b.lengths(rows) + special).tolist()
     return found
 
 
-def test_joining_stores_holds_no_rows(stores: dict[int, TokenStore], tmp_path: Path) -> None:
+def test_joining_stores_keeps_no_rows(stores: dict[int, TokenStore], tmp_path: Path) -> None:
     turn = count()
 
     def join(num: int) -> None:
@@ -139,14 +139,14 @@ def test_joining_stores_holds_no_rows(stores: dict[int, TokenStore], tmp_path: P
     assert _growth(join) < 0.5
 
 
-def test_what_is_hashed_of_rows_takes_some_bytes_a_row(stores: dict[int, TokenStore]) -> None:
+def test_hashing_rows_takes_few_bytes_per_row(stores: dict[int, TokenStore]) -> None:
     def draw(num: int) -> None:
         rows_hash(stores[num], np.arange(0, num, 2, dtype=np.int32))
 
     assert _growth(draw) < 24
 
 
-def test_tokenising_holds_no_more_for_more_rows(
+def test_memory_of_tokenising_does_not_grow_with_rows(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenise, "CHUNK_ROWS", 500)
@@ -159,5 +159,5 @@ def test_tokenising_holds_no_more_for_more_rows(
             == num // 20
         )
 
-    # Per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200.
+    # This is below 30 bytes per tokenised row; two lists of ids alone would take 200.
     assert _growth(write) < 1.5

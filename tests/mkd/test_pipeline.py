@@ -80,14 +80,14 @@ def reports() -> RecordedReports:
 
 @pytest.fixture(scope="module")
 def result(shared: Path, reports: RecordedReports) -> Result:
-    """After eight steps 8 bits may lose much."""
+    """A run of eight steps, after which int8 may lose many points."""
     config = demo_config(shared / "cache", export=ExportConfig(max_loss=100))
     return run(config, shared / "student", reports)
 
 
 def test_a_run_gives_every_metric(result: Result) -> None:
     def all_of(*parts: str) -> set[str]:
-        """All names by the words of each part, which | separates."""
+        """All names that combine one word of each part; | separates words."""
         names = [""]
         for part in parts:
             names = [name + word for name in names for word in part.split("|")]
@@ -124,7 +124,7 @@ def test_a_run_gives_every_metric(result: Result) -> None:
     assert all(math.isfinite(value) for value in result.metrics.values())
 
 
-def test_without_any_seconds_for_it_speed_is_not_measured(shared: Path) -> None:
+def test_speed_is_not_measured_with_zero_seconds(shared: Path) -> None:
     config = demo_config(shared / "cache", {"baseline": False, "speed.seconds": 0})
     found = run(config, shared / "unmeasured")
     assert not [name for name in found.metrics if "speed/" in name] and found.exported == ""
@@ -140,20 +140,20 @@ def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
     assert found["retention/mean"] == pytest.approx(retention)
 
 
-def test_the_kept_weights_score_best(result: Result, reports: RecordedReports) -> None:
+def test_the_best_weights_are_kept(result: Result, reports: RecordedReports) -> None:
     curve = [metrics for metrics in reports if "selection/mean" in metrics]
     best = max(curve, key=lambda metrics: metrics["selection/mean"])
     assert len(curve) == 2
     assert without("selection/", best) == pytest.approx(without("selected/", result.metrics))
 
 
-def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, shared: Path) -> None:
-    """60 labelled rows, of which a tenth is set apart, and 20 without a label."""
+def test_a_run_reports_its_data_teacher_and_hardware(result: Result, shared: Path) -> None:
+    """60 labelled rows, a tenth of which is held out for selection, and 20 unlabelled ones."""
     assert [dataset.task for dataset in result.datasets] == TASKS
     for dataset in result.datasets:
         assert dataset[3:] == (74, 20, 6, 30)
         assert dataset.source == f"the generated suite, {dataset.task}, train"
-    # Eight steps do not always make a good teacher or student.
+    # After eight steps, teacher and student may be weak.
     told = [note for note in result.notes if "WEAK" not in note and "deferral" not in note]
     unlabelled = "20 of 74 training rows have no label and serve distillation only"
     assert told[:3] == [f"{task}: {unlabelled}" for task in TASKS]
@@ -164,8 +164,8 @@ def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, share
     assert result.hardware["torch"] == torch.__version__
 
 
-def test_a_weak_student_and_unread_rows_are_told(result: Result) -> None:
-    """By the answers that it leaves: the standard error of a share of 30 rows."""
+def test_a_weak_student_and_truncated_rows_are_reported(result: Result) -> None:
+    """Recomputed from its answers, with the standard error of a share of 30 rows."""
     labels = result.predictions["label"][result.predictions["task"] == "sentiment"]
     share = 100 * max(labels.mean(), 1 - labels.mean())
     margin = 2 * (share * (100 - share) / len(labels)) ** 0.5
@@ -196,12 +196,12 @@ def test_all_trainings_are_reported(reports: RecordedReports) -> None:
     assert all(reports.of(phase)[-1] == 1 for phase in phases)
 
 
-def test_the_saved_student_scores_what_was_reported(result: Result, shared: Path) -> None:
+def test_the_saved_student_has_the_reported_scores(result: Result, shared: Path) -> None:
     found = scored(demo_config(shared / "cache"), Path(result.folder))
     assert found == starting(result.metrics, "quality/")
 
 
-def test_a_run_with_fresh_caches_gives_the_same_numbers(result: Result, tmp_path: Path) -> None:
+def test_a_run_with_empty_caches_gives_the_same_numbers(result: Result, tmp_path: Path) -> None:
     again = run(demo_config(tmp_path / "cache"), tmp_path / "student")
     assert reproducible(again) == reproducible(result)
     assert (again.datasets, again.teacher_key) == (result.datasets, result.teacher_key)
@@ -215,7 +215,7 @@ def test_full_caches_give_the_same_numbers(result: Result, shared: Path, tmp_pat
 
 
 def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: Path) -> None:
-    """The run is then the other run's baseline, by the same vocabulary."""
+    """Such a run equals the baseline of the other run, as the vocabularies are the same."""
     told, cache = RecordedReports(), tmp_path / "cache"
     hard = run(demo_config(cache, loss=HARD), tmp_path / "student", told)
     words = ("teacher", "logits", "baseline")
@@ -244,7 +244,7 @@ def test_labels_alone_need_only_a_tokenizer(end: float | None, tmp_path: Path) -
 @pytest.mark.parametrize(
     "student", [TRANSFORMER, replace(BILSTM, init="teacher")], ids=lambda student: student.kind
 )
-def test_labels_alone_need_the_teacher_whose_weights_the_student_takes(
+def test_labels_alone_need_a_teacher_if_the_student_starts_from_its_weights(
     student: StudentConfig, result: Result, shared: Path, tmp_path: Path
 ) -> None:
     told = RecordedReports()
@@ -256,7 +256,7 @@ def test_labels_alone_need_the_teacher_whose_weights_the_student_takes(
     assert some(hard.metrics, QUALITY) == some(taught.metrics, QUALITY, "baseline/")
 
 
-def test_it_can_start_from_teacher_layers(result: Result, shared: Path, tmp_path: Path) -> None:
+def test_a_student_starts_from_teacher_layers(result: Result, shared: Path, tmp_path: Path) -> None:
     student = replace(TRANSFORMER, keep=[1])
     found = run(demo_config(shared / "cache", student=student, baseline=False), tmp_path)
     assert found.teacher == "bert-2x16", "the teacher keeps its layers"
@@ -266,8 +266,8 @@ def test_it_can_start_from_teacher_layers(result: Result, shared: Path, tmp_path
 
 
 def test_added_rows_need_no_other_teacher(result: Result, shared: Path, tmp_path: Path) -> None:
-    """Augmented rows, and a file for all tasks of single texts; stored logits are looked for by
-    their manifests."""
+    """Rows are added by augmentation and by a file for the tasks of single texts. Stored logits are
+    counted by their manifests."""
 
     def stores(kind: str) -> set[Path]:
         return {path.parent for path in (shared / "cache" / kind).glob("*/manifest.json")}
@@ -281,7 +281,7 @@ def test_added_rows_need_no_other_teacher(result: Result, shared: Path, tmp_path
     assert found.teacher_key == result.teacher_key
     assert not any(name.startswith("teacher/") for name in told.names)
     assert told.names.count("progress/augmentation") == 3
-    # The file's rows, the copies of each task, and all rows of each task.
+    # New stores: the file's rows, and per task the copies and all rows.
     assert len(stores("logits") - before) == 1 + 3 + 3
     for dataset, alone in zip(found.datasets, result.datasets, strict=True):
         assert dataset.source.endswith(f"{dataset.task}, augmented")
@@ -315,7 +315,7 @@ def test_every_kind_runs_with_a_trimmed_vocabulary(
     assert kept < words if student.min_count else kept == words
 
 
-def test_a_teacher_can_be_made_alone(result: Result, shared: Path, tmp_path: Path) -> None:
+def test_a_teacher_can_be_trained_alone(result: Result, shared: Path, tmp_path: Path) -> None:
     found = run_teacher(demo_config(shared / "cache"), tmp_path)
     assert starting(found.metrics, "quality/") == some(result.metrics, QUALITY, "teacher/")
     assert found.metrics["size/bytes"] > 0
@@ -330,7 +330,7 @@ def test_weights_for_other_tasks_are_refused_before_the_teacher_is_trained(tmp_p
     assert not any(name.startswith("teacher/") for name in told.names)
 
 
-def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         assert set_up_device(Config(device="cuda")).type == "cuda"
     else:
@@ -344,7 +344,7 @@ def test_an_unfit_tokenizer_is_refused(result: Result, shared: Path, tmp_path: P
         run(config, tmp_path)
 
 
-def test_an_encoder_with_other_size_names_teaches(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_an_encoder_with_other_size_names_can_teach(tmp_path: Path, tokenizer: Tokenizer) -> None:
     folder = tmp_path / "distilbert"
     sizes: dict[str, Any] = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 32}
     DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
@@ -357,7 +357,7 @@ def test_an_encoder_with_other_size_names_teaches(tmp_path: Path, tokenizer: Tok
 
 
 def made_reviews(split: str, num: int) -> list[str]:
-    """Lines of reviews as in SST-2's file of a split, with its header."""
+    """Lines of made-up reviews in the format of SST-2, with a header."""
     made = rows("sst2", num, len(split))
     return ["sentence\tlabel", *(f"{row.text_a}\t{int(row.label or 0)}" for row in made)]
 
@@ -374,7 +374,7 @@ def real_reviews(split: str, num: int) -> list[str]:
 def test_a_student_of_minilm_learns_reviews(
     reviews: Callable[[str, int], list[str]], tmp_path: Path
 ) -> None:
-    """300 rows, 100 of them without a label, and 200 dev rows; the student is one layer of the
+    """300 rows, 100 of them unlabelled, and 200 dev rows. The student has one layer of the
     teacher."""
     header, *lines = reviews("train", 300)
     lines = [f"{line.split(TAB)[0]}{TAB}" if i >= 200 else line for i, line in enumerate(lines)]
@@ -398,7 +398,7 @@ def test_a_student_of_minilm_learns_reviews(
         export=ExportConfig(backends=[]),
     )
     found = run(config, tmp_path / "student")
-    # Unlabelled rows that overlap with those that are set apart are left out.
+    # Unlabelled rows that overlap with the selection split are left out.
     left_out = found.metrics["data/sst2/left_out"]
     assert found.datasets[0][3:] == (280 - left_out, 100 - left_out, 20, 200) and left_out < 20
     labels = [line.split("\t")[1] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
@@ -421,7 +421,7 @@ def test_a_student_of_minilm_learns_reviews(
          "student.init is 'no-such-folder/at/all'"),
     ],
 )  # fmt: skip
-def test_a_misfit_student_is_refused(student: StudentConfig, message: str, tmp_path: Path) -> None:
+def test_invalid_students_are_refused(student: StudentConfig, message: str, tmp_path: Path) -> None:
     reports = RecordedReports()
     with pytest.raises(ValueError, match=message):
         run(demo_config(tmp_path / "cache", student=student), tmp_path / "s", reports)
@@ -430,7 +430,7 @@ def test_a_misfit_student_is_refused(student: StudentConfig, message: str, tmp_p
 
 
 def test_finetuning_scores_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
-    """One task that it knows and one that is new to it; the one it does not go on with is gone."""
+    """One task is known and one is new. The tasks that are not fine-tuned are dropped."""
     told, tasks = RecordedReports(), ["paraphrase", "entailment"]
     found = tuned(finetuning(shared / "cache", result.folder, tasks, HARD), tmp_path, told)
     known = starting(result.metrics, "quality/paraphrase/")
@@ -444,9 +444,9 @@ def test_finetuning_scores_before_and_after(result: Result, shared: Path, tmp_pa
     assert list(load_model(tmp_path / MODEL).config.tasks) == ["entailment", "paraphrase"]
 
 
-def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_path: Path) -> None:
-    """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it
-    had then."""
+def test_finetuning_has_a_twin_from_scratch(result: Result, shared: Path, tmp_path: Path) -> None:
+    """With labels alone, on the tasks of the distillation, a student trained from scratch equals
+    the distillation's baseline."""
     config = finetuning(shared / "cache", result.folder, TASKS, HARD)
     told = RecordedReports()
     found = tuned(config, tmp_path / "tuned", told)
@@ -461,7 +461,7 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
     assert some(alone.metrics, QUALITY) == some(found.metrics, QUALITY)
 
 
-def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
+def test_a_finetuning_worse_than_training_from_scratch_has_a_note() -> None:
     (told,) = useless_training_note({"quality/mean": 61.2, "anew/quality/mean": 70.3})
     assert "DOES NOT HELP" in told and "its mean score is 70.3, 9.1 points higher" in told
     assert useless_training_note({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == []
@@ -469,10 +469,10 @@ def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
 
 
 class Ended(Exception):
-    """Ends a run where its student is to be measured."""
+    """Ends a run when its student would be measured."""
 
 
-def test_runs_are_timed_for_half_as_long_as_their_student_was_trained(
+def test_timing_takes_at_most_half_as_long_as_the_training(
     result: Result, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[ExportRequest] = []
@@ -500,7 +500,7 @@ def test_runs_are_timed_for_half_as_long_as_their_student_was_trained(
     assert len(asked) == 2
 
 
-def test_a_fine_tuning_has_its_note_first(
+def test_the_note_of_a_useless_finetuning_comes_first(
     result: Result, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = {"quality/mean": 61.2, "anew/quality/mean": 70.3}
@@ -511,7 +511,7 @@ def test_a_fine_tuning_has_its_note_first(
     assert "DOES NOT HELP" in first and second == "another"
 
 
-def test_finetuning_may_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:
+def test_finetuning_can_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:
     told, loss = RecordedReports(), LossConfig(kind="mse", hard_weight=0.5)
     found = tuned(finetuning(shared / "cache", result.folder, TASKS, loss), tmp_path, told)
     assert found.teacher_key == result.teacher_key, "the teacher that was there"
@@ -521,7 +521,7 @@ def test_finetuning_may_use_logits_too(result: Result, shared: Path, tmp_path: P
     assert "train/soft/sentiment" in told.names
 
 
-def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_path: Path) -> None:
+def test_invalid_finetunings_are_refused(result: Result, shared: Path, tmp_path: Path) -> None:
     weighed = replace(HARD, task_weights={"sentiment": 1.0})
     for student, loss, data, told in [
         ("", HARD, {}, "finetune.student is ''; allowed: a folder that holds a distilled"),
@@ -538,7 +538,7 @@ def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_p
             tuned(finetuning(shared / "cache", student, TASKS, loss, **data), tmp_path / "s")
 
 
-def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> None:
+def test_loss_settings_can_be_combined(shared: Path, tmp_path: Path) -> None:
     loss = LossConfig(hard_weight_end=1.0, balance="uncertainty")
     sampling = {"train.sampling": SamplingConfig(alpha=1.0, alpha_end=0.0)}
     told = RecordedReports()
@@ -550,8 +550,8 @@ def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> Non
         assert all((24 * share).is_integer() for share in shares)
 
 
-def test_finetuning_is_the_same_with_a_found_teacher(shared: Path, tmp_path: Path) -> None:
-    """The student has dropout, so its training draws numbers too."""
+def test_finetuning_is_the_same_with_a_stored_teacher(shared: Path, tmp_path: Path) -> None:
+    """The student has dropout, so its training uses random numbers too."""
     settings = {"student.dropout": 0.2, "baseline": False}
     start = run(demo_config(shared / "cache", settings), tmp_path / "start")
     loss = LossConfig(hard_weight=0.5)
@@ -565,7 +565,7 @@ SEVERAL_WORDS = ("sun", "rain", "snow")
 
 
 def write_several(folder: Path) -> Path:
-    """Rows that have the labels whose words they hold; one in ten has none, as many no answer."""
+    """Rows labelled with the words in them; a tenth has none, and a tenth of train is unlabelled."""
     draw = Random(0)
     for name, num in (("train", 120), ("dev", 40)):
         rows = []
@@ -585,10 +585,10 @@ def write_several(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("student", [BILSTM, StudentConfig(kind="bag", hidden=8, embedding=8)])
-def test_a_task_of_several_labels_runs_from_its_file_to_its_answers(
+def test_a_multilabel_task_works_from_its_file_to_its_answers(
     student: StudentConfig, tmp_path: Path
 ) -> None:
-    """The exported student and the predictions give the scores that the run states."""
+    """The exported student and the dev predictions reproduce the run's scores."""
     train = TrainConfig(steps=60, batch_size=16, eval_every=30, learning_rate=0.02)
     config = demo_config(
         tmp_path / "cache",
@@ -643,8 +643,8 @@ def test_a_task_of_several_labels_runs_from_its_file_to_its_answers(
         )
 
 
-def test_a_rare_class_has_a_threshold_from_its_task_to_its_answers(tmp_path: Path) -> None:
-    """The exported student gives the labels of the predictions, and their F1 is that of the run."""
+def test_a_rare_class_has_a_threshold_in_the_run_and_the_export(tmp_path: Path) -> None:
+    """The exported student's labels equal the dev predictions, whose F1 is that of the run."""
     draw = random.Random(3)
     for name, num in (("train", 200), ("dev", 60)):
         rows = [f"text{TAB}label"]
@@ -681,7 +681,7 @@ def test_a_rare_class_has_a_threshold_from_its_task_to_its_answers(tmp_path: Pat
 
 
 def write_answers(folder: Path, questions: int, candidates: int) -> Path:
-    """Questions with candidate answers, of which those that name its word are right."""
+    """Questions with candidate answers; most of those that name the question's word are right."""
     draw = random.Random(1)
     for name, num in (("train", questions), ("dev", questions // 2)):
         rows = [f"question{TAB}answer{TAB}label"]
@@ -700,7 +700,7 @@ def write_answers(folder: Path, questions: int, candidates: int) -> Path:
 
 
 def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path) -> None:
-    """The predictions of dev give the run's scores again, with groups by the question's text."""
+    """The dev predictions reproduce the run's scores, with groups by the question's text."""
     config = demo_config(
         tmp_path / "cache",
         data=DataConfig("files", str(write_answers(tmp_path, 40, 4)), selection_fraction=0.3),
@@ -714,7 +714,7 @@ def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path)
         for question in dict.fromkeys(questions):
             rows = [place for place, each in enumerate(questions) if each == question]
             margins, gold = columns["prediction"][rows], columns["label"][rows] == 1
-            order = np.lexsort([gold, -margins])  # of equal margins the wrong one first
+            order = np.lexsort([gold, -margins])  # wrong answers first among equal margins
             hits = gold[order].nonzero()[0]
             if len(hits) and (kind == "first" or len(set(margins)) == len(margins)):
                 at = [(number + 1) / (place + 1) for number, place in enumerate(hits)]
@@ -727,7 +727,7 @@ def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path)
     assert own.tasks["answers"][1:].std() > 0
 
 
-def test_a_metric_of_groups_is_refused_where_there_is_nothing_to_rank(
+def test_a_ranking_metric_is_refused_without_groups_to_rank(
     tmp_path: Path,
 ) -> None:
     path = str(write_answers(tmp_path, 30, 1))

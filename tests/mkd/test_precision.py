@@ -1,5 +1,5 @@
-"""Half precision is chosen where it is measured to be faster, once on each machine, and never left
-open for what is stored."""
+"""Half precision is chosen if a measurement, once per machine, finds it faster; stored settings are
+never `auto`."""
 
 import json
 import time
@@ -40,7 +40,7 @@ def precisions(config: Config) -> list[str]:
     ("ratio", "message"),
     [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")],
 )
-def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
+def test_bfloat16_is_chosen_if_it_is_faster_by_a_margin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, message: str
 ) -> None:
     monkeypatch.setattr(precision, "measure_speedup", lambda device: ratio)
@@ -54,7 +54,7 @@ def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
         assert f"{message}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
 
 
-def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speedup_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
     def counted(device: str) -> float:
@@ -73,7 +73,7 @@ def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.Monke
     assert calls == ["cpu"] * 3
 
 
-def test_what_is_said_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_precision_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         precision, "measure_speedup", lambda device: pytest.fail("no precision is auto")
     )
@@ -86,9 +86,9 @@ def test_what_is_said_is_not_measured(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_the_measure_is_a_median_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock whose steps are said: one call of each for the warm-up, then three rounds of 10 :
-    5, 10 : 10 and 30 : 10."""
+def test_the_speedup_is_the_median_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is fake: one warm-up call each, then three rounds of 10 : 5, 10 : 10 and 30 : 10
+    seconds."""
     steps = [99, 1, 10, 5, 10, 10, 30, 10]
 
     def clock() -> Iterator[float]:
@@ -106,7 +106,7 @@ def test_the_measure_is_a_median_of_rounds(monkeypatch: pytest.MonkeyPatch) -> N
     assert next(times, None) is None, "all of them were asked for"
 
 
-def test_this_machine_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_real_measurement_does_not_change_the_process(tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     begin = time.thread_time()
     found = bfloat16_speedup(tmp_path, "cpu")
@@ -118,14 +118,14 @@ def test_this_machine_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "config"), SETTINGS)
-def test_a_run_with_an_open_precision_is_refused(name: str, config: Config, tmp_path: Path) -> None:
+def test_an_unresolved_precision_is_refused(name: str, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^{name}.precision is 'auto'; allowed here"):
         set_up_device(config)
     own = replace(config, cache=str(tmp_path))
     set_up_device(resolve_precision(own, own))
 
 
-def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
+def test_a_teacher_is_scored_in_the_precision_of_its_training(
     scored: Datas,
     tokenizer: Tokenizer,
     tmp_path: Path,
@@ -154,7 +154,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Da
 
 
 def test_a_model_answers_in_the_asked_precision(scored: Datas, tokenizer: Tokenizer) -> None:
-    """Within the error of a number of 8 significant bits, and not as in float32."""
+    """The difference from float32 is not 0, and is within the error of 8 significant bits."""
     torch.manual_seed(0)
     teacher = untrained_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)
     layout = layout_of(tokenizer, True, 32)

@@ -1,4 +1,4 @@
-"""Training on text before the tasks."""
+"""Pretraining of a student on text before the tasks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ EXPLAINED = "pretraining/selection/mean"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A cache, with an encoder of one layer in `encoder`."""
+    """A cache that contains a one-layer encoder in `encoder`."""
     folder = tmp_path_factory.mktemp("cache")
     saved(BertModel(bert(("a", "b"), tokenizer)), tokenizer, folder / "encoder")
     return folder
@@ -46,8 +46,8 @@ def config(cache: Path, steps: int, kind: str = "bilstm", **sections: object) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_student_learns_what_the_encoder_says_of_texts(shared: Path, kind: str) -> None:
-    """Its heads stay as they are, and so does what a bag adds to them."""
+def test_a_student_learns_the_encoders_embeddings_of_texts(shared: Path, kind: str) -> None:
+    """Its heads do not change, including a bag's direct weights."""
     settings, reports = config(shared, 150, kind), RecordedReports()
     data = prepare(settings)
     assert data.untrained_teacher is not None
@@ -65,7 +65,7 @@ def test_a_student_learns_what_the_encoder_says_of_texts(shared: Path, kind: str
     assert len(reports.of(EXPLAINED)) == 1
 
 
-def test_it_is_made_once_and_the_twin_has_no_part_in_it(shared: Path, tmp_path: Path) -> None:
+def test_pretraining_is_cached_and_skips_the_baseline(shared: Path, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("first", "again", "without")]
     first, again, without = RecordedReports(), RecordedReports(), RecordedReports()
     results = [
@@ -83,7 +83,7 @@ def test_it_is_made_once_and_the_twin_has_no_part_in_it(shared: Path, tmp_path: 
     "change",
     [{"data.selection_rows": 3}, {"teacher.train.precision": "bfloat16"}, {"train.batch_size": 7}],
 )
-def test_it_is_made_anew_where_what_it_depends_on_differs(
+def test_pretraining_is_repeated_if_a_setting_that_it_depends_on_differs(
     shared: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     for settings, anew in ((config(shared, 3), None), (changed(config(shared, 3), change), True)):
@@ -92,7 +92,7 @@ def test_it_is_made_anew_where_what_it_depends_on_differs(
         assert anew is None or reports.of(STEPS)
 
 
-def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path) -> None:
+def test_a_text_corpus_is_used_together_with_the_tasks(shared: Path, tmp_path: Path) -> None:
     file = tmp_path / "corpus.tsv"
     file.write_text("one\tother\na film of the sea\tthe rain\nsongs by night\tits people\n")
     stage = PretrainConfig(
@@ -106,7 +106,7 @@ def test_a_corpus_of_text_is_read_beside_the_tasks(shared: Path, tmp_path: Path)
         run(config(shared, 2, pretrain=PretrainConfig(2, [wrong])), tmp_path / "wrong")
 
 
-def test_a_missing_file_of_the_corpus_is_told_before_the_rows_are_prepared(
+def test_a_missing_corpus_file_is_refused_before_the_rows_are_prepared(
     shared: Path, tmp_path: Path
 ) -> None:
     missing = PretrainConfig(2, [TextFileConfig("x.tsv", ["text"])])
@@ -116,7 +116,7 @@ def test_a_missing_file_of_the_corpus_is_told_before_the_rows_are_prepared(
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_it_needs_is_checked_first(shared: Path, tmp_path: Path) -> None:
+def test_pretraining_settings_are_checked(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pretrain.steps is 5; allowed: 0 for loss.hard_weight=1"):
         config(shared, 5, loss=LossConfig(hard_weight=1.0))
     with pytest.raises(ValueError, match=r"pretrain.corpus is .*; allowed: empty"):
@@ -127,7 +127,7 @@ def test_what_it_needs_is_checked_first(shared: Path, tmp_path: Path) -> None:
         run(changed(config(shared, 5), {"teacher.checkpoint": ""}), tmp_path)
 
 
-def test_texts_of_a_pair_are_rows_of_their_own(datas: Datas) -> None:
+def test_the_texts_of_a_pair_become_separate_rows(datas: Datas) -> None:
     single, pair = (next(d for d in datas if d.kind.pair == wanted) for wanted in (False, True))
     (only,) = single_texts([single])
     first, second = single_texts([pair])
@@ -138,7 +138,7 @@ def test_texts_of_a_pair_are_rows_of_their_own(datas: Datas) -> None:
 
 
 class _Answers(nn.Module):
-    """Answers the same for every row."""
+    """A model with the same output for every row."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -149,9 +149,9 @@ class _Answers(nn.Module):
 
 
 @pytest.mark.parametrize(("answer", "percent"), [(1.0, 0.0), (2.0, -100.0), (0.5, -25.0)])
-def test_explained_percent_by_hand(datas: Datas, answer: float, percent: float) -> None:
-    """The targets 0, 2 of two rows have a sum of squares of 2 around their mean of 1; the errors of
-    the answers 1, 2 and 0.5 have 2, 4 and 0.25 + 2.25."""
+def test_explained_percent_matches_hand_values(datas: Datas, answer: float, percent: float) -> None:
+    """The targets 0 and 2 have a sum of squares of 2 around their mean. The answers 1, 2 and 0.5
+    have squared errors of 2, 4 and 0.25 + 2.25."""
     data = datas[0]._replace(selection_rows=np.array([3, 1]))
     targets = np.full((len(data.train.labels), 1), np.nan, np.float32)
     targets[[1, 3]] = [[0.0], [2.0]]

@@ -1,5 +1,5 @@
-"""Two processes and more that train together, two of them started as users start them, beside one
-that sees the same batches."""
+"""Two to four processes that train together, compared with one that sees the same batches; two are
+started with accelerate, as users do."""
 
 import os
 import subprocess
@@ -32,22 +32,21 @@ from tests.support.entry import (
 from tests.support.entry import weights_of as student
 from tests.support.serve import free_port
 
-# Batches of two rows and three, which are fewer than the processes: most often one has none, of
-# four also two or three.
+# Batches of two or three rows are smaller than most numbers of processes, so that up to three
+# processes have no row.
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3",
     "--teacher.train.batch_size=2", "--train.steps=16", "--teacher.train.steps=16",
     "--train.eval_every=8", "--loss.hard_weight=0.5", "--loss.balance=uncertainty",
     "--loss.match.weight=1",
-    # Its table of n-grams has a lazy Adam.
+    # The bag's table of n-grams uses a lazy Adam.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
 ]  # fmt: skip
 
 
 def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
-    """The entry point in so many processes on the CPU, joined by gloo."""
-    # Of its options this is the one that starts several processes without MPI, with GPUs or
-    # without.
+    """Runs the entry point in `number` processes on the CPU, connected by gloo."""
+    # --multi_gpu starts several processes without MPI, whether or not there are GPUs.
     launcher = [
         sys.executable,
         "-m",
@@ -62,8 +61,7 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
         "--main_process_port=0",
     ]
     whole = [*launcher, *rest, "-m", "experiments.distill", "--json", *argv]
-    # A process that aborts shows where; what the launcher says of it afterwards is long and shows
-    # nothing.
+    # The fault handler shows where a process aborts; the launcher's long output is cut.
     done = subprocess.run(
         whole,
         cwd=folder,
@@ -79,7 +77,7 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
 def together(
     folder: Path, number: int, work: Callable[..., None], *args: Any
 ) -> list[subprocess.CompletedProcess[str]]:
-    """work(*args) in so many processes, with what accelerate's launcher tells each of them."""
+    """Runs work(*args) in `number` processes, with the environment of accelerate's launcher."""
     port = str(free_port())
     group = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     places = [group | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
@@ -94,7 +92,7 @@ def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
-    """All losses that the run was told of, by name, in the order of their steps."""
+    """All logged losses of a run, by name, in the order of their steps."""
     names = [
         name
         for name in client(folder).get_run(run_id).data.metrics
@@ -113,27 +111,27 @@ def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
 def alone(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
-    """The losses of one process, and its student's weights."""
+    """The losses of a run with one process, and its student's weights."""
     folder = tmp_path_factory.mktemp("one")
     found = outcome(command(folder, "distill", *RUN))
     return losses(folder, found["run_id"]), weights(folder, found["run_id"])
 
 
 def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
-    """Those of the student that the run has logged."""
+    """The weights of the student that the run has logged."""
     with chdir(folder):
         return load_file(student(folder, run_id))
 
 
 @pytest.mark.parametrize(("number", "start"), [(2, launched), (3, forked), (4, forked)])
-def test_several_processes_have_the_losses_of_one(
+def test_several_processes_have_the_same_losses_as_one(
     number: int,
     start: Callable[..., subprocess.CompletedProcess[str]],
     alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]],
     tmp_path: Path,
 ) -> None:
-    """Teacher, student and twin; rows with and without labels, and all that is learnt or projected
-    beside the model."""
+    """Teacher, student and baseline; labelled and unlabelled rows; learnt loss weights and
+    projections."""
     together = outcome(start(tmp_path, number, *RUN))
     (run,) = runs(tmp_path)
     assert run.info.status == "FINISHED"
@@ -148,8 +146,8 @@ def test_several_processes_have_the_losses_of_one(
 
 
 def resolved(folder: Path) -> None:
-    """Writes what `auto` becomes in this process; by its own measure only the first would take
-    bfloat16."""
+    """Writes the precision that `auto` becomes in this process. By their own measurements, only the
+    first would use bfloat16."""
     rank = os.environ["RANK"]
     measured = 3.0 if rank == "0" else 0.1
     pytest.MonkeyPatch().setattr(precision, "measure_speedup", lambda device: measured)
@@ -157,7 +155,7 @@ def resolved(folder: Path) -> None:
     (folder / f"{rank}.txt").write_text(precision.resolve_precision(config, config).train.precision)
 
 
-def test_all_processes_train_in_the_precision_that_the_first_one_measures(tmp_path: Path) -> None:
+def test_all_processes_use_the_precision_measured_by_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     together(folder, 3, resolved, folder)
@@ -173,7 +171,7 @@ def batch(labels: list[float]) -> Batch:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_and_factors_match_hand_values(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     nan = float("nan")
@@ -195,11 +193,10 @@ def test_one_row_counts_in_one_process(rank: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])
 @pytest.mark.parametrize("rows", range(1, 10))
-def test_the_shares_of_all_processes_are_the_batch(
+def test_the_shares_of_all_processes_add_up_to_the_batch(
     number: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mean over processes of their losses' means, each times its factor, is the mean over the
-    batch's rows."""
+    """Averaged over processes, mean loss times factor is the mean over the batch's rows."""
     monkeypatch.setenv("WORLD_SIZE", str(number))
     values, mean = [float(value**2) for value in range(rows)], 0.0
     for rank in range(number):
@@ -209,7 +206,7 @@ def test_the_shares_of_all_processes_are_the_batch(
     assert mean == pytest.approx(sum(values) / rows)
 
 
-def test_one_process_has_the_whole_batch_as_it_is() -> None:
+def test_one_process_has_the_unchanged_batch() -> None:
     whole = batch([1.0, 2.0])
     own, part = split_batch(whole)
     assert own is whole and part == (1, 1) and part.factor() == 1

@@ -1,4 +1,4 @@
-"""What is drawn, what is written to a file instead, and what is kept."""
+"""Progress bars in a terminal, progress lines in a file, and metrics that are passed on."""
 
 import io
 import re
@@ -21,7 +21,7 @@ RecordedReports = list[tuple[int, dict[str, float]]]
 
 
 def trained(report: Report, first: int = 1) -> None:
-    """Reports as a training of 50 steps does."""
+    """Sends the reports of a training of 50 steps."""
     own = phase_report(report, "", "student")
     for step in range(first, 51):
         own(step, {"progress": step / 50} | ({"shown/loss": 0.75} if step == first else {}))
@@ -30,7 +30,7 @@ def trained(report: Report, first: int = 1) -> None:
     own(50, {"selection/mean": 70.25})
 
 
-def test_shares_of_phases_and_numbers_to_keep_go_apart() -> None:
+def test_progress_and_metrics_are_separated() -> None:
     shares: RecordedReports = []
     kept: RecordedReports = []
     report = progress.split_progress(
@@ -46,7 +46,7 @@ def test_shares_of_phases_and_numbers_to_keep_go_apart() -> None:
     assert kept == [(25, {"train/loss": 1.0}), (50, {"selection/mean": 70.0})]
 
 
-def test_a_bar_moves_from_the_first_step_and_shows_loss_score_rate_and_rest(
+def test_a_bar_starts_at_the_first_step_and_shows_loss_and_rate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     screen, kept = Screen(), RecordedReports()
@@ -55,15 +55,15 @@ def test_a_bar_moves_from_the_first_step_and_shows_loss_score_rate_and_rest(
     with progress.phase_bars(lambda *told: kept.append(told)) as report:
         own = phase_report(report, "", "student")
         own(1, {"progress": 1 / 50, "shown/loss": 0.75})
-        report(0, {"progress/export": 0.0})  # the next phase closes the bar of the last one
+        report(0, {"progress/export": 0.0})  # the next phase closes the previous bar
     drawn = bars(screen.getvalue())
     student = r"student: +2%\|.*\| 1/50 \[00:00<00:\d\d, .*step.*, loss=0\.75\]"
     assert re.match(student, drawn[1]) and drawn[-1].startswith("export: 0it [00:00")
     assert kept == []
 
 
-def test_the_clock_of_the_bar_goes_on_between_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first phase there is no bar."""
+def test_the_clock_of_the_bar_runs_between_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no bar before the first phase."""
     refreshed = threading.Event()
 
     class Bar:
@@ -77,7 +77,7 @@ def test_the_clock_of_the_bar_goes_on_between_reports(monkeypatch: pytest.Monkey
         assert refreshed.wait(60)
 
 
-def test_losses_are_averaged_over_tasks_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_are_averaged_in_the_bar_and_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     screen, kept = Screen(), RecordedReports()
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.phase_bars(lambda *told: kept.append(told)) as report:
@@ -99,8 +99,8 @@ def test_a_file_gets_a_line_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> N
     assert second.startswith("hard-label twin:  50% 1/2 [")
 
 
-def test_a_phase_of_rows_ends_with_its_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows it, such as the trials of a search, does not count as its time."""
+def test_a_phase_with_rows_ends_with_its_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time does not include what follows, such as the trials of a search."""
     file = io.StringIO()
     monkeypatch.setattr(sys, "stderr", file)
     with progress.phase_bars() as report:
@@ -110,8 +110,8 @@ def test_a_phase_of_rows_ends_with_its_last_row(monkeypatch: pytest.MonkeyPatch)
         assert file.getvalue().startswith("logits of films: 100% 60/60 [")
 
 
-def test_a_long_phase_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    file, now = io.StringIO(), iter(range(0, 10_000, 10))  # each look at the clock: 10 s later
+def test_a_long_phase_gets_several_lines_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, now = io.StringIO(), iter(range(0, 10_000, 10))  # each read of the clock is 10 s later
     monkeypatch.setattr(sys, "stderr", file)
     monkeypatch.setattr("mkd.progress.time.monotonic", lambda: float(next(now)))
     with progress.phase_bars() as report:
@@ -119,9 +119,9 @@ def test_a_long_phase_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     assert 10 < len(file.getvalue().splitlines()) < 25
 
 
-def test_a_last_line_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the last step came so late that it was written at once."""
-    file, now = io.StringIO(), iter(range(0, 10_000, 100))  # each look at the clock: 100 s later
+def test_the_last_line_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the last step came so late that it was written immediately."""
+    file, now = io.StringIO(), iter(range(0, 10_000, 100))  # each read of the clock is 100 s later
     monkeypatch.setattr(sys, "stderr", file)
     monkeypatch.setattr("mkd.progress.time.monotonic", lambda: float(next(now)))
     with progress.phase_bars() as report:
@@ -129,7 +129,7 @@ def test_a_last_line_is_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert file.getvalue().count("60/60") == 1
 
 
-def test_a_phase_without_steps_shows_its_time_and_is_gone_when_it_ends(
+def test_a_phase_without_steps_shows_its_time_and_disappears(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     screen, file = Screen(), io.StringIO()
@@ -141,15 +141,15 @@ def test_a_phase_without_steps_shows_its_time_and_is_gone_when_it_ends(
             trained(report)
     drawn = screen.getvalue()
     assert bars(drawn[: drawn.index("student")])[-1] == "loading the teacher [00:00]"
-    # What was drawn is blanked before the next bar.
+    # The line is erased before the next bar.
     assert re.search(r"loading the teacher \[00:00\]\r +\r+student: ", drawn)
     assert [line.split(":")[0] for line in file.getvalue().splitlines()] == [
         "teacher tokens", "student"
     ]  # fmt: skip
 
 
-def test_the_first_phase_of_a_run_names_what_it_does(tmp_path: Path) -> None:
-    """A run tells what it reads, loads and checks before its first step."""
+def test_the_phases_before_the_first_step_are_named(tmp_path: Path) -> None:
+    """A run reports what it reads, loads and checks before its first step."""
     told: list[str] = []
     prepare(demo_config(tmp_path), lambda step, metrics: told.extend(metrics))
     phases = [name.removeprefix("progress/") for name in told if name.startswith("progress/")]
@@ -159,7 +159,7 @@ def test_the_first_phase_of_a_run_names_what_it_does(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_resumed_training_counts_its_own_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_training_resumes_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[float | None, float]] = []
     real = progress.Lines
 
@@ -183,7 +183,7 @@ def test_jobs_share_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.match(r"1 of 4 trials: +38%\|.*\| \[00:00<", bars(screen.getvalue())[-1])
 
 
-def test_jobs_in_a_file_are_told_without_a_fraction_of_a_job(
+def test_jobs_in_a_file_are_counted_without_fractions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = io.StringIO()

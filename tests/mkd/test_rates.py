@@ -1,5 +1,5 @@
-"""Learning rates that are left open: less where layers are trained already; what is said stays,
-what is left open is shown."""
+"""Default learning rates: lower for pretrained layers. Set rates stay, and default ones are shown
+as numbers."""
 
 from pathlib import Path
 
@@ -36,17 +36,17 @@ def rates(config: Config) -> tuple[float | None, ...]:
         (Config(train=SAID), (1.2e-3, 3e-5)),
     ],
 )
-def test_an_open_rate_goes_by_the_model(config: Config, expected: tuple[float, ...]) -> None:
+def test_default_rates_depend_on_models(config: Config, expected: tuple[float, ...]) -> None:
     assert rates(config) == expected
     assert with_learning_rates(with_learning_rates(config)) == with_learning_rates(config)
 
 
-def test_what_is_trained_further_learns_as_fast_as_what_is_new() -> None:
+def test_finetuning_has_the_rate_of_a_new_student() -> None:
     assert with_finetuning_rate(TrainConfig()).learning_rate == 2e-3
     assert with_finetuning_rate(SAID) == SAID
 
 
-def test_a_variant_of_another_model_has_that_model_s_rate() -> None:
+def test_a_variant_with_another_model_has_the_rate_of_that_model() -> None:
     config = cli.parse([], "", DistillSettings)
     variant = {"teacher.checkpoint": "x", "student.init": "teacher"}
     assert rates(cli.with_settings(config, variant)) == (1e-4, 2e-4)
@@ -54,7 +54,7 @@ def test_a_variant_of_another_model_has_that_model_s_rate() -> None:
     assert rates(cli.with_settings(said, {"teacher.checkpoint": "x"}))[0] == 8e-4
 
 
-def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
+def test_shown_settings_and_keys_have_the_rate_as_a_number() -> None:
     config = cli.parse(["--teacher.checkpoint=x"], "", DistillSettings)
     assert config.teacher.train.learning_rate is None
     assert cli.flat(config)["teacher.train.learning_rate"] == 1e-4
@@ -66,8 +66,8 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
     assert further.finetune.train.learning_rate == 2e-3
 
 
-def test_trained_layers_learn_at_lower_rates(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """Of two steps the first one is the warm-up; the second is at the peak, and told."""
+def test_pretrained_layers_have_lower_rates(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """The first of two steps is the warm-up, and the second reports the peak rate."""
     checkpoint = saved(BertModel(bert([], tokenizer)), tokenizer, tmp_path / "bert")
     student = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
     reports = RecordedReports()

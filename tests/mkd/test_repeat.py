@@ -1,4 +1,4 @@
-"""A function is called while other code runs, and never after it."""
+"""A function is called repeatedly while other code runs, and never afterwards."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from mkd.repeat import repeated
 
 
-def test_it_is_called_until_the_body_ends() -> None:
+def test_the_function_is_called_until_the_body_ends() -> None:
     calls: list[int] = []
     third = threading.Event()
 
@@ -23,7 +23,7 @@ def test_it_is_called_until_the_body_ends() -> None:
     assert len(calls) == number
 
 
-def test_an_error_of_the_body_ends_it_too() -> None:
+def test_an_error_in_the_body_ends_the_calls() -> None:
     threads = threading.active_count()
     with pytest.raises(ValueError, match="of the body"), repeated(lambda: None, 0.001):
         raise ValueError("of the body")

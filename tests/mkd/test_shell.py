@@ -1,4 +1,4 @@
-"""The command `mkd`: its verbs, and what it says where a verb cannot be run."""
+"""The command `mkd`: its verbs, and messages if a verb cannot run."""
 
 import os
 import subprocess
@@ -13,11 +13,11 @@ from mkd.shell import VERBS, called_as, help_text, main
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "mlflow", "optuna", "datasets", "pandas", "matplotlib")
-"""Libraries that take long to import."""
+"""Libraries with slow imports."""
 
 
 def mkd(*words: str) -> subprocess.CompletedProcess[str]:
-    """`mkd` in a process in which a library that takes long to import cannot be imported."""
+    """Runs `mkd` in a process that cannot import slow libraries."""
     blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in HEAVY)
     code = (
         f"import sys; from mkd import shell; shell._installed = lambda package: True; {blocked}; "
@@ -34,7 +34,7 @@ def test_there_is_a_verb_for_each_command() -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_its_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert shown == help_text() + "\n"
@@ -56,7 +56,7 @@ def test_an_unknown_verb_is_refused(
 
 
 @pytest.mark.parametrize("missing", ["experiments", "mlflow"])
-def test_without_a_clone_or_its_libraries_it_says_what_to_install(
+def test_the_error_without_a_clone_or_its_libraries_says_what_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shell, "_installed", lambda package: package != missing)
@@ -67,19 +67,19 @@ def test_without_a_clone_or_its_libraries_it_says_what_to_install(
 
 
 @pytest.mark.parametrize("verb", ["distill", "search", "report"])
-def test_help_imports_nothing_that_takes_long(verb: str) -> None:
+def test_help_imports_no_slow_library(verb: str) -> None:
     done = mkd(verb, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ") and "--" in done.stdout
 
 
-def test_nor_does_a_refusal() -> None:
+def test_a_refusal_imports_no_slow_library() -> None:
     done = mkd("distill", "--train.steps", "0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: train.steps is 0; allowed: above 0\n"
 
 
-def test_the_settings_are_printed_before_what_takes_long_is_imported() -> None:
+def test_the_settings_are_printed_before_slow_imports() -> None:
     done = mkd("distill", "--seed", "7", "--train.precision", "auto")
     assert done.stdout == (
         'settings that differ from the defaults: {"seed": 7, "train.precision": "auto"}\n'
@@ -87,7 +87,7 @@ def test_the_settings_are_printed_before_what_takes_long_is_imported() -> None:
     assert "ModuleNotFoundError" in done.stderr, "the next line of work needs torch"
 
 
-def test_a_command_is_called_what_the_user_has_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_name_the_command_as_the_user_typed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "/somewhere/bin/mkd", "search"])
     assert called_as("search") == "mkd search"
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.search"])
