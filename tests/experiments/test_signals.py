@@ -34,7 +34,7 @@ def _signal_in_collection(number: int, times: int) -> None:
         gc.collect(0)
 
 
-def _go_on(number: int, times: int) -> None:
+def _signal_and_sleep(number: int, times: int) -> None:
     told = sys.unraisablehook
 
     def hook(ignored: Any) -> None:
@@ -48,14 +48,14 @@ def _go_on(number: int, times: int) -> None:
 
 def command(number: int, times: int) -> None:
     """A command that receives a signal."""
-    sys.exit(cli.entry(lambda config: _go_on(number, times), "", DistillSettings, []))
+    sys.exit(cli.entry(lambda config: _signal_and_sleep(number, times), "", DistillSettings, []))
 
 
 def worker(number: int, times: int) -> None:
     """A search's worker that receives SIGTERM."""
     end_on_signals(_stop_on_sigterm, KeyboardInterrupt)
     try:
-        _go_on(number, times)
+        _signal_and_sleep(number, times)
     except KeyboardInterrupt:
         sys.exit(7)
 

@@ -565,7 +565,7 @@ SEVERAL_WORDS = ("sun", "rain", "snow")
 
 
 def write_several(folder: Path) -> Path:
-    """Rows labelled with the words in them; a tenth has none, and a tenth of train is unlabelled."""
+    """Rows labelled with the words in them; a tenth has none, and a tenth of train is unknown."""
     draw = Random(0)
     for name, num in (("train", 120), ("dev", 40)):
         rows = []

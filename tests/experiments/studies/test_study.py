@@ -136,7 +136,7 @@ def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTri
         ("sqlite:///{folder}/file", "'sqlite:///.*/file': file is not a database"),
     ],
 )  # fmt: skip
-def test_an_unreachable_storage_is_one_line(address: str, message: str, tmp_path: Path) -> None:
+def test_an_unreachable_storage_is_refused(address: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database " * 100)
     with pytest.raises(ConnectionError, match=f"^search.storage is {message}[^\n]*$") as caught:
         open_storage(SearchConfig(storage=address.format(folder=tmp_path)))
@@ -185,7 +185,7 @@ def value_of(params: dict[str, Any]) -> list[float]:
     return [100 * params["rate"] + params.get("layers:bag", 0), 1 + params["rate"] ** 2]
 
 
-def go_on(study: optuna.Study, num: int) -> None:
+def run_trials(study: optuna.Study, num: int) -> None:
     """Runs `num` more trials sequentially."""
     for _ in range(num):
         trial = study.ask()
@@ -205,15 +205,15 @@ def test_a_resumed_study_samples_alike(sampler: Any, tmp_path: Path, store: RDBS
     """The study is stopped after its 3rd and 12th trial, before and after TPE starts to model. Each
     start reads it from storage, with a sampler that has already sampled for another study."""
     whole = made(tmp_path, store, "whole", sampler=sampler)
-    go_on(whole, 14)
+    run_trials(whole, 14)
     other = made(tmp_path, store, "other", sampler=sampler)
     made(tmp_path, store, "stopped", sampler=sampler)
     for num in (3, 9, 2):
         own = SeededSampler(SearchConfig(sampler=sampler), seed=0)
         other.sampler = own
-        go_on(other, 1)
+        run_trials(other, 1)
         fresh = open_storage(config_of(tmp_path).search)
-        go_on(optuna.load_study(study_name="stopped", storage=fresh, sampler=own), num)
+        run_trials(optuna.load_study(study_name="stopped", storage=fresh, sampler=own), num)
     stopped = optuna.load_study(study_name="stopped", storage=store)
     assert drawn(stopped) == drawn(whole)
     assert len({str(params) for params in drawn(whole)}) == 14
@@ -223,13 +223,13 @@ def test_a_random_sample_depends_on_seed_and_number(tmp_path: Path, store: RDBSt
     first, second = (
         made(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1)
     )
-    go_on(first, 5)
-    go_on(second, 5)
+    run_trials(first, 5)
+    run_trials(second, 5)
     assert not [params for params in drawn(first) if params in drawn(second)]
     failing = made(tmp_path, store, "failing", sampler="random")
     for _ in range(4):
         failing.tell(failing.ask(), state=TrialState.FAIL)
-    go_on(failing, 1)
+    run_trials(failing, 1)
     assert drawn(failing)[4] == drawn(first)[4]
 
 

@@ -58,7 +58,7 @@ def test_four_workers_run_exactly_the_requested_trials(tmp_path: Path) -> None:
     assert [trial.number for trial in study_of(folder).trials] == list(range(6))
 
 
-def working(folder: Path, number: int = 1) -> str:
+def run_with_score(folder: Path, number: int = 1) -> str:
     """Waits until `number` trials have reported a score, and returns the run id of one."""
     found: list[str] = []
 
@@ -89,7 +89,7 @@ def workers(printed: Path) -> list[int]:
     return [int(pid) for pid in told()[0].removeprefix("workers: ").split(", ")]
 
 
-def halt(pids: list[int], folder: Path) -> None:
+def suspend(pids: list[int], folder: Path) -> None:
     """Suspends the workers, so that no trial ends meanwhile. It retries if one of them was writing
     to MLflow's database, which would stay locked."""
 
@@ -105,10 +105,10 @@ def halt(pids: list[int], folder: Path) -> None:
                 database.execute("begin immediate")
                 return
         except sqlite3.OperationalError:  # it is locked
-            release(pids)
+            resume(pids)
 
 
-def release(pids: list[int]) -> None:
+def resume(pids: list[int]) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
 
@@ -124,7 +124,7 @@ def worker_at(folder: Path, run: str, pids: list[int]) -> int:
     return found
 
 
-def is_told_to_end(pid: int) -> bool:
+def has_pending_sigterm(pid: int) -> bool:
     """Whether SIGTERM is pending for a suspended process."""
     status = dict(
         line.split(":\t")
@@ -167,12 +167,12 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
         folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2",
         "--search.trials=2", "--json",
     )  # fmt: skip
-    run = working(folder)
+    run = run_with_score(folder)
     pids = workers(child.stderr)
-    halt(pids, folder)
+    suspend(pids, folder)
     at_work = worker_at(folder, run, pids)
     os.kill(at_work, signal.SIGKILL)
-    release([pid for pid in pids if pid != at_work])
+    resume([pid for pid in pids if pid != at_work])
     told = outcome(done := child.end())
     assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
     study = study_of(folder)
@@ -200,9 +200,9 @@ def test_a_search_whose_workers_have_all_died_reports_it_and_can_continue(tmp_pa
     folder.mkdir()
     argv = [*SEARCH, *SLOW, *BEATS, "--search.trials=1"]
     child = started(folder, entry_point, "search", *argv)
-    run = working(folder)
+    run = run_with_score(folder)
     (pid,) = workers(child.stdout)
-    halt([pid], folder)
+    suspend([pid], folder)
     assert worker_at(folder, run, [pid]) == pid
     os.kill(pid, signal.SIGKILL)
     done = child.end()
@@ -222,15 +222,15 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_continue(tmp_path: Path) -> 
     folder.mkdir()
     argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
     child = started(folder, entry_point, "search", *argv)
-    working(folder, 2)  # both runs are open, so that their end can be logged
+    run_with_score(folder, 2)  # both runs are open, so that their end can be logged
     pids = workers(child.stdout)
-    halt(pids, folder)
+    suspend(pids, folder)
     at_work = {run.info.run_id for run in runs(folder) if run.info.status == "RUNNING"}
     assert child.process.pid is not None
     for pid in (child.process.pid, *pids):  # a terminal signals all of them
         os.kill(pid, signal.SIGINT)
-    wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
-    release(pids)
+    wait_until(lambda: all(has_pending_sigterm(pid) for pid in pids))
+    resume(pids)
     done = child.end()
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1] == "stopped; the same command continues"

@@ -28,12 +28,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.Acti
         yield opened
 
 
-def take_away() -> None:
+def remove_database() -> None:
     """Moves the database aside."""
     Path("mlflow.db").rename("aside.db")
 
 
-def bring_back() -> None:
+def restore_database() -> None:
     Path("aside.db").rename("mlflow.db")
 
 
@@ -47,11 +47,11 @@ def test_metrics_reported_during_an_outage_arrive_in_order(
 ) -> None:
     box = Outbox(run, tmp_path / "folder")
     box.report(1, {"loss": 3.0})
-    take_away()
+    remove_database()
     box.report(2, {"loss": 2.0, "score": 1.0})
     box.report(3, {"loss": 1.0})
     assert len((tmp_path / "folder" / UNSENT).read_text().splitlines()) == 2
-    bring_back()
+    restore_database()
     assert steps(run, "loss") == [1]
     box.report(4, {"loss": 0.5})
     assert steps(run, "loss") == [1, 2, 3, 4] and steps(run, "score") == [2]
@@ -81,12 +81,12 @@ def test_the_next_start_sends_kept_metrics_and_repeats_no_step(
 ) -> None:
     killed = Outbox(run, tmp_path)
     killed.report(1, {"loss": 3.0})
-    take_away()
+    remove_database()
     killed.report(2, {"loss": 2.0})
     killed.report(3, {"loss": 1.0})
     with (tmp_path / UNSENT).open("a") as file:
         file.write("[17")  # a line that a kill has cut short
-    bring_back()
+    restore_database()
     again = Outbox(mlflow.get_run(run.info.run_id), tmp_path)
     # The training resumes from a checkpoint of step 1.
     for step in (2, 3, 4):
@@ -96,10 +96,10 @@ def test_the_next_start_sends_kept_metrics_and_repeats_no_step(
 
 def test_many_metrics_are_sent_in_several_requests(run: mlflow.ActiveRun, tmp_path: Path) -> None:
     box = Outbox(run, tmp_path)
-    take_away()
+    remove_database()
     for step in range(7):
         box.report(step, {f"metric{number}": 1.0 for number in range(200)})
-    bring_back()
+    restore_database()
     box.flush()
     assert steps(run, "metric199") == list(range(7))
 
@@ -113,15 +113,15 @@ def test_a_call_waits_for_the_store_but_not_forever(
         nonlocal calls
         calls += 1
         if calls == 3:
-            bring_back()
+            restore_database()
         mlflow.set_tag("calls", calls)
         return "sent"
 
-    take_away()
+    remove_database()
     assert with_retries(call) == "sent" and calls == 3
     assert "is back" in capsys.readouterr().err
-    take_away()
+    remove_database()
     monkeypatch.setattr(store, "OUTAGE_SECONDS", 0)
     with pytest.raises(mlflow.MlflowException, match="sqlite3.OperationalError"):
         with_retries(lambda: mlflow.set_tag("calls", 4))
-    bring_back()
+    restore_database()

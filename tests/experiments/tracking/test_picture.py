@@ -79,7 +79,7 @@ def test_a_backend_that_failed_its_check_is_shown_but_never_the_fastest() -> Non
     assert picture.info(failed).setting == "torch/b1-text-t1"
 
 
-def less(*prefixes: str) -> dict[str, float]:
+def metrics_without(*prefixes: str) -> dict[str, float]:
     """METRICS without those of the prefixes."""
     return {name: value for name, value in METRICS.items() if not name.startswith(prefixes)}
 
@@ -100,7 +100,7 @@ def test_timings_of_a_busy_machine_are_marked_in_the_table() -> None:
         assert "| b32-text-t2 | 200 | 5,000 | 6,000 | about 30 |" in told
 
 
-def test_a_version_description_says_about_for_ratios_of_a_busy_machine() -> None:
+def test_a_version_description_marks_ratios_of_a_busy_machine() -> None:
     assert ", 80.0 times faster than its teacher" in card.version_description(RESULT, "id")
     busy = RESULT._replace(metrics=METRICS | {"speed/busy_share": 0.2})
     assert ", about 80 times faster than its teacher" in card.version_description(busy, "id")
@@ -135,7 +135,7 @@ def test_a_loss_that_rounds_to_zero_has_no_minus_sign() -> None:
 
 
 def test_a_run_without_a_baseline_has_no_column_for_it() -> None:
-    alone = RESULT._replace(metrics=less("baseline/"))
+    alone = RESULT._replace(metrics=metrics_without("baseline/"))
     assert "hard labels" not in table.result_table(alone)[0]
     assert list(picture.info(alone).scores) == ["teacher", "student"]
 
@@ -169,7 +169,7 @@ def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
 
 
 def test_scores_before_finetuning_have_a_column_with_a_dash_for_a_new_task() -> None:
-    metrics = less("teacher/", "baseline/") | {"before/quality/sst2/score": 80.0}
+    metrics = metrics_without("teacher/", "baseline/") | {"before/quality/sst2/score": 80.0}
     printed = table.result_table(RESULT._replace(metrics=metrics, teacher=""))
     assert squeezed(printed[0]) == "| score on dev | before | student |"
     cells = [line.split()[3:-1:2] for line in printed[2:5]]

@@ -149,7 +149,7 @@ def odd(batch: Arrays) -> np.ndarray:
     return rows
 
 
-def sure(answers: np.ndarray) -> np.ndarray:
+def logits_of(answers: np.ndarray) -> np.ndarray:
     """Confident logits [B, 2] for these classes."""
     return np.stack([1 - answers, answers], axis=1).astype(np.float32)
 
@@ -173,10 +173,10 @@ def test_the_worse_check_counts(wrong_alone: bool, datas: Datas, tokenizer: Toke
             own = row[batch.mask[place]].tobytes()
             if own in mistaken and (len(batch.ids) == 1) == wrong_alone:
                 answers[place] = 1 - answers[place]
-        return sure(answers)
+        return logits_of(answers)
 
     metrics = compare_backend(
-        ModelData(tokenizer, [data], CPU), {("single", ""): sure(classes)}, infer, layout
+        ModelData(tokenizer, [data], CPU), {("single", ""): logits_of(classes)}, infer, layout
     )
     assert asked.count(1) == 20 and sum(asked) == 40, "each row in both ways"
     losses = (0.0, lost) if wrong_alone else (lost, 0.0)
@@ -233,7 +233,7 @@ def small(datas: Datas, tokenizer: Tokenizer) -> Student:
     )
 
 
-def found_of(
+def exported(
     export: ExportConfig,
     student: Student,
     tasks: list[Task],
@@ -265,7 +265,7 @@ def test_the_progress_of_exports_has_a_known_end_from_its_first_step(
             steps.append((step, metrics["progress/export"]))
 
     export = ExportConfig(backends=["onnx"])
-    found_of(export, small(datas, tokenizer), tasks, datas, tokenizer, tmp_path, report)
+    exported(export, small(datas, tokenizer), tasks, datas, tokenizer, tmp_path, report)
     assert steps[0] == (0, 0.0) and steps[-1] == (100, 1.0) and steps == sorted(steps)
     assert len(steps) > 4, "the comparison is counted too"
     # A progress bar computes its length from step and share.
@@ -277,7 +277,7 @@ def test_the_fastest_backend_that_passed_is_offered(
 ) -> None:
     student = small(datas, tokenizer)
     export = ExportConfig(backends=["int8", "onnx"], max_loss=100, torch=True)
-    metrics, notes, folder, passed = found_of(export, student, tasks, datas, tokenizer, tmp_path)
+    metrics, notes, folder, passed = exported(export, student, tasks, datas, tokenizer, tmp_path)
     assert notes == [] and passed == ("torch", "onnx", "int8")
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-text-t1/p50_ms"])
     assert folder == ("" if fastest == TORCH else str(tmp_path / fastest))
@@ -289,7 +289,7 @@ def test_the_fastest_backend_that_passed_is_offered(
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
     assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
     # A second export into the same folder, as in a resumed run.
-    again = found_of(ExportConfig(backends=["onnx"]), student, tasks, datas, tokenizer, tmp_path)
+    again = exported(ExportConfig(backends=["onnx"]), student, tasks, datas, tokenizer, tmp_path)
     assert again.passed == ("torch", "onnx")
 
 
@@ -312,7 +312,7 @@ def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
         export_int8(folder.parent / "contrary", folder, config)
 
     monkeypatch.setattr("mkd.export.backends.export_int8", wrong)
-    found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
+    found = exported(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
     loss = found.metrics["export/int8/loss"]
     assert loss > 0.5, "the other way round where random heads score more than their contrary"
     worse = (
@@ -337,7 +337,7 @@ def test_a_model_that_cannot_be_exported_stays_in_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
-    found = found_of(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
+    found = exported(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
     assert len(found.notes) == 1 and found.notes[0].startswith("no onnx: a model of ")
     assert (found.folder, found.passed) == ("", ("torch",)) and not (tmp_path / "onnx").exists()
     assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
