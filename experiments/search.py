@@ -24,6 +24,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import optuna
+import torch
 
 from experiments.on_spark import engine
 from experiments.settings import DistillSettings, SearchSettings
@@ -92,6 +93,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
     if config.search.engine == "processes":
         worker_processes.check_forks()
     base = shared_settings(config)
+    teacher_threads = config.threads or torch.get_num_threads()
     loaded = load_tasks(base.data)
     print_notes(loaded)
     tasks = [task.name for task in loaded]
@@ -118,6 +120,8 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
         optuna_study = open_study()
 
         def core(run: OpenRun, _: Report) -> Outputs:
+            # Now, because load_data has set the number of threads of a trial.
+            torch.set_num_threads(teacher_threads)
             ready = store_teacher(base, rows, report)
             enqueue(config, optuna_study, space, starts)
             job = WorkerJob(config, tasks, tracking_uri(), run.id, time.time())

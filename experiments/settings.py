@@ -162,7 +162,9 @@ class SearchConfig:
     trials: int = 30
     """Total number of trials of the study, without those copied by start_from."""
     workers: int = 1
-    """Number of worker processes on this machine. Each uses `threads` threads, by default one."""
+    """Number of worker processes on this machine. Each uses `threads` threads, by default one. The
+    teacher is refined before they start, by default with all cores.
+    """
     engine: Literal["processes", "spark"] = "processes"
     """processes: worker processes on this machine. spark: workers of Spark, with the study stored
     in MLflow (experiments/on_spark/engine.py).

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
+from experiments import search
+from tests.support.database import put_database
 from tests.support.entry import client, command, entry_point, outcome, started
 from tests.support.searches import SEARCH, SPACE, START, states, study_of, trial_runs
 
@@ -254,3 +257,27 @@ def test_a_wrong_search_prints_one_line(tmp_path: Path, argv: list[str], message
     assert done.returncode == 2 and last.startswith("error: ") and message in last, last
     assert "secret" not in done.stdout + done.stderr
     assert not (folder / "mlflow.db").exists() and not (folder / ".mkd" / "teachers").exists()
+
+
+def stop_at_the_teacher(cores: int, *argv: str) -> None:
+    """Runs a search on a machine of so many cores; it fails where its teacher would be refined,
+    with the number of threads as the message."""
+
+    def fail(*_: object) -> None:
+        raise ValueError(f"{torch.get_num_threads()} threads")
+
+    torch.set_num_threads(cores)
+    search.store_teacher = fail  # type: ignore[assignment]
+    entry_point("search", *argv)
+
+
+@pytest.mark.parametrize(("argv", "threads"), [([], 3), (["--threads=2"], 2)])
+def test_the_teacher_is_refined_with_all_cores_unless_threads_are_set(
+    tmp_path: Path, argv: list[str], threads: int
+) -> None:
+    folder = tmp_path / "threads"
+    folder.mkdir()
+    put_database(folder)
+    settings = [word for word in SEARCH if not word.startswith("--threads")]
+    done = started(folder, stop_at_the_teacher, 3, *settings, *argv).end()
+    assert done.stderr.strip().splitlines()[-1] == f"error: {threads} threads"
