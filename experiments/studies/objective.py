@@ -10,6 +10,7 @@ import optuna
 from experiments import cli
 from experiments.settings import DistillSettings, SearchConfig, SearchSettings, distill_settings
 from experiments.studies.attributes import FIRST_ID, PROGRESS, RESULT, TRIAL_RUN
+from experiments.studies.locks import TimingLock
 from experiments.studies.pruning import Progress, is_behind, is_due
 from experiments.studies.retry import WORKER_STOPPED, retry
 from experiments.studies.space import SettingValues, Space, parse_space, suggest
@@ -62,6 +63,7 @@ class StudyObjective:
 
     def __init__(self, job: WorkerJob) -> None:
         self.job, self.base = job, shared_settings(job.config)
+        self.timing = TimingLock(job.config)
         self.space: Space = parse_space(job.config.search.space, job.tasks)
         self.prepared: dict[str, DataAndTeacher] = {}
 
@@ -88,13 +90,18 @@ class StudyObjective:
 
         def train(run: OpenRun, report: Report) -> Result:
             nonlocal result
+
+            def waiting_report(step: int, metrics: dict[str, float]) -> None:
+                self.timing.wait()
+                report(step, metrics)
+
             # The result is filled in step by step: a trial that fails or is pruned keeps what is
             # known by then.
             result = result._replace(run=run.id)
             trial.set_user_attr(TRIAL_RUN, run.id)
             begin = time.perf_counter()
             ready = self.ready(config)
-            measured = measure_cost(ready.data, config, search.backend)
+            measured = measure_cost(ready.data, config, search.backend, self.timing.held)
             measured_at = time.perf_counter()
             result = result._replace(
                 costs=costs_of(measured),
@@ -105,7 +112,7 @@ class StudyObjective:
             report(0, measured.metrics)
             self.check_budget(trial, result)
             trial_report = TrialReport(
-                search, trial, config.train.steps, measured.latency_ms, report
+                search, trial, config.train.steps, measured.latency_ms, waiting_report
             )
             trained = run_candidate(ready, config, measured, run.folder, trial_report)
             quality = trial_report.own.best(config.train.steps)

@@ -5,15 +5,14 @@ import signal
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import optuna
 import transformers
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from experiments.settings import SearchSettings
 from experiments.signals import end_on_signals
+from experiments.studies.locks import request_lock
 from experiments.studies.objective import StudyObjective, WorkerJob
 from experiments.studies.retry import fail_run_of, retry_lost_trials
 from experiments.studies.sampler import SeededSampler
@@ -22,7 +21,6 @@ from experiments.studies.trial_results import first_failure, own_trials
 from experiments.tracking.store import store_errors
 from experiments.tracking.trials import start_worker
 from mkd.storage.addresses import one_line
-from mkd.storage.store import key_of
 
 
 def work(job: WorkerJob) -> None:
@@ -84,18 +82,6 @@ def _needs_trial(study: optuna.Study, job: WorkerJob, lock: FileLock) -> bool:
         time.sleep(1)
         retry_lost_trials(study)
     return False
-
-
-def request_lock(config: SearchSettings) -> FileLock:
-    """Returns the lock that is held while a trial is requested.
-
-    Without it, workers on this machine could count the trials at the same time and start too many.
-    """
-    folder = Path(config.cache) / "studies"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(
-        folder / f"{key_of({'storage': config.search.storage, 'study': config.search.study})}.lock"
-    )
 
 
 def _stop_on_sigterm(number: int, frame: object) -> None:

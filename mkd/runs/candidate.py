@@ -6,6 +6,7 @@ Its cost is measured before it is trained, because it does not depend on the wei
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -79,10 +80,16 @@ class _Busy(Exception):
     """Raised with times from a busy machine, so that they are not stored."""
 
 
-def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
+def measure_cost(
+    data: RunData,
+    config: Config,
+    backend: str,
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> StudentCost:
     """Returns the cost of this config's student in a backend, measured with random weights.
 
     It is measured once per machine and architecture and then stored, unless the machine was busy.
+    alone: returns a context that is entered while the calls are timed.
 
     Raises ValueError if the config describes no student, or one that the backend does not support.
     """
@@ -98,12 +105,9 @@ def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
             timed = _in_backend(
                 student, data.student_data.tokenizer, backend, config.export, folder
             )
-            metrics |= speed_metrics(
-                {backend: timed},
-                dev_texts(data.tasks),
-                one_thread_settings(config.timing),
-                config.timing.seconds,
-            )
+            work, asked = dev_texts(data.tasks), one_thread_settings(config.timing)
+            with alone():
+                metrics |= speed_metrics({backend: timed}, work, asked, config.timing.seconds)
         _write(aside, metrics)
 
     parts = _measurement_key(data, config.timing) | {

@@ -1,7 +1,9 @@
 """A candidate of a search: its cost is measured once per machine, and its scores equal those of a
 run with the same settings."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -148,6 +150,26 @@ def test_measurements_on_a_busy_machine_are_reported_and_not_stored(
     assert (
         len(stored_costs(config) - before) == 1 and measure_cost(ready.data, other, "torch") == kept
     )
+
+
+def test_a_measurement_is_made_alone_and_a_stored_cost_needs_none(
+    config: Config, ready: DataAndTeacher
+) -> None:
+    entered: list[float] = []
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        entered.append(0.0)
+        begin = time.perf_counter()
+        yield
+        entered[-1] = time.perf_counter() - begin
+
+    other = changed(config, {"student.hidden": 40})
+    cost = measure_cost(ready.data, other, "torch", alone)
+    assert measure_cost(ready.data, other, "torch", alone) == cost
+    calls = cost.metrics["speed/torch/b1-text-t1/calls"]
+    (seconds,) = entered
+    assert seconds > 0.8 * calls * cost.latency_ms / 1000
 
 
 def folder_of(model: TimedModel) -> Path | None:
