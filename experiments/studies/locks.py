@@ -21,30 +21,27 @@ def request_lock(config: SearchSettings) -> FileLock:
     return FileLock(_file(config, "request"))
 
 
-class TimingLock:
-    """Pauses the trainings of a search while one of its workers measures the speed of a student.
+@contextmanager
+def timing_lock(config: SearchSettings) -> Iterator[None]:
+    """Holds the lock of the workers of a study that measure the speed of a student.
 
-    The cores of a machine may be threads of one core. A training on the other one then slows the
-    calls down, each time by another factor, so the order of the students would be chance.
+    Trainings pause meanwhile (`wait_for_timing`). The cores of a machine may be threads of one
+    core: a training on the other one then slows the calls down, each time by another factor, so
+    the order of the students would be chance. The system frees the lock if the process is killed.
     """
+    lock = FileLock(_file(config, "timing"), timeout=MOST_SECONDS)
+    with suppress(Timeout):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
-    def __init__(self, config: SearchSettings) -> None:
-        self.lock = FileLock(_file(config, "timing"), timeout=MOST_SECONDS)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Holds the lock. The system releases it if the process is killed."""
-        with suppress(Timeout):
-            self.lock.acquire()
-        try:
-            yield
-        finally:
-            self.lock.release()
-
-    def wait(self) -> None:
-        """Returns once no other worker holds the lock."""
-        with self.held():
-            pass
+def wait_for_timing(config: SearchSettings) -> None:
+    """Returns once no other worker measures speed."""
+    with timing_lock(config):
+        pass
 
 
 def _file(config: SearchSettings, name: str) -> Path:

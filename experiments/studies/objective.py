@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import NamedTuple
 
 import optuna
@@ -10,7 +11,7 @@ import optuna
 from experiments import cli
 from experiments.settings import DistillSettings, SearchConfig, SearchSettings, distill_settings
 from experiments.studies.attributes import FIRST_ID, PROGRESS, RESULT, TRIAL_RUN
-from experiments.studies.locks import TimingLock
+from experiments.studies.locks import timing_lock, wait_for_timing
 from experiments.studies.pruning import Progress, is_behind, is_due
 from experiments.studies.retry import WORKER_STOPPED, retry
 from experiments.studies.space import SettingValues, Space, parse_space, suggest
@@ -63,7 +64,6 @@ class StudyObjective:
 
     def __init__(self, job: WorkerJob) -> None:
         self.job, self.base = job, shared_settings(job.config)
-        self.timing = TimingLock(job.config)
         self.space: Space = parse_space(job.config.search.space, job.tasks)
         self.prepared: dict[str, DataAndTeacher] = {}
 
@@ -92,7 +92,7 @@ class StudyObjective:
             nonlocal result
 
             def waiting_report(step: int, metrics: dict[str, float]) -> None:
-                self.timing.wait()
+                wait_for_timing(self.job.config)
                 report(step, metrics)
 
             # The result is filled in step by step: a trial that fails or is pruned keeps what is
@@ -101,7 +101,9 @@ class StudyObjective:
             trial.set_user_attr(TRIAL_RUN, run.id)
             begin = time.perf_counter()
             ready = self.ready(config)
-            measured = measure_cost(ready.data, config, search.backend, self.timing.held)
+            measured = measure_cost(
+                ready.data, config, search.backend, partial(timing_lock, self.job.config)
+            )
             measured_at = time.perf_counter()
             result = result._replace(
                 costs=costs_of(measured),

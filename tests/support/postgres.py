@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -15,6 +14,7 @@ import psutil
 
 from tests.support.needs import need
 from tests.support.needs import program as path_of
+from tests.support.serve import free_port
 
 HANG_SECONDS = 60
 """A suspended server resumes after this time, so that a test waiting for it fails."""
@@ -67,7 +67,7 @@ def server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="mkd-postgres-"))
     if user := _user():
         shutil.chown(folder, user)
-    port = _free_port()
+    port = free_port()
     try:
         (folder / "password").write_text("secret")
         _run(
@@ -102,10 +102,3 @@ def _run(program: str, *argv: str) -> None:
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert done.returncode == 0, f"{program}: {done.stderr}"
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import optuna
 import pytest
-from mlflow.entities import Run
 from mlflow.optuna.storage import MlflowStorage
 from optuna.samplers import RandomSampler, TPESampler
 
@@ -21,8 +20,9 @@ from experiments.studies.objective import WorkerJob, first_id
 from experiments.studies.space import parse_space
 from mkd.config import TrainConfig
 from tests.support.database import put_database
-from tests.support.entry import client, runs, started, tiny
+from tests.support.entry import client, started, tiny
 from tests.support.needs import need
+from tests.support.searches import trial_runs
 from tests.support.spark import WARM
 
 SPACE: dict[str, Any] = {
@@ -53,15 +53,6 @@ class Ended(NamedTuple):
     again: dict[str, Any]
     refusal: str
     failing: dict[str, Any]
-
-
-def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
-    """The runs of a study's trials."""
-    return [
-        run
-        for run in runs(folder)
-        if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"
-    ]
 
 
 def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:

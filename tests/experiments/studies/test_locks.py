@@ -8,7 +8,7 @@ import pytest
 
 from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies import locks
-from experiments.studies.locks import TimingLock
+from experiments.studies.locks import timing_lock, wait_for_timing
 
 
 def settings(folder: Path, study: str = "mkd") -> SearchSettings:
@@ -16,14 +16,13 @@ def settings(folder: Path, study: str = "mkd") -> SearchSettings:
 
 
 def test_a_training_waits_until_the_measurement_is_over(tmp_path: Path) -> None:
-    measuring, training = TimingLock(settings(tmp_path)), TimingLock(settings(tmp_path))
     events: list[str] = []
 
     def train() -> None:
-        training.wait()
+        wait_for_timing(settings(tmp_path))
         events.append("step")
 
-    with measuring.held():
+    with timing_lock(settings(tmp_path)):
         thread = Thread(target=train)
         thread.start()
         time.sleep(0.2)
@@ -33,14 +32,13 @@ def test_a_training_waits_until_the_measurement_is_over(tmp_path: Path) -> None:
 
 
 def test_two_measurements_are_not_made_at_once(tmp_path: Path) -> None:
-    one, other = TimingLock(settings(tmp_path)), TimingLock(settings(tmp_path))
     events: list[str] = []
 
     def measure() -> None:
-        with other.held():
+        with timing_lock(settings(tmp_path)):
             events.append("second")
 
-    with one.held():
+    with timing_lock(settings(tmp_path)):
         thread = Thread(target=measure)
         thread.start()
         time.sleep(0.2)
@@ -50,9 +48,9 @@ def test_two_measurements_are_not_made_at_once(tmp_path: Path) -> None:
 
 
 def test_another_study_is_not_waited_for(tmp_path: Path) -> None:
-    with TimingLock(settings(tmp_path)).held():
+    with timing_lock(settings(tmp_path)):
         begin = time.monotonic()
-        TimingLock(settings(tmp_path, "other")).wait()
+        wait_for_timing(settings(tmp_path, "other"))
         assert time.monotonic() - begin < 5
 
 
@@ -60,14 +58,14 @@ def test_a_suspended_worker_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "MOST_SECONDS", 0.2)
-    with TimingLock(settings(tmp_path)).held():
-        TimingLock(settings(tmp_path)).wait()
+    with timing_lock(settings(tmp_path)):
+        wait_for_timing(settings(tmp_path))
 
 
-def test_the_lock_is_free_after_a_failed_measurement(tmp_path: Path) -> None:
-    lock = TimingLock(settings(tmp_path))
-    with pytest.raises(ValueError, match="no student"), lock.held():
+def test_the_lock_is_free_after_a_failed_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "MOST_SECONDS", 600)
+    with pytest.raises(ValueError, match="no student"), timing_lock(settings(tmp_path)):
         raise ValueError("no student")
-    other = TimingLock(settings(tmp_path))
-    other.wait()
-    assert not lock.lock.is_locked and not other.lock.is_locked
+    wait_for_timing(settings(tmp_path))
