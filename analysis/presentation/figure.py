@@ -52,6 +52,9 @@ GAP = 8.0
 LEFT = 0.01
 """Margin at the left of titles and small print, as a share of the figure's width."""
 
+NOT_IN_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+"""Characters in UTF-8 that XML 1.0 does not allow: a picture with one of them cannot be opened."""
+
 
 def new_figure(width: float, height: float) -> Figure:
     """Returns a figure with automatic layout.
@@ -193,7 +196,8 @@ def plain_text() -> Iterator[None]:
 def image_bytes(figure: Figure, form: str) -> bytes:
     """Returns the figure as a `png` or `svg` file. The same figure gives the same bytes.
 
-    Texts of an SVG stay texts. Its date is left out, and the salt of its ids is fixed.
+    Texts of an SVG stay texts; characters that XML does not allow are replaced by U+FFFD. Its date
+    is left out, and the salt of its ids is fixed.
     """
     file = BytesIO()
     with rc_context(
@@ -206,7 +210,8 @@ def image_bytes(figure: Figure, form: str) -> bytes:
         figure.savefig(
             file, format=form, dpi=DOTS, metadata={"Date": None} if form == "svg" else None
         )
-    return file.getvalue()
+    image = file.getvalue()
+    return NOT_IN_XML.sub("\ufffd".encode(), image) if form == "svg" else image
 
 
 def style_axes(axes: Axes, grid: str = "both") -> None:

@@ -141,7 +141,9 @@ def _child(job: Callable[[], Any], folder: Path, environ: Mapping[str, str]) -> 
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (until the process ends)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+        sys.stderr = os.fdopen(  # as Python opens it
+            2, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+        )
         code = job() or 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

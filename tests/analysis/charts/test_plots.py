@@ -1,7 +1,9 @@
 """Pictures as drawn by matplotlib: axes, marks and names, and the files that are made of them."""
 
 import math
+from xml.etree import ElementTree
 
+import pytest
 from matplotlib.axes import Axes
 
 from analysis.charts import (
@@ -18,7 +20,7 @@ from analysis.charts import (
     weights,
 )
 from analysis.presentation.deferral_plot import Line, deferral_plot
-from analysis.presentation.figure import count_note, fix_layout, image_bytes
+from analysis.presentation.figure import count_note, fix_layout, image_bytes, new_figure
 from tests.support.models import FAST, GOOD, WORSE, models, trial
 from tests.support.models import front_numbers as numbers
 from tests.support.text_boxes import faults
@@ -56,6 +58,18 @@ def test_the_same_figure_gives_the_same_files_and_its_svg_has_texts_and_no_date(
     assert first == second
     assert b">bilstm-64</text>" in first and b"<dc:date>" not in first
     assert image_bytes(frontier.draw(info), "png").startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_name_with_control_characters_leaves_a_picture_that_opens() -> None:
+    figure = new_figure(4, 3)
+    figure.text(0.1, 0.5, "t\u00e4glich \x1b[31m \x00\x0b \uffff")
+    (drawn,) = [
+        text.text
+        for text in ElementTree.fromstring(image_bytes(figure, "svg")).iter()
+        if text.tag.endswith("}text")
+    ]
+    assert drawn == "t\u00e4glich \ufffd[31m \ufffd\ufffd \ufffd"
 
 
 def test_each_task_has_axes_and_empty_places_none() -> None:
