@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
@@ -174,13 +175,22 @@ def _break_lines(text: Text, width: float) -> None:
 
 
 def text_width(text: Text) -> Callable[[str], float]:
-    """Returns a function that measures lines in the font of a text, in pixels."""
+    """Returns a function that measures lines in the font of a text, in pixels.
+
+    Characters that the font lacks are measured as U+FFFD: each of them would cost a warning.
+    """
     figure = text.get_figure(root=True)
     assert isinstance(figure, Figure)
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     renderer, font = canvas.get_renderer(), text.get_fontproperties()  # type: ignore[no-untyped-call]
-    return lambda line: float(renderer.get_text_width_height_descent(line, font, False)[0])
+    drawn = get_font(findfont(font)).get_charmap()
+
+    def width(line: str) -> float:
+        known = "".join(char if ord(char) in drawn else "\ufffd" for char in line)
+        return float(renderer.get_text_width_height_descent(known, font, False)[0])
+
+    return width
 
 
 @contextmanager

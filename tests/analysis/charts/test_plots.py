@@ -20,7 +20,7 @@ from analysis.charts import (
     weights,
 )
 from analysis.presentation.deferral_plot import Line, deferral_plot
-from analysis.presentation.figure import count_note, fix_layout, image_bytes, new_figure
+from analysis.presentation.figure import count_note, fix_layout, image_bytes, new_figure, text_width
 from tests.support.models import FAST, GOOD, WORSE, models, trial
 from tests.support.models import front_numbers as numbers
 from tests.support.text_boxes import faults
@@ -154,3 +154,10 @@ def test_a_line_of_deferral_has_its_name_and_a_mark_at_the_chosen_share() -> Non
     (axes,) = deferral.draw(deferral_plot(lines, "title", "small")).axes
     assert texts(axes) == ["bag"]
     assert axes.collections[0].get_offsets().tolist() == [[60, -0.5]]  # type: ignore[union-attr]
+
+
+def test_a_long_name_of_characters_that_the_font_lacks_is_measured_without_a_warning() -> None:
+    """The suite turns warnings into errors; one for each character would take minutes."""
+    measure = text_width(new_figure(4, 3).text(0.1, 0.5, "name"))
+    assert measure("\U0001f642" * 300) == pytest.approx(300 * measure("\ufffd"), rel=0.01)
+    assert measure("name") > measure("nam")
