@@ -90,11 +90,6 @@ class StudyObjective:
 
         def train(run: OpenRun, report: Report) -> Result:
             nonlocal result
-
-            def waiting_report(step: int, metrics: dict[str, float]) -> None:
-                wait_for_timing(self.job.config)
-                report(step, metrics)
-
             # The result is filled in step by step: a trial that fails or is pruned keeps what is
             # known by then.
             result = result._replace(run=run.id)
@@ -114,7 +109,7 @@ class StudyObjective:
             report(0, measured.metrics)
             self.check_budget(trial, result)
             trial_report = TrialReport(
-                search, trial, config.train.steps, measured.latency_ms, waiting_report
+                search, trial, config.train.steps, measured.latency_ms, self.pausing(report)
             )
             trained = run_candidate(ready, config, measured, run.folder, trial_report)
             quality = trial_report.own.best(config.train.steps)
@@ -150,6 +145,15 @@ class StudyObjective:
         finally:
             trial.set_user_attr(RESULT, result._asdict())
         return result
+
+    def pausing(self, report: Report) -> Report:
+        """Returns a report that first waits while another worker measures speed."""
+
+        def wait_and_report(step: int, metrics: dict[str, float]) -> None:
+            wait_for_timing(self.job.config)
+            report(step, metrics)
+
+        return wait_and_report
 
     def ready(self, config: DistillSettings) -> DataAndTeacher:
         """Returns the prepared data and teacher, from memory if the previous trial had the same."""
