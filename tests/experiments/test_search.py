@@ -137,13 +137,13 @@ def test_a_study_can_start_from_the_finished_trials_of_another(searched: Searche
     heir = study_of(folder, "heir").trials
     expected = [trial.values for trial in study_of(folder).trials]
     assert [trial.values for trial in heir[:5]] == expected
+    names = optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
+    assert {"heir", "mkd"} <= set(names)
     refused = command(
         folder, "search", *SEARCH, "--search.study=heir2", "--search.start_from=nobody",
         "--search.trials=1",
     )  # fmt: skip
     assert refused.returncode == 2
-    names = optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
-    assert {"heir", "mkd"} <= set(names)
     allowed = ", ".join(sorted(names))
     assert f"search.start_from is 'nobody'; allowed: {allowed}\n" in refused.stderr
 
