@@ -76,7 +76,14 @@ def _retried(name: str) -> Callable[..., Any]:
                         return True
                     raise
                 except (StorageInternalError, SQLAlchemyError) as error:
-                    _wait(error, self.url, begin, waiting)
+                    try:
+                        _wait(error, self.url, begin, waiting)
+                    except (StorageInternalError, SQLAlchemyError):
+                        # Optuna sends heartbeats in a thread, which an error would end with a
+                        # traceback. The calls of the training itself report the outage.
+                        if name == HEARTBEAT and _is_outage(error):
+                            return None
+                        raise
                     waiting = True
                 else:
                     if waiting:
@@ -103,6 +110,7 @@ def _wait(error: Exception, url: str, begin: float, waiting: bool) -> None:
     time.sleep(min(RETRY_SECONDS, left))
 
 
+HEARTBEAT = "record_heartbeat"
 CALLS = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
     "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
@@ -110,7 +118,7 @@ CALLS = (
     "_create_new_trial", "set_trial_param", "_set_trial_param", "get_trial_param",
     "get_trial_id_from_study_id_trial_number", "set_trial_state_values",
     "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr", "get_trial",
-    "get_all_trials", "_get_trials", "get_best_trial", "_get_best_trial_id", "record_heartbeat",
+    "get_all_trials", "_get_trials", "get_best_trial", "_get_best_trial_id", HEARTBEAT,
     "_get_stale_trial_ids",
 )  # fmt: skip
 """The methods of RDBStorage that read or write the database. Optuna's cache calls those with _."""

@@ -19,6 +19,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import NullPool, create_engine, text
@@ -162,6 +163,29 @@ def test_a_study_lock_waits_for_a_restart_of_its_server(
                 assert connection.execute(text(locks)).scalar_one() == 1
     told = capsys.readouterr().err
     assert told.count("is away") == 1 and "Traceback" not in told and "secret" not in told
+
+
+def test_after_a_long_outage_a_heartbeat_is_dropped_and_other_calls_raise(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Optuna's thread of heartbeats goes on, and its next one arrives."""
+    monkeypatch.setattr("experiments.studies.storage.RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("experiments.studies.storage.OUTAGE_SECONDS", 0.5)
+    with server() as database:
+        storage = open_storage(SearchConfig(storage=database.address))
+        study = optuna.create_study(storage=storage)
+        trial = study.ask()._trial_id
+        database.stop("immediate")
+        storage.record_heartbeat(trial)
+        with pytest.raises((StorageInternalError, OperationalError)):
+            storage.set_trial_user_attr(trial, "key", "value")
+        database.start()
+        storage.record_heartbeat(trial)
+        beats = "select count(*) from trial_heartbeats"
+        with create_engine(database.address, poolclass=NullPool).connect() as connection:
+            assert connection.execute(text(beats)).scalar_one() == 1
+        storage.engine.dispose()
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
