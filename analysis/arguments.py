@@ -79,10 +79,13 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
     """
     try:
         with printing.json_only(JSON in (sys.argv[1:] if argv is None else argv)):
-            asked = parse(argv, description or "")
-            print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
-            with full_disk_errors([Path(), Path(asked.to)]), own_temporary_folder():
-                pkgutil.resolve_name(JOB)(asked)
+            settings = parse(argv, description or "")
+            print(
+                f"reading the runs of {settings.study or settings.experiment or 'MLflow'}",
+                flush=True,
+            )
+            with full_disk_errors([Path(), Path(settings.to)]), own_temporary_folder():
+                pkgutil.resolve_name(JOB)(settings)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -69,33 +69,33 @@ BEST_FIRST = urlencode(
 """Query of the MLflow UI: all runs with a score in one list, best on selection first."""
 
 
-def command(asked: ReportSettings) -> None:
+def command(settings: ReportSettings) -> None:
     """Makes the report. Raises ConnectionError for all errors of the tracking store."""
     try:
-        report(asked)
+        report(settings)
     except MlflowException as error:
         raise unreadable(mlflow.get_tracking_uri(), error) from error
 
 
-def report(asked: ReportSettings) -> None:
+def report(settings: ReportSettings) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
-    earlier = checked_target(Path(asked.to)) if asked.to else set()
+    earlier = checked_target(Path(settings.to)) if settings.to else set()
     client = connect()
     claim_own_run(client)
-    runs = read_runs(asked.experiment, asked.study)
-    if not asked.experiment and not asked.study:
+    runs = read_runs(settings.experiment, settings.study)
+    if not settings.experiment and not settings.study:
         print(f"the report is of the experiment {runs.experiment}: none was named", flush=True)
     with progress.job_bar(2, "step") as show:
         show(0, "comparing models", 0.0)
-        summary = summarise(runs, asked.machine)
+        summary = summarise(runs, settings.machine)
         with tempfile.TemporaryDirectory() as aside:
             folder = Path(aside) / "report"
             run_id, links = report_run(client, runs)
             try:
                 write(summary, folder, links, lambda name: show(1, f"drawing {name}", 0.0))
                 client.log_artifacts(run_id, str(folder), "report")
-                if asked.to:
-                    publish(folder, Path(asked.to), earlier)
+                if settings.to:
+                    publish(folder, Path(settings.to), earlier)
             except BaseException:
                 _end(client, run_id, "FAILED")
                 raise
@@ -105,8 +105,8 @@ def report(asked: ReportSettings) -> None:
     describe_experiment(client, runs.experiment_id)
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
-    print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
-    set_result(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to})
+    print(f"\nlook at it: {settings.to + '/' + PAGE if settings.to else url}")
+    set_result(report_json(summary) | {"run_id": run_id, "link": url, "folder": settings.to})
 
 
 def _end(client: mlflow.MlflowClient, run_id: str, status: str) -> None:
@@ -254,9 +254,9 @@ def claim_own_run(client: mlflow.MlflowClient) -> None:
 
     If the process is killed, the next report finds it.
     """
-    if own := os.environ.get(OWN_RUN, ""):
-        client.set_tag(own, names.TAG_KIND, names.KIND_REPORT)
-        client.set_tag(own, names.TAG_PROCESS, owner())
+    if project_run_id := os.environ.get(OWN_RUN, ""):
+        client.set_tag(project_run_id, names.TAG_KIND, names.KIND_REPORT)
+        client.set_tag(project_run_id, names.TAG_PROCESS, owner())
 
 
 def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
@@ -265,18 +265,20 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
     It is the study's run, or else the run that `mlflow run` created if it is in the experiment, or
     else a new run there. Runs of reports whose process was killed are used again, or ended.
     """
-    own = os.environ.get(OWN_RUN, "")
+    project_run_id = os.environ.get(OWN_RUN, "")
     name = f"report of {runs.study.name if runs.study else runs.experiment}"
     place = runs.experiment_id
-    if own:
-        client.set_tag(own, "mlflow.runName", name)
-        place = client.get_run(own).info.experiment_id
+    if project_run_id:
+        client.set_tag(project_run_id, "mlflow.runName", name)
+        place = client.get_run(project_run_id).info.experiment_id
     killed = _killed_reports(client, sorted({place, runs.experiment_id}))
-    run_id = runs.study.run_id if runs.study else own if place == runs.experiment_id else ""
+    run_id = (
+        runs.study.run_id if runs.study else project_run_id if place == runs.experiment_id else ""
+    )
     if not run_id:
         tags = {names.TAG_KIND: names.KIND_REPORT, names.TAG_PROCESS: owner()}
         again = [run.info for run in killed if run.info.experiment_id == runs.experiment_id]
-        run_id = next((info.run_id for info in again if info.run_name == name), "")
+        run_id = next((run_info.run_id for run_info in again if run_info.run_name == name), "")
         if run_id:
             client.set_tag(run_id, names.TAG_PROCESS, tags[names.TAG_PROCESS])
         else:
@@ -285,11 +287,11 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
         if run.info.run_id != run_id and run.info.status == "RUNNING":
             client.set_tag(run.info.run_id, names.TAG_ERROR, "its process was killed")
             client.set_terminated(run.info.run_id, "KILLED")
-    if own and run_id != own:
+    if project_run_id and run_id != project_run_id:
         # The run that `mlflow run` created has no report of its own, so its description links to
         # the report.
         client.set_tag(
-            own,
+            project_run_id,
             "mlflow.note.content",
             f"[The report](#/experiments/{runs.experiment_id}/runs/{run_id}/{ARTIFACT})",
         )
@@ -304,8 +306,8 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
 def _killed_reports(client: mlflow.MlflowClient, experiments: list[str]) -> list[Run]:
     """Returns the unfinished runs of reports whose process has ended."""
     wanted = f"attributes.status != 'FINISHED' and tags.`{names.TAG_KIND}` = '{names.KIND_REPORT}'"
-    found = client.search_runs(experiments, wanted)
-    return [run for run in found if is_gone(run.data.tags.get(names.TAG_PROCESS, ""))]
+    runs = client.search_runs(experiments, wanted)
+    return [run for run in runs if is_gone(run.data.tags.get(names.TAG_PROCESS, ""))]
 
 
 def _ui(runs: Runs) -> str:
@@ -329,7 +331,7 @@ def address(runs: Runs, run_id: str) -> str:
 def describe_experiment(client: mlflow.MlflowClient, experiment_id: str) -> None:
     """Writes the experiment's description in the UI: its metrics, and links to its reports."""
     experiment = client.get_experiment(experiment_id)
-    own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
+    user_text = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
     reports = client.search_runs(
         [experiment_id], f"tags.`{names.TAG_REPORT}` LIKE 'report/%'", max_results=50
     )
@@ -340,7 +342,9 @@ def describe_experiment(client: mlflow.MlflowClient, experiment_id: str) -> None
     links.append(
         f"[all runs, best on selection first](#/experiments/{experiment_id}/runs?{BEST_FIRST})"
     )
-    text = "\n".join([*([own, ""] if own else []), f"{REPORTS} {', '.join(links)}", EXPLANATION])
+    text = "\n".join(
+        [*([user_text, ""] if user_text else []), f"{REPORTS} {', '.join(links)}", EXPLANATION]
+    )
     client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
 
 

@@ -164,9 +164,13 @@ def plan(config: AblationSettings) -> list[PlannedTrial]:
     checked = {variant: _check_variant(config, variant) for variant in config.ablation.variants}
     # Seeds in the outer loop: each variant runs once before any runs twice.
     trials = [
-        PlannedTrial(variant, made := replace(own, seed=seed), _trial_key(made, tasks))
+        PlannedTrial(
+            variant,
+            trial_config := replace(variant_config, seed=seed),
+            _trial_key(trial_config, tasks),
+        )
         for seed in config.ablation.seeds
-        for variant, (own, tasks) in checked.items()
+        for variant, (variant_config, tasks) in checked.items()
     ]
     first, (_, compared) = next(iter(checked.items()))
     for variant, (_, tasks) in checked.items():
@@ -192,16 +196,18 @@ def _check_variant(config: AblationSettings, variant: str) -> tuple[DistillSetti
     Checks everything that can be checked before the rows are read.
     """
     try:
-        own = cli.with_settings(distill_settings(config.core()), config.ablation.variants[variant])
-        tasks = load_tasks(own.data)
-        config_for_tasks(own, tasks)
-        check_sampling_weights(_task_names(tasks), own.train.sampling)
-        if refined := refined_tasks(own.teacher, tasks):
-            check_sampling_weights(_task_names(refined), own.teacher.train.sampling)
-        check_task_weights(_task_names(tasks), own.loss)
+        variant_config = cli.with_settings(
+            distill_settings(config.core()), config.ablation.variants[variant]
+        )
+        tasks = load_tasks(variant_config.data)
+        config_for_tasks(variant_config, tasks)
+        check_sampling_weights(_task_names(tasks), variant_config.train.sampling)
+        if refined := refined_tasks(variant_config.teacher, tasks):
+            check_sampling_weights(_task_names(refined), variant_config.teacher.train.sampling)
+        check_task_weights(_task_names(tasks), variant_config.loss)
     except ValueError as error:
         raise ValueError(f"ablation.variants.{variant}: {error}") from error
-    return own, tasks
+    return variant_config, tasks
 
 
 def _task_names(tasks: list[Task]) -> list[str]:

@@ -169,8 +169,8 @@ def with_settings(config: Own, settings: dict[str, Any]) -> Own:
     with _readable_errors(kind):
         parsed = parser.parse_object(_nested(settings))
         parser.validate(parsed, skip_unset=False)  # parsing accepts null for every setting
-    made: Own = _replaced(config, parser.instantiate(parsed))
-    return _with_precision(made)
+    new_config: Own = _replaced(config, parser.instantiate(parsed))
+    return _with_precision(new_config)
 
 
 @lru_cache(maxsize=1000)
@@ -197,7 +197,7 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
 def _replaced(config: Any, values: Namespace) -> Any:
     """Returns a copy of the settings, or of a group of them, with some replaced and all checked."""
     changes = {
-        name: _replaced(own, value) if is_dataclass(own := getattr(config, name)) else value
+        name: _replaced(group, value) if is_dataclass(group := getattr(config, name)) else value
         for name, value in vars(values).items()
     }
     return replace(config, **changes)
@@ -302,8 +302,8 @@ class _Parser(ArgumentParser):
             settings = get_loader("yaml")(content, str(path))
             if isinstance(settings, dict):
                 _check_fixed(settings, self.command)
-                own = _without_others(_without_removed(settings), self.command)
-                content = yaml.safe_dump(own)
+                command_settings = _without_others(_without_removed(settings), self.command)
+                content = yaml.safe_dump(command_settings)
         parsed: Namespace = super().parse_string(content, path, *args, **more)
         return parsed
 
@@ -486,8 +486,8 @@ def overrides(config: Command) -> dict[str, Any]:
 
     A setting that is open by default, and follows from others, is not among them.
     """
-    defaults, given = _flat(type(config)(), ""), _flat(config, "")
-    return {name: value for name, value in flat(config).items() if given[name] != defaults[name]}
+    defaults, values = _flat(type(config)(), ""), _flat(config, "")
+    return {name: value for name, value in flat(config).items() if values[name] != defaults[name]}
 
 
 def brief(settings: dict[str, Any]) -> dict[str, Any]:
@@ -517,7 +517,7 @@ def main(job: str, description: str | None) -> int:
     command = job.partition(":")[0].rpartition(".")[2]
 
     def work(config: Command) -> object:
-        with _told_to_load():
+        with _loading_shown():
             function = pkgutil.resolve_name(job)
         return function(config)
 
@@ -526,7 +526,7 @@ def main(job: str, description: str | None) -> int:
     return code
 
 
-def _told_to_load() -> AbstractContextManager[None]:
+def _loading_shown() -> AbstractContextManager[None]:
     """Returns a context for what takes seconds to import, which the first process shows."""
     from mkd.progress import shown_while  # imports numpy, which --help does not need
 
@@ -552,7 +552,7 @@ def entry(
             if isinstance(data := getattr(config, "data", None), DataConfig):
                 origins.check_file(data)  # now: the imports of the job take seconds
             kept: list[str] = []  # a line beside a bar would not be read
-            with _told_to_load():
+            with _loading_shown():
                 config = _with_precision(config, kept.append)
                 _silence_transformers()
             for line in kept:

@@ -14,12 +14,12 @@ def refuse_stored_passwords(argv: Sequence[str]) -> None:
 
     MLflow stores each -P before the command starts, and parameters cannot be changed.
     """
-    own = os.environ.get(OWN_RUN, "")
-    if own and any(without_passwords(word) != word for word in argv):
+    project_run_id = os.environ.get(OWN_RUN, "")
+    if project_run_id and any(without_passwords(word) != word for word in argv):
         raise ValueError(
-            f"MLflow has stored the password that was given with -P as a parameter of run {own}: "
-            f"remove it with `mlflow gc --run-ids {own}`, change the password, and give it in "
-            "PGPASSWORD or ~/.pgpass"
+            "MLflow has stored the password that was given with -P as a parameter of run "
+            f"{project_run_id}: remove it with `mlflow gc --run-ids {project_run_id}`, change the "
+            "password, and give it in PGPASSWORD or ~/.pgpass"
         )
 
 
@@ -28,17 +28,17 @@ def discard_own_run(why: str) -> None:
 
     why: the mistake, which the run gets as its description.
     """
-    if not (own := os.environ.get(OWN_RUN, "")):
+    if not (project_run_id := os.environ.get(OWN_RUN, "")):
         return
     import mlflow  # here: no command without a mistake needs it yet, and it takes a second
     from mlflow.exceptions import MlflowException
 
     client = mlflow.MlflowClient()
     try:
-        run = client.get_run(own)
+        run = client.get_run(project_run_id)
         if run.info.status == "RUNNING" and not run.data.metrics:
-            client.set_tag(own, "mlflow.note.content", why)
-            discard_run(own, "refused")
+            client.set_tag(project_run_id, "mlflow.note.content", why)
+            discard_run(project_run_id, "refused")
     except MlflowException:
         return  # the mistake is printed; a store that cannot be reached must not hide it
 

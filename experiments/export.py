@@ -50,20 +50,22 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
     with fetched_student("export.student", config.export.student) as (student, source):
         if source:
             config = with_run_settings(config, config_of(source))
-        asked = (config.core(), config.export, student)
+        arguments = (config.core(), config.export, student)
         known = exported_earlier(config.export, folder_of(config, names.KIND_EXPORT))
-        prepared = known or before_run(partial(prepare_export, *asked))
+        prepared = known or before_run(partial(prepare_export, *arguments))
 
         def core(run: OpenRun, report: Report) -> ExportedFolder:
-            made = (
+            exported = (
                 prepared
                 if isinstance(prepared, ExportedFolder)
                 else run_export(prepared, config.export, report, config.hub, run.folder)
             )
             if config.hub.push:
-                address = push(Path(made.folder), config.hub)
-                made = made._replace(notes=[*made.notes, f"the folder is on the hub: {address}"])
-            return made
+                address = push(Path(exported.folder), config.hub)
+                exported = exported._replace(
+                    notes=[*exported.notes, f"the folder is on the hub: {address}"]
+                )
+            return exported
 
         name = f"export {source[:8] or student.name}"
         tags = {names.TAG_OUTPUT: str(Path(config.export.to).resolve())}

@@ -45,15 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--label", default="", metavar="COLUMN", help="the column of the label")
     parser.add_argument("--kind", default="", choices=KINDS, help="the kind of the task")
     complete(parser)
-    given = parser.parse_args(argv)
-    files = [given.train, *([given.dev] if given.dev else [])]
+    arguments = parser.parse_args(argv)
+    files = [arguments.train, *([arguments.dev] if arguments.dev else [])]
     print(f"reading {' and '.join(map(str, files))}", flush=True)
     try:
-        text = text_columns(given.text, "--text") if given.text else ()
-        check_columns(given.train, text, given.label, _option)
+        text = text_columns(arguments.text, "--text") if arguments.text else ()
+        check_columns(arguments.train, text, arguments.label, _option)
         from mkd.tasks.draft import draft_task  # takes long to import
 
-        draft = draft_task(files, Path.cwd(), text, given.label, given.kind, _option)
+        draft = draft_task(files, Path.cwd(), text, arguments.label, arguments.kind, _option)
         target = Path(f"{draft.name}.yaml")
         with target.open("x", encoding="utf-8") as file:
             file.write(draft.text)

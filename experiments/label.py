@@ -39,27 +39,34 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
 
     Returns the run.
     """
-    asked = config.label
+    label_config = config.label
     with tempfile.TemporaryDirectory() as fetched:
-        model = download_model("label.model", asked.model, Path(fetched))
-        output, folder = Path(asked.output).resolve(), folder_of(config, names.KIND_LABEL)
+        model = download_model("label.model", label_config.model, Path(fetched))
+        output, folder = Path(label_config.output).resolve(), folder_of(config, names.KIND_LABEL)
         known = earlier_output(output, folder)
         # The run's own name, so that two commands do not write to one folder. A lock allows one run
         # of the same settings at a time.
         aside = output.with_name(f".{output.name}-{folder.name}")
-        name = f"label {asked.task} {Path(asked.corpus).name}"
+        name = f"label {label_config.task} {Path(label_config.corpus).name}"
         opening = partial(
-            open_run, config, names.KIND_LABEL, name, asked.task, {names.TAG_OUTPUT: str(output)}
+            open_run,
+            config,
+            names.KIND_LABEL,
+            name,
+            label_config.task,
+            {names.TAG_OUTPUT: str(output)},
         )
         outputs = partial(of_labels, output=str(output))
         if known is not None:  # a killed start has written it, and has not logged it
             return record(opening(), lambda run, report: known, outputs, source=model.run_id)
-        texts = corpus.check_labelling(asked, model.student)
-        check_loads("label.model", asked.model, model.model)
+        texts = corpus.check_labelling(label_config, model.student)
+        check_loads("label.model", label_config.model, model.model)
         # A master that does not answer is found out before the run is opened.
-        with corpus.spark_session(asked.master) as spark:
+        with corpus.spark_session(label_config.master) as spark:
 
             def core(run: OpenRun, report: Report) -> dict[str, float]:
-                return corpus.write_predictions(spark, asked, model.model, texts, aside, run.folder)
+                return corpus.write_predictions(
+                    spark, label_config, model.model, texts, aside, run.folder
+                )
 
             return record(opening(), core, outputs, source=model.run_id)

@@ -112,7 +112,7 @@ class Distilled:
         """
         if not timed_backends(self.result.metrics):
             raise ValueError("speed.seconds is 0; allowed for a picture: above 0")
-        return _shown_in_notebooks(picture.draw(picture.info(self.result)))
+        return _shown_in_notebooks(picture.draw(picture.picture_data(self.result)))
 
     def save(self, folder: str | Path) -> Path:
         """Copies the student to a new folder, which Student.load reads; returns its path.
@@ -145,7 +145,7 @@ class Distilled:
     def to_html(self) -> str:
         """Returns the tables, the picture and the notes as HTML that needs no other file."""
         figure = self.plot() if timed_backends(self.result.metrics) else None
-        parts = [
+        fragments = [
             f"<p><b>{html.escape(self.result.student)}</b> of {html.escape(self.result.teacher)}"
             "; scores on dev, in points</p>",
             self.scores.to_html(index=False, float_format="{:.1f}".format, na_rep="-"),
@@ -153,9 +153,11 @@ class Distilled:
         ]
         if figure is not None:
             source = f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
-            parts.append(f'<img alt="quality against latency" src="{source}">')
+            fragments.append(f'<img alt="quality against latency" src="{source}">')
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return "\n".join([*parts, f"<details><summary>notes</summary><ul>{notes}</ul></details>"])
+        return "\n".join(
+            [*fragments, f"<details><summary>notes</summary><ul>{notes}</ul></details>"]
+        )
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -202,33 +204,35 @@ def distil(
         raise ValueError(f"budget_ms is {budget_ms:g}; allowed with student={student!r}: None")
     if student is not None and student not in STUDENTS:
         raise ValueError(f"student is {student!r}; allowed: {', '.join(STUDENTS)}")
-    given = dict(settings or {})
+    user_settings = dict(settings or {})
     with _quiet(), progress.phase_bars() as report:
-        base = cli.with_settings(DistillSettings(), {"cache": given.get("cache", ".mkd")})
+        base = cli.with_settings(DistillSettings(), {"cache": user_settings.get("cache", ".mkd")})
         base = cli.with_settings(base, _data_settings(data, Path(base.cache)))
         base = cli.with_settings(base, {"teacher.checkpoint": teacher})
         chosen_ms = 0.0
         if budget_ms is None:
-            config = with_student(base, student or "bag", given)
+            config = with_student(base, student or "bag", user_settings)
         else:
-            config, chosen_ms = within_budget(base, budget_ms, given, report)
+            config, chosen_ms = within_budget(base, budget_ms, user_settings, report)
         if not track:
             return _with_budget_note(_untracked(config, report), budget_ms, chosen_ms)
     with experiment(track) if isinstance(track, str) else nullcontext(), _quiet():
         return _with_budget_note(_tracked(config), budget_ms, chosen_ms)
 
 
-def with_student(base: DistillSettings, student: str, given: Mapping[str, Any]) -> DistillSettings:
-    """Returns the settings with those of a student of STUDENTS. given: settings that win.
+def with_student(
+    base: DistillSettings, student: str, user_settings: Mapping[str, Any]
+) -> DistillSettings:
+    """Returns the settings with those of a student of STUDENTS. user_settings: settings that win.
 
     The sizes that a teacher limits are made to fit it.
     """
     known = cli.flat(base)
     shipped = dict(_leaves(read_config(config_file(student)), known, ""))
     kept = {name: value for name, value in shipped.items() if name not in LEFT_OUT}
-    teachers = {name: value for name, value in given.items() if name.startswith("teacher.")}
+    teachers = {name: value for name, value in user_settings.items() if name.startswith("teacher.")}
     teacher = cli.with_settings(base, teachers).teacher
-    return cli.with_settings(base, kept | _sizes(teacher, student, kept) | dict(given))
+    return cli.with_settings(base, kept | _sizes(teacher, student, kept) | dict(user_settings))
 
 
 def _leaves(
@@ -259,7 +263,7 @@ def _sizes(teacher: TeacherConfig, student: str, shipped: Mapping[str, Any]) -> 
 
 
 def within_budget(
-    base: DistillSettings, budget_ms: float, given: Mapping[str, Any], report: Report
+    base: DistillSettings, budget_ms: float, user_settings: Mapping[str, Any], report: Report
 ) -> tuple[DistillSettings, float]:
     """Returns the settings with the largest student that meets the budget, and its latency in ms.
 
@@ -273,7 +277,7 @@ def within_budget(
     configs: dict[str, DistillSettings] = {}
     costs: dict[str, StudentCost] = {}
     for student in reversed(STUDENTS):
-        configs[student] = config = with_student(base, student, given)
+        configs[student] = config = with_student(base, student, user_settings)
         data = data or pipeline.load_data(config.core(), report)
         report_doing(report, f"timing a {student}")
         costs[student] = cost = measure_cost(data, config.core(), BUDGET_BACKEND)
@@ -291,14 +295,14 @@ def within_budget(
     )
 
 
-def _with_budget_note(found: Distilled, budget_ms: float | None, chosen_ms: float) -> Distilled:
+def _with_budget_note(distilled: Distilled, budget_ms: float | None, chosen_ms: float) -> Distilled:
     """Adds a note, and prints it, if a time of the student is above the budget.
 
     chosen_ms: its time before the training.
     """
     if budget_ms is None:
-        return found
-    after_ms = found.result.metrics.get(
+        return distilled
+    after_ms = distilled.result.metrics.get(
         names.speed(BUDGET_BACKEND, HEADLINE_SETTING.name, names.P50), chosen_ms
     )
     if max(chosen_ms, after_ms) > budget_ms:
@@ -308,8 +312,8 @@ def _with_budget_note(found: Distilled, budget_ms: float | None, chosen_ms: floa
             "more"
         )
         print(note)
-        found.notes = [note, *found.notes]
-    return found
+        distilled.notes = [note, *distilled.notes]
+    return distilled
 
 
 def score_frame(result: Result) -> pd.DataFrame:

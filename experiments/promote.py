@@ -63,18 +63,18 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
     """
     chosen = best_trial(config.promote)
     changed = _settings_of_the_command(config)
-    own = promoted_settings(config, chosen, changed)
+    training_settings = promoted_settings(config, chosen, changed)
     print(
         f"{chosen.name}: {chosen.quality:.1f} on the selection split, "
         f"{chosen.latency_ms:.3g} ms in {chosen.backend}"
     )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
-    runs = _train_seeds(config, chosen, own)
+    runs = _train_seeds(config, chosen, training_settings)
     _print_scores(runs, chosen, config.promote.budget_ms)
     summary: dict[str, Any] = {
         "study": config.promote.study,
         "trial": chosen.number,
-        "model": f"models:/{own.registry.name}@{own.registry.alias}",
+        "model": f"models:/{training_settings.registry.name}@{training_settings.registry.alias}",
         "runs": {str(seed): run.run_id for seed, run in runs.items()},
         "quality": {str(seed): run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()},
     }
@@ -84,12 +84,14 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
 
 def _settings_of_the_command(config: PromoteSettings) -> dict[str, Any]:
     """Returns the settings of TRIAL_GROUPS that the command line sets, by their dotted names."""
-    given = cli.explicit_settings(None, PromoteSettings)
-    return {name: cli.flat(config)[name] for name in given if name.split(".")[0] in TRIAL_GROUPS}
+    setting_names = cli.explicit_settings(None, PromoteSettings)
+    return {
+        name: cli.flat(config)[name] for name in setting_names if name.split(".")[0] in TRIAL_GROUPS
+    }
 
 
 def _train_seeds(
-    config: PromoteSettings, chosen: FinishedTrial, own: DistillSettings
+    config: PromoteSettings, chosen: FinishedTrial, training_settings: DistillSettings
 ) -> dict[int, FinishedRun[Result | None]]:
     """Trains a student with each seed that has not finished before. Returns the runs by seed."""
     runs: dict[int, FinishedRun[Result | None]] = {}
@@ -97,14 +99,20 @@ def _train_seeds(
         memory = None
         if processes.count() == 1:
             place = f"promotion {chosen.run_id}"
-            memory = FinishedSeeds(stack.enter_context(run_folder(asdict(own.shown()), place)))
+            memory = FinishedSeeds(
+                stack.enter_context(run_folder(asdict(training_settings.shown()), place))
+            )
         for number, seed in enumerate(config.promote.seeds, 1):
             print(f"seed {seed}, {number} of {len(config.promote.seeds)}", flush=True)
             # Only the first seed is registered: the others estimate how much the score varies.
-            registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
+            registry = (
+                training_settings.registry if seed == config.promote.seeds[0] else RegistryConfig()
+            )
             known = memory.run(seed, registry) if memory else None
             if known is None:
-                known = _train(config, chosen, replace(own, seed=seed, registry=registry))
+                known = _train(
+                    config, chosen, replace(training_settings, seed=seed, registry=registry)
+                )
                 if memory:
                     memory.add(seed, registry, known.run_id)
             else:
@@ -234,7 +242,7 @@ def promoted_settings(
     groups = {name: getattr(trial, name) for name in TRIAL_GROUPS}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
-    own = replace(
+    training_settings = replace(
         distill_settings(config.core(**groups, whole=config.promote.whole)), registry=registry
     )
-    return cli.with_settings(own, changed)
+    return cli.with_settings(training_settings, changed)

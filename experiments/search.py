@@ -215,12 +215,14 @@ def check_budgets(
         return
     # Corners often describe the same student: measure each student once.
     students = {
-        key_of(asdict(own.student)): own
-        for own in (cli.with_settings(base, settings) for settings in cheapest_settings(space))
+        key_of(asdict(candidate.student)): candidate
+        for candidate in (
+            cli.with_settings(base, settings) for settings in cheapest_settings(space)
+        )
     }
     costs_by_student = [
-        (own.student.name, costs_of(measure_cost(rows, own, config.search.backend)))
-        for own in students.values()
+        (candidate.student.name, costs_of(measure_cost(rows, candidate, config.search.backend)))
+        for candidate in students.values()
     ]
     for name, limit in limits.items():
         student, costs = min(costs_by_student, key=lambda pair: pair[1][name])

@@ -74,13 +74,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns the exit code: 0, or 2 after a user's mistake."""
-    given = parse(argv)
+    options = parse(argv)
     try:
         with (
-            _bound(given.host, given.port) as address,
+            _bound(options.host, options.port) as address,
             tempfile.TemporaryDirectory(prefix="mkd-serve-") as folder,
         ):
-            _serve(given, address, Path(folder))
+            _serve(options, address, Path(folder))
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -114,7 +114,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> None:
+def _serve(options: argparse.Namespace, address: socket.socket, folder: Path) -> None:
     """Downloads the model, and serves it in worker processes until a signal comes.
 
     There is a worker process even if there is only one: one that dies is replaced. Raises
@@ -124,25 +124,27 @@ def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> N
 
     from experiments.tracking.workers import Workers
 
-    model = Path(given.model)
+    model = Path(options.model)
     if not (model / "MLmodel").is_file():
         # In a process of its own, so that this one stays small and ends at once.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            model = pool.submit(_downloaded, given.model, folder).result()
+            model = pool.submit(_downloaded, options.model, folder).result()
     ready = folder / "ready"
     ready.mkdir()
-    bounds = [given.max_bytes, given.max_rows]
+    bounds = [options.max_bytes, options.max_rows]
     os.environ[SERVER] = json.dumps(
         {"model": str(model.resolve()), "bounds": bounds, "ready": str(ready)}
     )
-    os.environ["OMP_NUM_THREADS"] = str(given.threads)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     config = uvicorn.Config(
         "experiments.serve:application",
         factory=True,
-        workers=given.workers,
+        workers=options.workers,
         timeout_graceful_shutdown=EXIT_SECONDS,
     )
-    print(f"serving {given.model} at http://{given.host}:{given.port}/invocations", flush=True)
+    print(
+        f"serving {options.model} at http://{options.host}:{options.port}/invocations", flush=True
+    )
     workers = Workers(config, [address], ready)
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -155,7 +157,7 @@ def _serve(given: argparse.Namespace, address: socket.socket, folder: Path) -> N
         signal.signal(number, end)
     workers.run()
     if workers.failure:
-        raise ValueError(f"{given.model} cannot be loaded{workers.failure}")
+        raise ValueError(f"{options.model} cannot be loaded{workers.failure}")
 
 
 def _downloaded(uri: str, folder: Path) -> Path:

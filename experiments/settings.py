@@ -357,10 +357,10 @@ class Command:
         Settings that the command does not have get their defaults. Raises ValueError if settings
         contradict each other.
         """
-        own = {
+        core_settings = {
             name: getattr(self, name) for name in Config.__dataclass_fields__ if hasattr(self, name)
         }
-        return Config(**own | changes)
+        return Config(**core_settings | changes)
 
     def shown(self) -> Self:
         """Returns the settings for display and logs.

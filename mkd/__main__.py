@@ -89,36 +89,40 @@ def main(argv: list[str] | None = None) -> int:
         help="the probability below which there is no answer, from 0 to 1",
     )
     complete(parser)
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     # --format wins over the ending; standard input, "-", has none.
-    ending = "" if given.format else Path(given.input).suffix.lower()
-    form = given.format or ("jsonl" if ending in LINE_ENDINGS else "tsv")
+    ending = "" if arguments.format else Path(arguments.input).suffix.lower()
+    form = arguments.format or ("jsonl" if ending in LINE_ENDINGS else "tsv")
     try:
         if ending in files.UNREAD_TABLES:
             raise ValueError(
-                f"--input is {given.input}; allowed: a file that ends in "
+                f"--input is {arguments.input}; allowed: a file that ends in "
                 f"{', '.join((*TABLE_ENDINGS, *LINE_ENDINGS))}, or of lines, as --format states"
             )
-        student = Student.load(given.folder, given.threads)
-        task = given.task or _only_task(student)
-        least = given.min_confidence
+        student = Student.load(arguments.folder, arguments.threads)
+        task = arguments.task or _only_task(student)
+        least = arguments.min_confidence
         check_confidence(least, student.head(task), task)
-        _check_text(given.text, student.head(task).pair)
+        _check_text(arguments.text, student.head(task).pair)
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
         # surrogateescape lets invalid UTF-8 become an error of its own line instead of ending the
         # program. utf-8-sig drops a byte order mark at the start of the file.
-        source = 0 if given.input == "-" else given.input
-        keys: Sequence[str] = given.text or TEXT_KEYS
+        source = 0 if arguments.input == "-" else arguments.input
+        keys: Sequence[str] = arguments.text or TEXT_KEYS
         # A pipe can be read only once.
-        is_file = given.input != "-" and Path(given.input).is_file()
-        if not given.text and form == "jsonl" and is_file:
-            keys = _keys_of(Path(given.input), student.head(task).pair)
+        is_file = arguments.input != "-" and Path(arguments.input).is_file()
+        if not arguments.text and form == "jsonl" and is_file:
+            keys = _keys_of(Path(arguments.input), student.head(task).pair)
         if ending in TABLE_ENDINGS:
-            bad = answer_table(student, task, Path(given.input), given.text, sys.stdout, least)
+            bad = answer_table(
+                student, task, Path(arguments.input), arguments.text, sys.stdout, least
+            )
         else:
-            if Path(given.input).is_block_device() or Path(given.input).is_char_device():
-                raise ValueError(f"--input is {given.input}, a device; allowed: a file or a pipe")
+            if Path(arguments.input).is_block_device() or Path(arguments.input).is_char_device():
+                raise ValueError(
+                    f"--input is {arguments.input}, a device; allowed: a file or a pipe"
+                )
             with open(
                 source, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
             ) as lines:
@@ -203,9 +207,11 @@ def answer_table(
     records = table.read(names)
     bad = empty = 0
     while chunk := [cells for _, cells in islice(records, LINES_AT_ONCE)]:
-        given = [tuple(cells[place] for place in places) for cells in chunk]
-        predictions = student.predict(given if pair else [cells[0] for cells in given], task, least)
-        empty += sum(map(_is_empty, given))
+        inputs = [tuple(cells[place] for place in places) for cells in chunk]
+        predictions = student.predict(
+            inputs if pair else [cells[0] for cells in inputs], task, least
+        )
+        empty += sum(map(_is_empty, inputs))
         for cells, prediction in zip(chunk, predictions, strict=True):
             bad += prediction.error is not None
             write([*cells, *_cells(prediction, least)])

@@ -168,10 +168,10 @@ def run_teacher(
         | size_metrics(model, folder / MODEL, config.timing.length)
         | coverage.metrics
     )
-    asked = phase_report(report, "", "logits of dev in float32")
+    dev_report = phase_report(report, "", "logits of dev in float32")
     exported = config.export.backends or config.export.torch
     # In float32 as the exports are: the stored logits can be of bfloat16.
-    dev = dev_logits(torch_infer(model), teacher_data.datas, layout, asked) if exported else {}
+    dev = dev_logits(torch_infer(model), teacher_data.datas, layout, dev_report) if exported else {}
     trained = TrainedStudent(model, teacher_data, layout, dev)
     exports = export_student(
         ExportRequest(config.export, config.timing, config.threads),
@@ -385,11 +385,13 @@ def tasks_with_dev(stores: Stores, tasks: list[Task] | None = None) -> list[Task
 
     Raises ValueError if two tasks have the same name.
     """
-    given = load_tasks(stores.data) if tasks is None else with_transfer_text(tasks, stores.data)
-    for task_name, times in Counter(task.name for task in given).items():
+    tasks_with_transfer = (
+        load_tasks(stores.data) if tasks is None else with_transfer_text(tasks, stores.data)
+    )
+    for task_name, times in Counter(task.name for task in tasks_with_transfer).items():
         if times > 1:
             raise ValueError(f"{times} tasks are called {task_name!r}; allowed: different names")
-    return with_dev_splits(stores.root, given)
+    return with_dev_splits(stores.root, tasks_with_transfer)
 
 
 def load_data(
@@ -639,24 +641,24 @@ def train_student(
 
 
 def _student_tokenizer(
-    student: StudentConfig, teachers_own: PreTrainedTokenizerBase
+    student: StudentConfig, teacher_tokenizer: PreTrainedTokenizerBase
 ) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of student.tokenizer, else of student.init, else of the teacher.
 
     Raises ValueError if the tokenizer does not match the embeddings of student.init.
     """
     init, name = student.init, student.tokenizer
-    own = teachers_own
+    default_tokenizer = teacher_tokenizer
     if init not in ("", "teacher"):
-        own = pretrained.load_tokenizer(
+        default_tokenizer = pretrained.load_tokenizer(
             pretrained.checkpoint_folder(init, "student.init"), "student.init"
         )
     if not name:
-        return own
+        return default_tokenizer
     tokenizer = pretrained.load_tokenizer(
         pretrained.checkpoint_folder(name, "student.tokenizer"), "student.tokenizer"
     )
-    if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
+    if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(default_tokenizer):
         raise ValueError(
             f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose "
             "embeddings belong to its tokens"

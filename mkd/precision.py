@@ -92,12 +92,12 @@ def bfloat16_speedup(root: Path, device: str) -> float:
     def build(aside: Path) -> None:
         (aside / SPEEDUP_FILE).write_text(json.dumps(measure_speedup(device)))
 
-    return _read(cached_folder(root, SPEEDUP_FOLDER, _parts(device), build))
+    return _read(cached_folder(root, SPEEDUP_FOLDER, _key_values(device), build))
 
 
 def stored_speedup(root: Path, device: str) -> float | None:
     """Returns the stored speedup of this machine, or None if it was not measured yet."""
-    folder = root / SPEEDUP_FOLDER / key_of(_parts(device))
+    folder = root / SPEEDUP_FOLDER / key_of(_key_values(device))
     return _read(folder) if folder.exists() else None
 
 
@@ -147,7 +147,7 @@ def _now(device: str) -> float:
     return time.thread_time()
 
 
-def _parts(device: str) -> dict[str, object]:
+def _key_values(device: str) -> dict[str, object]:
     return {"hardware": hardware(), "device": device, "shape": list(LAYER_SHAPES[device])}
 
 

@@ -111,13 +111,13 @@ def info(
     return Info(lines, bottom, top, max(curve.steps[-1] for curve in lines), small)
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws one line a run, with its name at its end."""
     figure = new_figure(10, 5.4)
     axes = figure.subplots()
     style_axes(axes)
     line: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "relpos": (0, 0.5)}
-    for curve in info.curves:
+    for curve in picture_data.curves:
         colour, marker = look(curve.kind).colour, look(curve.kind).marker
         axes.plot(
             curve.steps,
@@ -133,19 +133,19 @@ def draw(info: Info) -> Figure:
             axes.annotate(
                 curve.label,
                 (curve.steps[-1], curve.scores[-1]),
-                (info.right * NAMES_AT, curve.name_at),
+                (picture_data.right * NAMES_AT, curve.name_at),
                 va="center",
                 fontsize=9,
                 color=colour,
                 annotation_clip=False,
                 arrowprops=line,
             )
-    axes.set_xlim(0, info.right * (1 + NAMES_AT) / 2)
-    axes.set_ylim(info.bottom, info.top)
+    axes.set_xlim(0, picture_data.right * (1 + NAMES_AT) / 2)
+    axes.set_ylim(picture_data.bottom, picture_data.top)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("optimiser steps")
     axes.set_ylabel("mean score on the selection split, points")
     set_title(figure, "How the front's models learnt")
-    small_print(figure, info.small)
+    small_print(figure, picture_data.small)
     fix_layout(figure)
     return figure

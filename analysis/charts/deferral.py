@@ -55,9 +55,9 @@ def info(
     for label, kind, runs in zip(
         models["label"], models["student_kind"], models["runs"], strict=True
     ):
-        own = [tables[run] for run in runs if run in tables]
-        if own:
-            curve = mean_curve(own)
+        run_tables = [tables[run] for run in runs if run in tables]
+        if run_tables:
+            curve = mean_curve(run_tables)
             place = chosen_place(curve.selection_lost, 0)
             lines.append(Line(label, look(kind).colour, curve.answered, curve.lost, place))
     if not lines:
@@ -66,6 +66,6 @@ def info(
     return deferral_plot(lines, TITLE, small)
 
 
-def draw(info: Info) -> Figure:
+def draw(plot: Info) -> Figure:
     """Draws one line a model: the mean over its tasks with classes, and over its seeds."""
-    return draw_deferral(info)
+    return draw_deferral(plot)

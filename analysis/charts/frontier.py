@@ -187,10 +187,10 @@ def _bottom(shown: list[float], scores: np.ndarray) -> float:
     return min(least, most - 0.5) if most > low - 0.6 * (high - low) else least
 
 
-def draw(info: FrontPlot) -> Figure:
+def draw(plot: FrontPlot) -> Figure:
     """Draws one picture, with the legend and the small print below it."""
     figure = new_figure(10, 6.4)
     axes = figure.subplots()
-    draw_front(axes, info)
-    finish_front(axes, info)
+    draw_front(axes, plot)
+    finish_front(axes, plot)
     return figure

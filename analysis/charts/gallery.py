@@ -89,10 +89,12 @@ def _frontier(summary: Summary, name: str) -> Chart:
 
 
 def _chart(summary: Summary, plan: ChartPlan) -> Chart:
-    info = plan.info(summary)
-    if info is None:
+    picture_data = plan.info(summary)
+    if picture_data is None:
         return Chart(plan.name, plan.title, plan.missing, None, None)
-    return Chart(plan.name, plan.title, plan.caption, info, partial(plan.draw, info))
+    return Chart(
+        plan.name, plan.title, plan.caption, picture_data, partial(plan.draw, picture_data)
+    )
 
 
 def _tasks(summary: Summary) -> tasks.Info | None:

@@ -53,27 +53,30 @@ def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | No
     return Info([*kept, *([f"{len(rest)} others"] if rest else [])], percents, small)
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws a bar for each setting and objective, with the most important setting at the top."""
-    figure = new_figure(max(10, names_width(info.settings) + 6), 1.6 + 0.42 * len(info.settings))
+    figure = new_figure(
+        max(10, names_width(picture_data.settings) + 6), 1.6 + 0.42 * len(picture_data.settings)
+    )
     axes = figure.subplots()
     style_axes(axes, "x")
-    height = 0.8 / len(info.shares)
-    for index, (name, shares) in enumerate(info.shares.items()):
+    height = 0.8 / len(picture_data.shares)
+    for index, (name, shares) in enumerate(picture_data.shares.items()):
         places = [
-            place + (index - (len(info.shares) - 1) / 2) * height for place in range(len(shares))
+            place + (index - (len(picture_data.shares) - 1) / 2) * height
+            for place in range(len(shares))
         ]
         bars = axes.barh(places, shares, height * 0.9, color=OBJECTIVES.get(name, GREY))
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5, color=FAINT)
-    axes.set_yticks(range(len(info.settings)), info.settings)
+    axes.set_yticks(range(len(picture_data.settings)), picture_data.settings)
     axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("share of what sets the best trials apart, percent")
     set_title(figure, "What matters: importance of each searched setting")
     marks = [
         Line2D([], [], linestyle="", marker="s", color=OBJECTIVES.get(name, GREY), label=name)
-        for name in info.shares
+        for name in picture_data.shares
     ]
-    add_legend(figure, marks, info.small)
+    add_legend(figure, marks, picture_data.small)
     fix_layout(figure)
     return figure

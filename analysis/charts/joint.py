@@ -65,7 +65,7 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
             if (key, task) in alone:
                 single = alone[key, task]
                 gain = float(part[f"score/{task}"].mean() - single[f"score/{task}"].mean())
-                cells.setdefault((task, _beside(tasks, task)), []).append(
+                cells.setdefault((task, _other_tasks(tasks, task)), []).append(
                     (gain, len(part) + len(single))
                 )
     if not cells:
@@ -73,7 +73,7 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
     rows = sorted({task for task, _ in cells})
     # Pairs of tasks come first, `all N tasks` last.
     columns = sorted(
-        {beside for _, beside in cells}, key=lambda name: (name.startswith("all "), name)
+        {others for _, others in cells}, key=lambda name: (name.startswith("all "), name)
     )
     gains = [[_mean(cells.get((row, column), [])) for column in columns] for row in rows]
     runs = [
@@ -98,29 +98,35 @@ def _keys(frame: pd.DataFrame) -> pd.Series:
     )
 
 
-def _beside(tasks: tuple[str, ...], task: str) -> str:
+def _other_tasks(tasks: tuple[str, ...], task: str) -> str:
     """Returns the other task of two, or the total number of tasks."""
     others = [other for other in tasks if other != task]
     return others[0] if len(others) == 1 else f"all {len(tasks)} tasks"
 
 
-def _mean(found: list[tuple[float, int]]) -> float:
-    return sum(gain for gain, _ in found) / len(found) if found else math.nan
+def _mean(gains: list[tuple[float, int]]) -> float:
+    return sum(gain for gain, _ in gains) / len(gains) if gains else math.nan
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws a heat map with a number in each cell."""
-    width = names_width(info.tasks) + 0.4 + 1.2 * len(info.beside)
-    figure = new_figure(max(width, 5.0), 1.8 + 0.55 * len(info.tasks))
+    width = names_width(picture_data.tasks) + 0.4 + 1.2 * len(picture_data.beside)
+    figure = new_figure(max(width, 5.0), 1.8 + 0.55 * len(picture_data.tasks))
     axes = figure.subplots()
-    axes.imshow(info.gains, cmap="PuOr_r", vmin=-info.most, vmax=info.most, aspect="auto")
-    for row, (gains, runs) in enumerate(zip(info.gains, info.runs, strict=True)):
+    axes.imshow(
+        picture_data.gains,
+        cmap="PuOr_r",
+        vmin=-picture_data.most,
+        vmax=picture_data.most,
+        aspect="auto",
+    )
+    for row, (gains, runs) in enumerate(zip(picture_data.gains, picture_data.runs, strict=True)):
         for column, (gain, number) in enumerate(zip(gains, runs, strict=True)):
             text = "" if math.isnan(gain) else f"{gain:+.1f}\n{number} runs"
-            colour = "white" if abs(gain) > 0.65 * info.most else INK
+            colour = "white" if abs(gain) > 0.65 * picture_data.most else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks(range(len(info.beside)), info.beside)
-    axes.set_yticks(range(len(info.tasks)), info.tasks)
+    axes.set_xticks(range(len(picture_data.beside)), picture_data.beside)
+    axes.set_yticks(range(len(picture_data.tasks)), picture_data.tasks)
     axes.xaxis.tick_top()
     style_axes(axes)
     axes.grid(visible=False)
@@ -128,6 +134,6 @@ def draw(info: Info) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set_ylabel("score of")
     set_title(figure, "Points that a task gains when it is distilled jointly with")
-    small_print(figure, info.small)
+    small_print(figure, picture_data.small)
     fix_layout(figure)
     return figure

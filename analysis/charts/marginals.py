@@ -119,20 +119,20 @@ def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
     # Groups of equal size by rank. All models with one value go to the group of the first of them.
     places = (np.arange(len(values)) * BINS // max(len(values), BINS)).astype(int)
     groups = [places[np.searchsorted(values, value)] for value in values]
-    found = [
+    medians = [
         (float(np.median(values[groups == group])), float(np.median(scores[groups == group])))
         for group in np.unique(groups)
     ]
-    return found if len(found) > 1 else []
+    return medians if len(medians) > 1 else []
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws up to three panels in a row, with a common axis of scores."""
-    across = 2 if len(info.panels) == 4 else min(3, len(info.panels))
-    down = math.ceil(len(info.panels) / across)
+    across = 2 if len(picture_data.panels) == 4 else min(3, len(picture_data.panels))
+    down = math.ceil(len(picture_data.panels) / across)
     figure = new_figure(3.6 * across + 0.8, 3.1 * down + 1.1)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
-    for axes, panel in zip(grid.flat, info.panels, strict=False):
+    for axes, panel in zip(grid.flat, picture_data.panels, strict=False):
         style_axes(axes)
         for kind, middles in panel.middles.items():
             colour, marker = look(kind).colour, look(kind).marker
@@ -161,17 +161,17 @@ def draw(info: Info) -> Figure:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=panel.whole, steps=[1, 2, 5, 10]))
         axes.set_xlabel(panel.words)
-    for axes in list(grid.flat)[len(info.panels) :]:
+    for axes in list(grid.flat)[len(picture_data.panels) :]:
         axes.set_axis_off()
     for row in grid:
         row[0].set_ylabel("mean score on dev, points")
-    drawn = {kind for panel in info.panels for kind in panel.kinds}
+    drawn = {kind for panel in picture_data.panels for kind in panel.kinds}
     kinds = [kind for kind in KINDS if kind in drawn] + sorted(drawn - KINDS.keys())
     marks = [
         Line2D([], [], color=look(kind).colour, marker=look(kind).marker, label=kind, linewidth=2)
         for kind in kinds
     ]
     set_title(figure, "What each setting does; lines: medians of neighbours")
-    add_legend(figure, marks, info.small)
+    add_legend(figure, marks, picture_data.small)
     fix_layout(figure)
     return figure

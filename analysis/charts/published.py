@@ -112,7 +112,7 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
     return Info(rows, list(REFERENCES), ", ".join(tasks), small)
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws the models in their colours, and published figures as grey crosses."""
     figure = new_figure(10, 6)
     axes = figure.subplots()
@@ -120,12 +120,12 @@ def draw(info: Info) -> Figure:
         axes,
         [
             1.0,
-            *(ratio for _, _, ratio, _ in info.models),
-            *(each.times_faster for each in info.references),
+            *(ratio for _, _, ratio, _ in picture_data.models),
+            *(each.times_faster for each in picture_data.references),
         ],
     )
     style_axes(axes)
-    for _, kind, ratio, drop in info.models:
+    for _, kind, ratio, drop in picture_data.models:
         axes.scatter(
             ratio,
             drop,
@@ -136,8 +136,8 @@ def draw(info: Info) -> Figure:
             zorder=4,
         )
     axes.scatter(
-        [r.times_faster for r in info.references],
-        [r.drop for r in info.references],
+        [r.times_faster for r in picture_data.references],
+        [r.drop for r in picture_data.references],
         s=60,
         color=FAINT,
         marker="x",
@@ -154,21 +154,24 @@ def draw(info: Info) -> Figure:
     set_title(figure, "Beside published figures, as ratios to BERT-base")
     source = (
         f"Crosses are published figures, not measured here: {SOURCE};\n"
-        f"mean over {TASKS}. Ours: mean over {info.tasks}."
+        f"mean over {TASKS}. Ours: mean over {picture_data.tasks}."
     )
-    number = len(info.models) + len(info.references) + 1
-    small_print(figure, f"{source}\n{sentences(info.small, count_note(number, number))}")
+    number = len(picture_data.models) + len(picture_data.references) + 1
+    small_print(figure, f"{source}\n{sentences(picture_data.small, count_note(number, number))}")
     fix_layout(figure)
-    named = evenly(len(info.models), MOST_NAMED)
+    named = evenly(len(picture_data.models), MOST_NAMED)
     labels = [
         TextLabel("BERT-base", 1.0, 0.0, area=TEACHER_AREA),
-        *(TextLabel(each.name, each.times_faster, each.drop, FAINT) for each in info.references),
+        *(
+            TextLabel(each.name, each.times_faster, each.drop, FAINT)
+            for each in picture_data.references
+        ),
         *(
             TextLabel(name, ratio, drop, look(kind).colour)
-            for name, kind, ratio, drop in (info.models[place] for place in named)
+            for name, kind, ratio, drop in (picture_data.models[place] for place in named)
         ),
     ]
-    marks = [(ratio, drop, 60.0) for _, _, ratio, drop in info.models]
-    marks += [(each.times_faster, each.drop, 60.0) for each in info.references]
+    marks = [(ratio, drop, 60.0) for _, _, ratio, drop in picture_data.models]
+    marks += [(each.times_faster, each.drop, 60.0) for each in picture_data.references]
     write_labels(axes, labels, Obstacles(marks), number)
     return figure

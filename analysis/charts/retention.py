@@ -58,7 +58,7 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
     ]
     columns = [f"retention/{task}" for task in known] + ["retention"]
     kept = chosen[columns].to_numpy(float)
-    low, high = (float(found) for found in (np.nanmin(kept), np.nanmax(kept)))
+    low, high = (float(extreme) for extreme in (np.nanmin(kept), np.nanmax(kept)))
     # All cells may have the same value.
     shades = (kept - low) / ((high - low) or 1.0)
     names = [
@@ -70,14 +70,14 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
     return Info(names, [*known, "mean"], kept.tolist(), shades.tolist(), light, small)
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws a table of coloured cells with a number in each."""
-    column = 1.25 if len(info.tasks) <= FEW else 0.9
-    width = names_width(info.models) + column * len(info.tasks)
-    figure = new_figure(max(width, 5.0), 1.5 + 0.36 * len(info.models))
+    column = 1.25 if len(picture_data.tasks) <= FEW else 0.9
+    width = names_width(picture_data.models) + column * len(picture_data.tasks)
+    figure = new_figure(max(width, 5.0), 1.5 + 0.36 * len(picture_data.models))
     axes = figure.subplots()
-    axes.imshow(info.shades, cmap="cividis", aspect="auto", vmin=0, vmax=1)
-    for row, cells in enumerate(zip(info.kept, info.light, strict=True)):
+    axes.imshow(picture_data.shades, cmap="cividis", aspect="auto", vmin=0, vmax=1)
+    for row, cells in enumerate(zip(picture_data.kept, picture_data.light, strict=True)):
         for column, (value, light) in enumerate(zip(*cells, strict=True)):
             text = "-" if math.isnan(value) else f"{value:.1f}"
             axes.text(
@@ -89,14 +89,14 @@ def draw(info: Info) -> Figure:
                 fontsize=9.5,
                 color="white" if light else INK,
             )
-    axes.set_xticks(range(len(info.tasks)), info.tasks)
-    axes.set_yticks(range(len(info.models)), info.models)
+    axes.set_xticks(range(len(picture_data.tasks)), picture_data.tasks)
+    axes.set_yticks(range(len(picture_data.models)), picture_data.models)
     axes.xaxis.tick_top()
     style_axes(axes)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     set_title(figure, "Percent of the teacher's score that the front's models keep")
-    small_print(figure, info.small)
+    small_print(figure, picture_data.small)
     fix_layout(figure)
     return figure

@@ -32,21 +32,21 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
     return Info(known, small) if known else None
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws the pictures in rows of three, with a common axis of milliseconds."""
-    across = min(ACROSS, len(info.plots))
-    down = math.ceil(len(info.plots) / across)
+    across = min(ACROSS, len(picture_data.plots))
+    down = math.ceil(len(picture_data.plots) / across)
     figure = new_figure(3.7 * across + 0.6, 3.1 * down + 1.1)
     grid = figure.subplots(down, across, squeeze=False, sharex=True)
-    for axes, (task, one) in zip(grid.flat, info.plots.items(), strict=False):
+    for axes, (task, one) in zip(grid.flat, picture_data.plots.items(), strict=False):
         draw_front(axes, one, size=0.5)
         axes.set_title(task, loc="left", fontsize=11, color=INK)
         axes.set_ylabel("")
         axes.tick_params(labelbottom=True)
-    for axes in list(grid.flat)[len(info.plots) :]:
+    for axes in list(grid.flat)[len(picture_data.plots) :]:
         axes.set_axis_off()
     title = "Each task's score on dev (points) against latency, with a front of its own"
     set_title(figure, title)
-    add_legend(figure, front_legend(next(iter(info.plots.values()))), info.small)
+    add_legend(figure, front_legend(next(iter(picture_data.plots.values()))), picture_data.small)
     fix_layout(figure)
     return figure

@@ -95,29 +95,35 @@ def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> 
     return volumes[1:]
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws a staircase, with a mark at each trial that moved the front."""
     figure = new_figure(10, 4.6)
     axes = figure.subplots()
     style_axes(axes)
-    axes.step(info.trials, info.hypervolume, where="post", color=ACCENT, linewidth=1.8)
+    axes.step(
+        picture_data.trials, picture_data.hypervolume, where="post", color=ACCENT, linewidth=1.8
+    )
     axes.plot(
-        *zip(*info.gains, strict=True), "o", color=ACCENT, markersize=5, label="a better front"
+        *zip(*picture_data.gains, strict=True),
+        "o",
+        color=ACCENT,
+        markersize=5,
+        label="a better front",
     )
     axes.axvline(
-        info.nearly,
+        picture_data.nearly,
         color=FAINT,
         linewidth=1,
         linestyle=":",
-        label=f"nine tenths reached after trial {info.nearly}",
+        label=f"nine tenths reached after trial {picture_data.nearly}",
     )
-    axes.set_ylim(0, 1.06 * max(*info.hypervolume, 0.01))
+    axes.set_ylim(0, 1.06 * max(*picture_data.hypervolume, 0.01))
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
     axes.set_ylabel("area under the front")
     set_title(figure, "How good the front of quality and latency was after each trial")
-    area = f"Area (hypervolume): points times decades of latency, {info.corner}"
-    small = sentences(area, info.small)
+    area = f"Area (hypervolume): points times decades of latency, {picture_data.corner}"
+    small = sentences(area, picture_data.small)
     add_legend(figure, axes.get_lines()[1:], small)
     fix_layout(figure)
     return figure

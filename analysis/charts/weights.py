@@ -110,34 +110,35 @@ def shares_of(text: object, tasks: list[str]) -> list[float]:
     return [round(100 * float(weights[task]) / total, 6) for task in tasks] if total > 0 else []
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: Info) -> Figure:
     """Draws parallel axes, one a task, with thick lines for the best models."""
-    figure = new_figure(max(10.0, 2 + 1.1 * len(info.tasks)), 5)
+    figure = new_figure(max(10.0, 2 + 1.1 * len(picture_data.tasks)), 5)
     axes = figure.subplots()
     style_axes(axes)
-    colours = ScalarMappable(Normalize(info.low, info.high), "viridis_r")
-    for line in info.lines:
+    colours = ScalarMappable(Normalize(picture_data.low, picture_data.high), "viridis_r")
+    for line in picture_data.lines:
         how = (
             {"linewidth": 3, "alpha": 1.0, "marker": "o"}
             if line.best
             else {"linewidth": 1, "alpha": 0.35}
         )
         axes.plot(line.shares, color=colours.to_rgba(line.score), **how)  # type: ignore[arg-type]
-    axes.axhline(info.even, color=FAINT, linewidth=1, linestyle=":")
+    axes.axhline(picture_data.even, color=FAINT, linewidth=1, linestyle=":")
     where: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
         "textcoords": "offset points",
         "va": "center",
     }
-    axes.annotate("equal", (1, info.even), (4, 0), fontsize=9, color=FAINT, **where)
-    axes.set_xticks(range(len(info.tasks)), info.tasks)
+    axes.annotate("equal", (1, picture_data.even), (4, 0), fontsize=9, color=FAINT, **where)
+    axes.set_xticks(range(len(picture_data.tasks)), picture_data.tasks)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("share of the weights, percent")
     figure.colorbar(colours, ax=axes, label="mean score on dev, points", pad=0.06)
     set_title(
         figure,
-        f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best",
+        f"Task weights ({picture_data.words}); "
+        f"thick: the {sum(line.best for line in picture_data.lines)} best",
     )
-    small_print(figure, info.small)
+    small_print(figure, picture_data.small)
     fix_layout(figure)
     return figure

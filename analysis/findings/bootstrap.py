@@ -66,17 +66,20 @@ def bootstrap(runs: Runs, models: pd.DataFrame) -> Bootstrap:
             for seed, run in seeds
             if run in answers
         }
-        reason = _wrong([own for own, _ in pairs.values()], model["means"])
+        reason = _wrong([student for student, _ in pairs.values()], model["means"])
         if reason:
             result.without.setdefault(reason, []).append(key)
             continue
-        own = result.models[key] = over_seeds({seed: own for seed, (own, _) in pairs.items()})
+        student = result.models[key] = over_seeds(
+            {seed: student for seed, (student, _) in pairs.items()}
+        )
         teachers = {seed: teacher for seed, (_, teacher) in pairs.items() if teacher is not None}
         if len(teachers) == len(pairs):
             teacher = over_seeds(teachers)
-            result.lost[key] = difference(teacher.mean, own.mean)
+            result.lost[key] = difference(teacher.mean, student.mean)
             result.lost_by_task[key] = {
-                task: difference(teacher.tasks[task], score) for task, score in own.tasks.items()
+                task: difference(teacher.tasks[task], score)
+                for task, score in student.tasks.items()
             }
     return result
 
@@ -120,15 +123,15 @@ def _pair(
     known: a cache of teachers' scores by their predictions, as many runs have the same teacher.
     """
     answers = split_answers(predictions)
-    own = resampled(answers, metrics)
+    student = resampled(answers, metrics)
     if predictions["teacher"].isna().any():
-        return own, None
+        return student, None
     key = b"".join(
         part[name].tobytes() for part in answers.values() for name in ("teacher", "label")
     )
     if key not in known:
         known[key] = resampled(answers, metrics, "teacher")
-    return own, known[key]
+    return student, known[key]
 
 
 def _wrong(by_seed: list[Resampled], means: list[float]) -> str:
@@ -136,7 +139,7 @@ def _wrong(by_seed: list[Resampled], means: list[float]) -> str:
     if len(by_seed) < len(means):
         return "no predictions.parquet"
     agree = [
-        abs(float(own.mean[0]) - mean) <= SCORE_TOLERANCE
-        for own, mean in zip(by_seed, means, strict=True)
+        abs(float(scores.mean[0]) - mean) <= SCORE_TOLERANCE
+        for scores, mean in zip(by_seed, means, strict=True)
     ]
     return "" if all(agree) else "scores from predictions.parquet differ from the run's"

@@ -108,21 +108,23 @@ def loss_sentence(answer: BudgetAnswer) -> str:
         return "No score of a teacher is known"
     points, low, high, seeds = answer.lost
     ahead = f"{abs(points):.1f} points {'below' if points >= 0 else 'above'} its teacher"
-    beside = (
+    teacher_latency = (
         ""
         if math.isnan(answer.teacher_latency_ms)
         else f", which takes {answer.teacher_latency_ms:.3g} ms"
     )
     if math.isnan(low):
-        return f"{ahead}{beside}"
+        return f"{ahead}{teacher_latency}"
     over = f"over rows and {seeds} seeds" if answer.lost.is_of_methods else "over rows"
     alone = "" if answer.lost.is_of_methods else f"; {ONE_SEED_NOTE}"
     if not answer.lost.is_one:
         # Signs are reversed: the sentence gives the model's score less its teacher's.
         interval = f"{-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f} {over}"
-        return f"No difference to its teacher that holds ({interval}){beside}{alone}"
+        return f"No difference to its teacher that holds ({interval}){teacher_latency}{alone}"
     edges = sorted((abs(low), abs(high)))
-    return f"{ahead} (95 % interval {edges[0]:.1f} to {edges[1]:.1f} {over}){beside}{alone}"
+    return (
+        f"{ahead} (95 % interval {edges[0]:.1f} to {edges[1]:.1f} {over}){teacher_latency}{alone}"
+    )
 
 
 def under(answers: list[BudgetAnswer]) -> BudgetAnswer | None:

@@ -54,7 +54,7 @@ class Summary(NamedTuple):
         return self.runs.study.info if self.runs.study else {}
 
     @property
-    def asked(self) -> str:
+    def latency_in_words(self) -> str:
         """What the latency measures, in words."""
         return (
             "text in, answer out: median of one text on one thread"

@@ -39,7 +39,8 @@ def content(
         source=source,
         links=links,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        latency=f"{summary.asked} ({summary.setting}), each model in {_backends(summary.models)}",
+        latency=f"{summary.latency_in_words} ({summary.setting}), "
+        f"each model in {_backends(summary.models)}",
         tasks=summary.kept.tasks,
         teachers=list(_teachers(summary)),
         baselines=list(_baselines(summary.models)),
@@ -133,7 +134,7 @@ def row_deviations(summary: Summary) -> page.RowDeviations:
     if len(summary.models) <= MOST_BY_TASK:
         rows |= {task: [known[key].tasks[task].rows for key in ids] for task in known[ids[0]].tasks}
     # Integers in thousandths of a point are shorter in JSON than decimal numbers.
-    own = {
+    model_deviations = {
         task: [_thousandths(float(score[1:].std(ddof=1))) for score in scores]
         for task, scores in rows.items()
     }
@@ -142,7 +143,7 @@ def row_deviations(summary: Summary) -> page.RowDeviations:
         task: [[*map(_thousandths, row[:place])] for place, row in enumerate(deviation)]
         for task, deviation in between.items()
     }
-    return page.RowDeviations(ids, own, pairs)
+    return page.RowDeviations(ids, model_deviations, pairs)
 
 
 def _thousandths(points: float) -> int:
@@ -229,12 +230,12 @@ def setting_texts(setting: str, value: object) -> dict[str, str]:
         return {}
     try:
         # MLflow stores a dict as its Python representation.
-        parts = ast.literal_eval(value) if value.startswith("{") else None
+        task_values = ast.literal_eval(value) if value.startswith("{") else None
     except (ValueError, SyntaxError):
-        parts = None
+        task_values = None
     return (
-        {f"{setting}.{key}": str(part) for key, part in parts.items()}
-        if parts
+        {f"{setting}.{key}": str(part) for key, part in task_values.items()}
+        if task_values
         else {setting: value}
     )
 

@@ -202,34 +202,36 @@ class PageInfo(NamedTuple):
     notes: list[str]
 
 
-def page(info: PageInfo) -> str:
+def page(page_content: PageInfo) -> str:
     """Returns the page as the text of one HTML file."""
     # Without "<", no text of a run can end the script element that holds it, or open a comment in
     # it.
     data = json.dumps(
-        packed(info), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        packed(page_content), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     ).replace("<", "\\u003c")
     script = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
-    parts = {
-        "TITLE": html.escape(info.title),
+    marker_texts = {
+        "TITLE": html.escape(page_content.title),
         "STYLE": stylesheet() + _file("page.css"),
         "DATA": data,
         "SCRIPT": script,
     }
     # A single pass over the template, so that nothing inside the data is taken for a marker.
-    return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda found: parts[found[1]], _file("page.html"))
+    return re.sub(
+        "@(TITLE|STYLE|DATA|SCRIPT)@", lambda match: marker_texts[match[1]], _file("page.html")
+    )
 
 
-def packed(info: PageInfo) -> dict[str, Any]:
+def packed(page_content: PageInfo) -> dict[str, Any]:
     """Returns the data that the page's script reads, as compact JSON values.
 
     Lists of named tuples become rows below their field names. A model's settings become indices
     into lists of texts, because most models share most texts.
     """
-    models = info.models
+    models = page_content.models
     settings, columns = _settings(models)
     data: dict[str, Any] = _plain(
-        info._replace(models=[model._replace(settings={}) for model in models])
+        page_content._replace(models=[model._replace(settings={}) for model in models])
     )
     if models:
         place = data["models"]["fields"].index("settings")

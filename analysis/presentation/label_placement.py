@@ -114,8 +114,8 @@ def _connection(one: Wanted, place: Placement) -> list[Pixel]:
     return [point for point in points if not overlap(around(point, 1.0), box)]
 
 
-def _boxes(found: list[Box]) -> np.ndarray:
-    return np.array(found, dtype=float).reshape(-1, 4)
+def _boxes(boxes: list[Box]) -> np.ndarray:
+    return np.array(boxes, dtype=float).reshape(-1, 4)
 
 
 def _any_overlap(box: Box, others: np.ndarray) -> bool:

@@ -67,7 +67,7 @@ NO_STUDY = StudyTiming()
 """No study: each run has its own fastest backend."""
 
 
-def why_left_out(record: RunRecord, asked: StudyTiming = NO_STUDY) -> str:
+def why_left_out(record: RunRecord, timing: StudyTiming = NO_STUDY) -> str:
     """Returns why the run is left out, or "" if it has a row."""
     kind, state = record.tags.get(names.TAG_KIND, ""), record.tags.get(names.TAG_STATE, "")
     if not kind:
@@ -80,16 +80,16 @@ def why_left_out(record: RunRecord, asked: StudyTiming = NO_STUDY) -> str:
         return UNFINISHED.get(record.status, record.status.lower())
     if _quality(record.metrics) == "":
         return "no quality"
-    if fastest(record.metrics, asked) is None:
-        place = f"{asked.backend}/{asked.setting}" if asked.setting else "one text on one thread"
+    if fastest(record.metrics, timing) is None:
+        place = f"{timing.backend}/{timing.setting}" if timing.setting else "one text on one thread"
         return f"no speed ({place})"
     return ""
 
 
-def row(record: RunRecord, asked: StudyTiming = NO_STUDY) -> RunRow:
+def row(record: RunRecord, timing: StudyTiming = NO_STUDY) -> RunRow:
     """Returns the cells of a run that is not left out."""
     metrics, params, tags = record.metrics, record.params, record.tags
-    chosen = fastest(metrics, asked)
+    chosen = fastest(metrics, timing)
     assert chosen is not None, f"{record.run_id} has no speed"
     backend, setting = chosen
     tasks = scored_tasks(metrics)
@@ -143,12 +143,12 @@ def scored_tasks(metrics: dict[str, float]) -> list[str]:
     """Returns the tasks that a run has scores of, on dev or else on the selection split."""
     # A trial of a search may have scores on the selection split only.
     dev = [task for name in metrics if (task := names.task_of_score(name))]
-    own = (
+    selection_metrics = (
         name
         for name in metrics
         if name.startswith(names.SELECTION) and name != names.SELECTION_MEAN
     )
-    return sorted(dev or (name.removeprefix(names.SELECTION) for name in own))
+    return sorted(dev or (name.removeprefix(names.SELECTION) for name in selection_metrics))
 
 
 def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
@@ -162,14 +162,14 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     return by_task
 
 
-def fastest(metrics: dict[str, float], asked: StudyTiming = NO_STUDY) -> tuple[str, str] | None:
+def fastest(metrics: dict[str, float], timing: StudyTiming = NO_STUDY) -> tuple[str, str] | None:
     """Returns backend and setting with the lowest median latency for one text on one thread.
 
     Only available backends count. With a study, its own backend and setting are used.
     Returns None if the run has no such latency.
     """
-    if asked.setting:
-        return asked if names.speed(asked.backend, asked.setting, names.P50) in metrics else None
+    if timing.setting:
+        return timing if names.speed(timing.backend, timing.setting, names.P50) in metrics else None
     times = {
         backend: metrics.get(names.speed(backend, HEADLINE, names.P50))
         for backend in timed_backends(metrics)
@@ -184,8 +184,8 @@ def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
     parsed = [speed for name in metrics if (speed := names.parsed_speed(name))]
     timed = [
         where
-        for own, where, statistic in parsed
-        if own == backend and statistic == names.ROWS_PER_S
+        for timed_backend, where, statistic in parsed
+        if timed_backend == backend and statistic == names.ROWS_PER_S
     ]
     rows = [
         int(match[1])
@@ -223,8 +223,12 @@ def _bytes(metrics: dict[str, float], backend: str) -> float | None:
     A backend may be timed without its file being kept. The size of the float32 weights is used
     then.
     """
-    own = metrics.get(names.export(backend, names.BYTES))
-    return metrics.get(names.SIZE_BYTES) if own is None and backend in (TORCH, "onnx") else own
+    file_bytes = metrics.get(names.export(backend, names.BYTES))
+    return (
+        metrics.get(names.SIZE_BYTES)
+        if file_bytes is None and backend in (TORCH, "onnx")
+        else file_bytes
+    )
 
 
 def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> RunRow:
@@ -247,8 +251,8 @@ def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> RunRow:
     kinds["selection"] = family(names.SELECTED)
     named = {
         f"{kind}/{task}": name
-        for kind, own in kinds.items()
-        for task, name in zip(tasks, own, strict=True)
+        for kind, metric_names in kinds.items()
+        for task, name in zip(tasks, metric_names, strict=True)
     }
     return {column: metrics[name] for column, name in named.items() if name in metrics}
 

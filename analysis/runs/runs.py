@@ -131,15 +131,15 @@ def read_runs(experiment: str = "", study: str = "", store: str = "") -> Runs:
     """
     client = connect(store)
     try:
-        place, found = _place(client, experiment, study)
-        wanted = f"tags.`{names.TAG_STUDY}` = '{found.name}'" if found else ""
+        place, stored_study = _place(client, experiment, study)
+        wanted = f"tags.`{names.TAG_STUDY}` = '{stored_study.name}'" if stored_study else ""
         # The collector takes more than half of MLflow's time for runs with many metrics.
         with garbage_collection_off():
             records = list(_records(client, place, wanted))
     except MlflowException as error:
         raise unreadable(client.tracking_uri, error) from error
-    where = f"study is {study!r}" if found else f"experiment is {place.name!r}"
-    return table(records, client.tracking_uri, place, found, where)
+    where = f"study is {study!r}" if stored_study else f"experiment is {place.name!r}"
+    return table(records, client.tracking_uri, place, stored_study, where)
 
 
 def table(
@@ -149,7 +149,7 @@ def table(
 
     where: which runs these are, for the error message.
     """
-    asked = (
+    timing = (
         StudyTiming(study.info.get("backend", ""), study.info.get("setting", ""))
         if study
         else StudyTiming()
@@ -158,13 +158,13 @@ def table(
     left_out: dict[str, list[str]] = {}
     metrics: dict[str, dict[str, list[str]]] = {}
     for record in records:
-        reason = why_left_out(record, asked)
+        reason = why_left_out(record, timing)
         if record.tags.get(names.TAG_KIND) == names.KIND_REPORT:
             continue  # a report is not listed among the runs that were left out
         if reason:
             left_out.setdefault(reason, []).append(record.name)
         else:
-            rows.append(row(record, asked))
+            rows.append(row(record, timing))
             metrics[record.run_id] = task_metrics(record.metrics)
     if not rows:
         reasons = (
@@ -365,18 +365,18 @@ def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Ite
 
 def run_record(run: Run, store: str) -> RunRecord:
     """Converts an MLflow run to plain values."""
-    info, path = run.info, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    started = datetime.fromtimestamp(info.start_time / 1000, UTC)
+    run_info, path = run.info, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    started = datetime.fromtimestamp(run_info.start_time / 1000, UTC)
     link = f"{store if store.startswith('http') else LOCAL}/{path}"
     data = run.data
     return RunRecord(
-        info.run_id,
-        info.run_name,
-        info.status,
+        run_info.run_id,
+        run_info.run_name,
+        run_info.status,
         started,
         data.params,
         data.metrics,
         data.tags,
-        info.artifact_uri,
+        run_info.artifact_uri,
         link,
     )

@@ -212,12 +212,12 @@ def _of_seeds(left: dict[int, float], right: dict[int, float]) -> float:
     if min(len(left), len(right)) < 2:
         return 0.0
     paired = left.keys() == right.keys()
-    parts = (
+    samples = (
         [[left[seed] - right[seed] for seed in left]]
         if paired
         else [list(left.values()), list(right.values())]
     )
-    return sum(half**2 for part in parts if (half := half_width(part)) is not None)
+    return sum(half**2 for part in samples if (half := half_width(part)) is not None)
 
 
 def difference_deviations(scores: list[np.ndarray]) -> np.ndarray:
@@ -227,8 +227,10 @@ def difference_deviations(scores: list[np.ndarray]) -> np.ndarray:
     """
     centred = np.stack([score[1:] - score[1:].mean() for score in scores])
     covariance = centred @ centred.T / (centred.shape[1] - 1)
-    own = np.diag(covariance)
+    variances = np.diag(covariance)
     # var(a - b) = var(a) + var(b) - 2 cov(a, b). Rounding may make it slightly negative for equal
     # scores.
-    apart: np.ndarray = np.sqrt(np.maximum(own[:, None] + own[None] - 2 * covariance, 0.0))
+    apart: np.ndarray = np.sqrt(
+        np.maximum(variances[:, None] + variances[None] - 2 * covariance, 0.0)
+    )
     return apart

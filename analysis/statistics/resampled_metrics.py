@@ -63,14 +63,14 @@ def mean_average_precision(
 
     Only labels that a resample has count; 0 if there are none.
     """
-    found_CB = np.stack(
+    precisions_CB = np.stack(
         [
             _average_precision(counts_RB, labels_R > 0, margins_R)
             for labels_R, margins_R in zip(labels_RC.T, margins_RC.T, strict=True)
         ]
     )
     present_CB = labels_RC.T @ counts_RB > 0
-    score_B: np.ndarray = 100 * found_CB.sum(0) / np.maximum(present_CB.sum(0), 1)
+    score_B: np.ndarray = 100 * precisions_CB.sum(0) / np.maximum(present_CB.sum(0), 1)
     return score_B
 
 
@@ -217,10 +217,10 @@ def confusion(
     # Rows are sorted by cell, so that one reduceat sums all counts of a cell. It is faster than a
     # loop over cells.
     order = np.argsort(cells_R, kind="stable")
-    found_KB = np.zeros((classes**2, counts_RB.shape[1]))
+    cells_KB = np.zeros((classes**2, counts_RB.shape[1]))
     starts = np.flatnonzero(np.diff(cells_R[order], prepend=-1))
-    found_KB[cells_R[order][starts]] = np.add.reduceat(counts_RB[order], starts, axis=0)
-    return found_KB.reshape(classes, classes, -1)
+    cells_KB[cells_R[order][starts]] = np.add.reduceat(counts_RB[order], starts, axis=0)
+    return cells_KB.reshape(classes, classes, -1)
 
 
 def _sums(values_KR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
@@ -246,9 +246,11 @@ def _hits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns, of each label, the rows that have and get it, and those that have plus those that
     get it [C, B]."""
-    given_CR, found_CR = labels_RC.T > 0, margins_RC.T >= 0
-    both_CR = (given_CR & found_CR).astype(np.float64)
-    return _sums(both_CR, counts_RB), _sums(given_CR + found_CR.astype(np.float64), counts_RB)
+    labelled_CR, predicted_CR = labels_RC.T > 0, margins_RC.T >= 0
+    both_CR = (labelled_CR & predicted_CR).astype(np.float64)
+    return _sums(both_CR, counts_RB), _sums(
+        labelled_CR + predicted_CR.astype(np.float64), counts_RB
+    )
 
 
 def _average_precision(

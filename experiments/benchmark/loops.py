@@ -256,12 +256,15 @@ once before it is timed. All batches of `plain` have the same length, which its 
 
 
 def _timings(
-    student: str, found: dict[str, list[Seconds]], flops_: int, peak: float
+    student: str, rounds_by_loop: dict[str, list[Seconds]], flops_: int, peak: float
 ) -> list[LoopTiming]:
     timings = []
-    for loop, rounds in found.items():
+    for loop, rounds in rounds_by_loop.items():
         seconds = Seconds(*(statistics.median(values) for values in zip(*rounds, strict=True)))
-        ratios = [first.cpu / own_.cpu for first, own_ in zip(found["plain"], rounds, strict=True)]
+        ratios = [
+            first.cpu / round_seconds.cpu
+            for first, round_seconds in zip(rounds_by_loop["plain"], rounds, strict=True)
+        ]
         timings.append(
             LoopTiming(
                 student, loop, seconds, statistics.median(ratios), flops_ / seconds.cpu / peak

@@ -12,18 +12,20 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 """The folder of the files that can be given by name."""
 
 
-def config_file(given: str) -> Path:
+def config_file(path_or_name: str) -> Path:
     """Returns the file that a value of --config stands for: a path, or a name in CONFIGS.
 
     Raises ValueError if there is none.
     """
-    file, named = Path(given), CONFIGS / f"{given}.yaml"
+    file, named = Path(path_or_name), CONFIGS / f"{path_or_name}.yaml"
     if file.is_file():  # no folder, and no device or pipe, which may never end
         return file
-    if Path(given).name == given and named.is_file():
+    if Path(path_or_name).name == path_or_name and named.is_file():
         return named
     names = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.yaml")))
-    raise ValueError(f"config is {given!r}, which is no file; allowed: a YAML file, or {names}")
+    raise ValueError(
+        f"config is {path_or_name!r}, which is no file; allowed: a YAML file, or {names}"
+    )
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -241,8 +241,8 @@ def write_predictions(
         counts = {names.LABEL_ROWS: rows, names.LABEL_ERRORS: errors}
         metrics = counts | {names.LABEL_SECONDS: seconds, names.LABEL_ROWS_PER_S: rows / seconds}
         # With logits, there is a single part, and the output is this file and not a folder.
-        made = next(aside.glob("part-*")) if config.logits else aside
-        put_in_place(made, Path(config.output), folder, metrics)
+        temporary_output = next(aside.glob("part-*")) if config.logits else aside
+        put_in_place(temporary_output, Path(config.output), folder, metrics)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return metrics
@@ -267,9 +267,9 @@ def _with_predictions(
     )
     # Spark reads a file with one row group as one part, whatever its size. Repartitioning gives
     # every core the same number of rows.
-    parts = max(frame.rdd.getNumPartitions(), spark.sparkContext.defaultParallelism)
+    partitions = max(frame.rdd.getNumPartitions(), spark.sparkContext.defaultParallelism)
     kept = [name for name in frame.columns if not config.logits or name in LOGIT_COLUMNS]
-    spread = frame.select(*dict.fromkeys([*kept, *texts])).repartition(parts)
+    spread = frame.select(*dict.fromkeys([*kept, *texts])).repartition(partitions)
     answered = spread.withColumn("answer", answer(F.struct(*texts)))
     if config.logits:
         return answered.select("split", "row", "answer.logits", *texts).repartition(1)

@@ -77,10 +77,10 @@ REFRESH_SECONDS = 3
 def check_spark_search(config: SearchSettings, space: Space) -> None:
     """Raises ValueError if pyspark or Java is missing, or if MLflow's storage is too small."""
     corpus.check_spark()
-    own, scores = config.search.trials, config.train.steps // config.train.eval_every
-    if own > MAX_TRIALS:
+    trials, scores = config.search.trials, config.train.steps // config.train.eval_every
+    if trials > MAX_TRIALS:
         raise ValueError(
-            f"search.trials is {own}; allowed for search.engine=spark: {MAX_TRIALS:,} at most"
+            f"search.trials is {trials}; allowed for search.engine=spark: {MAX_TRIALS:,} at most"
         )
     if scores > MAX_SCORES:
         raise ValueError(
@@ -175,11 +175,11 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
                 from mlflow.pyspark.optuna.study import MlflowSparkStudy
 
                 workers = min(spark.sparkContext.defaultParallelism, search.trials - ended)
-                made = MlflowSparkStudy(
+                spark_study = MlflowSparkStudy(
                     search.study, store, _sampler(job.config, ended), NopPruner()
                 )
                 with corpus.one_line_errors(f"search.master is {search.master!r}"):
-                    made.optimize(
+                    spark_study.optimize(
                         partial(_trial, StudyObjective(job)),
                         search.trials - ended,
                         n_jobs=workers,

@@ -49,11 +49,11 @@ def compare_variants(metrics: dict[str, list[dict[str, float]]]) -> list[Variant
     return [_row(variant, each, first) for variant, each in metrics.items()]
 
 
-def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> VariantRow:
-    means = [trial[names.QUALITY_MEAN] for trial in found]
+def _row(variant: str, trials: list[dict[str, float]], first: list[float]) -> VariantRow:
+    means = [trial[names.QUALITY_MEAN] for trial in trials]
     # Paired by seed: what a seed does to all variants alike cancels out.
     differences = [mean - other for mean, other in zip(means, first, strict=True)]
-    scores = {task: name for name in found[0] if (task := names.task_of_score(name))}
+    scores = {task: name for name in trials[0] if (task := names.task_of_score(name))}
     return VariantRow(
         variant,
         statistics.fmean(means),
@@ -61,8 +61,8 @@ def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Var
         statistics.fmean(differences),
         half_width(differences),
         differences,
-        {task: statistics.fmean(trial[name] for trial in found) for task, name in scores.items()},
-        statistics.fmean(trial[names.SECONDS_STUDENT] for trial in found),
+        {task: statistics.fmean(trial[name] for trial in trials) for task, name in scores.items()},
+        statistics.fmean(trial[names.SECONDS_STUDENT] for trial in trials),
     )
 
 
@@ -139,11 +139,11 @@ def outputs(rows: list[VariantRow], trials: list[dict[str, Any]], reused: int) -
         lines(rows),
         result,
         jsons={"comparison.json": result},
-        figures={"comparison.png": draw(info(rows))},
+        figures={"comparison.png": draw(picture_data(rows))},
     )
 
 
-class Info(NamedTuple):
+class PictureData(NamedTuple):
     """The numbers of the picture, from top to bottom, without the first variant.
 
     halves: half widths of the 95 % t intervals, 0 if unknown.
@@ -157,11 +157,11 @@ class Info(NamedTuple):
     differences: list[list[float]]
 
 
-def info(rows: list[VariantRow]) -> Info:
+def picture_data(rows: list[VariantRow]) -> PictureData:
     """Computes the picture's numbers. An unknown interval is drawn with width 0."""
     others = rows[1:]
     halves = [row.half or 0.0 for row in others]
-    return Info(
+    return PictureData(
         rows[0].variant,
         [r.variant for r in others],
         [r.difference for r in others],
@@ -170,17 +170,19 @@ def info(rows: list[VariantRow]) -> Info:
     )
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: PictureData) -> Figure:
     """Draws one line a variant: small dots for seeds, and their mean with its 95 % t interval."""
-    figure = new_figure(names_width(info.variants) + 6, 1.4 + 0.34 * len(info.variants))
+    figure = new_figure(
+        names_width(picture_data.variants) + 6, 1.4 + 0.34 * len(picture_data.variants)
+    )
     axes = figure.subplots()
-    places = range(len(info.variants))
-    for place, differences in zip(places, info.differences, strict=True):
+    places = range(len(picture_data.variants))
+    for place, differences in zip(places, picture_data.differences, strict=True):
         axes.scatter(differences, [place] * len(differences), s=14, color=GREY, zorder=2)
     axes.errorbar(
-        info.means,
+        picture_data.means,
         places,
-        xerr=info.halves,
+        xerr=picture_data.halves,
         fmt="o",
         color=ACCENT,
         markersize=7,
@@ -188,10 +190,11 @@ def draw(info: Info) -> Figure:
         zorder=3,
     )
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(places, info.variants)
+    axes.set_yticks(places, picture_data.variants)
     axes.invert_yaxis()
     axes.set_xlabel(
-        f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)"
+        f"mean score on dev less that of {picture_data.first} "
+        "(points; bar: 95 % t interval over seeds)"
     )
     style_axes(axes, "x")
     fix_layout(figure)

@@ -14,7 +14,7 @@ from analysis.presentation.front_plot import (
 from experiments.studies.search_results import SearchResults
 
 
-def info(results: SearchResults, axis: str) -> FrontPlot:
+def picture_data(results: SearchResults, axis: str) -> FrontPlot:
     """Computes the picture's numbers: all trials, with their numbers on the front.
 
     axis: backend and setting that latency was measured in.
@@ -47,10 +47,10 @@ def info(results: SearchResults, axis: str) -> FrontPlot:
     )
 
 
-def draw(info: FrontPlot) -> Figure:
+def draw(plot: FrontPlot) -> Figure:
     """Draws quality on the selection split against latency, with a legend below."""
     figure = new_figure(8, 5.4)
     axes = figure.subplots()
-    draw_front(axes, info)
-    finish_front(axes, info)
+    draw_front(axes, plot)
+    finish_front(axes, plot)
     return figure

@@ -40,14 +40,14 @@ class Progress(NamedTuple):
         return max((score for at, score in self.scores.items() if at <= step), default=-math.inf)
 
 
-def lead(own: Progress, others: list[Progress], step: int) -> float:
+def lead(progress: Progress, others: list[Progress], step: int) -> float:
     """Returns the lead in points of the best rival at the step, or -inf without a rival.
 
     Rivals are the trials that are at least as fast. The lead is 0 or less for a trial that is on
     the front at this step.
     """
-    rivals = [other.best(step) for other in others if other.latency_ms <= own.latency_ms]
-    return max(rivals, default=-math.inf) - own.best(step)
+    rivals = [other.best(step) for other in others if other.latency_ms <= progress.latency_ms]
+    return max(rivals, default=-math.inf) - progress.best(step)
 
 
 def is_due(step: int, steps: int, pruning: PruningConfig) -> bool:
@@ -61,10 +61,10 @@ def is_due(step: int, steps: int, pruning: PruningConfig) -> bool:
 
 
 def is_behind(
-    own: Progress, others: list[Progress], step: int, steps: int, pruning: PruningConfig
+    progress: Progress, others: list[Progress], step: int, steps: int, pruning: PruningConfig
 ) -> bool:
     """Returns whether the trial has to be stopped at the step.
 
     steps: the number of steps of the whole training.
     """
-    return is_due(step, steps, pruning) and lead(own, others, step) > pruning.margin
+    return is_due(step, steps, pruning) and lead(progress, others, step) > pruning.margin

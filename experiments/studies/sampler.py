@@ -21,23 +21,25 @@ class SeededSampler(BaseSampler):
 
     def __init__(self, config: SearchConfig, seed: int) -> None:
         self.config, self.seed = config, seed
-        self.own: BaseSampler = RandomSampler(seed)
+        self.trial_sampler: BaseSampler = RandomSampler(seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
-        self.own = TPESampler(seed=seed) if self.config.sampler == "tpe" else RandomSampler(seed)
+        self.trial_sampler = (
+            TPESampler(seed=seed) if self.config.sampler == "tpe" else RandomSampler(seed)
+        )
         # A sampler that is made anew for each trial has no state that a restart could lose.
-        self.own.before_trial(study, trial)
+        self.trial_sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self.own.infer_relative_search_space(study, trial)
+        return self.trial_sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self.own.sample_relative(study, trial, search_space)
+        return self.trial_sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -46,7 +48,7 @@ class SeededSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self.own.sample_independent(study, trial, param_name, param_distribution)
+        return self.trial_sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -55,4 +57,4 @@ class SeededSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self.own.after_trial(study, trial, state, values)
+        self.trial_sampler.after_trial(study, trial, state, values)

@@ -6,7 +6,7 @@ import shlex
 import optuna
 
 from experiments.settings import SearchConfig, SearchSettings
-from experiments.studies.front_picture import draw, info
+from experiments.studies.front_picture import draw, picture_data
 from experiments.studies.importance import setting_importances
 from experiments.studies.search_results import (
     SearchResults,
@@ -62,7 +62,7 @@ def search_outputs(
         trials_of=config.search.study,
         next=next_commands(results, config.search),
         jsons={STUDY_FILE: study},
-        figures={"front.png": draw(info(results, f"{config.search.backend}, {setting}"))},
+        figures={"front.png": draw(picture_data(results, f"{config.search.backend}, {setting}"))},
     )
 
 

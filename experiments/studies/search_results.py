@@ -97,8 +97,8 @@ def search_results(
     lowest = majority_selection_scores(ready.data.student_data.datas)["mean"]
     reference = Reference(lowest, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
     teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
-    own = [(trial, result) for trial, result in ended if COPIED_FROM not in trial.user_attrs]
-    states = Counter(result.state for _, result in own)
+    not_copied = [(trial, result) for trial, result in ended if COPIED_FROM not in trial.user_attrs]
+    states = Counter(result.state for _, result in not_copied)
     seconds = [
         _other_seconds(trial, result)
         for trial, result in complete

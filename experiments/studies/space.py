@@ -58,12 +58,12 @@ class Leaf(NamedTuple):
 Space = tuple[Leaf, ...]
 
 
-def parse_space(given: dict[str, Any], tasks: list[str], path: tuple[str, ...] = ()) -> Space:
+def parse_space(specs: dict[str, Any], tasks: list[str], path: tuple[str, ...] = ()) -> Space:
     """Parses search.space.
 
     Raises ValueError that names the invalid setting and the allowed values.
     """
-    return tuple(_parse_setting(str(setting), spec, tasks, path) for setting, spec in given.items())
+    return tuple(_parse_setting(str(setting), spec, tasks, path) for setting, spec in specs.items())
 
 
 def _parse_setting(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> Leaf:
@@ -79,8 +79,8 @@ def _parse_setting(setting: str, spec: Any, tasks: list[str], path: tuple[str, .
     # part of Optuna's names below.
     if isinstance(spec, dict) and spec.keys() == {"choices"} and _with_spaces(spec["choices"]):
         below = {
-            choice: parse_space(own or {}, tasks, (*path, str(choice)))
-            for choice, own in spec["choices"].items()
+            choice: parse_space(nested_specs or {}, tasks, (*path, str(choice)))
+            for choice, nested_specs in spec["choices"].items()
         }
         return Leaf(setting, name, _parse_choices(where, list(below)), below)
     if isinstance(spec, dict) and {"low", "high"} <= spec.keys() <= {"low", "high", "log", "step"}:
@@ -93,7 +93,7 @@ def _parse_setting(setting: str, spec: Any, tasks: list[str], path: tuple[str, .
 
 def _with_spaces(choices: Any) -> bool:
     return isinstance(choices, dict) and all(
-        own is None or isinstance(own, dict) for own in choices.values()
+        nested_specs is None or isinstance(nested_specs, dict) for nested_specs in choices.values()
     )
 
 

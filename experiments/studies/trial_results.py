@@ -61,12 +61,13 @@ def ended_trials(study: optuna.Study) -> list[tuple[FrozenTrial, TrialResult]]:
     Includes trials that were copied from another study, but not trials that were replaced by a
     retry.
     """
-    own = {trial.number for trial in own_trials(study)}
+    counted_numbers = {trial.number for trial in own_trials(study)}
     results = [(trial, result_of(trial)) for trial in study.get_trials(deepcopy=False)]
     return [
         (trial, result)
         for trial, result in results
-        if result is not None and (trial.number in own or COPIED_FROM in trial.user_attrs)
+        if result is not None
+        and (trial.number in counted_numbers or COPIED_FROM in trial.user_attrs)
     ]
 
 

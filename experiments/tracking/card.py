@@ -17,7 +17,7 @@ def model_card(seed: int, max_length: int, result: Result, run: str) -> str:
     """
     metrics = result.metrics
     name = result.student or result.teacher
-    parts = [
+    sections = [
         f"# {name}",
         "\n".join(_summary(seed, result, run)),
         "## How good",
@@ -34,7 +34,7 @@ def model_card(seed: int, max_length: int, result: Result, run: str) -> str:
         "## Limits",
         "\n".join(f"- {limit}" for limit in _limits(max_length, result)),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def version_description(result: Result, run: str) -> str:
@@ -46,7 +46,7 @@ def version_description(result: Result, run: str) -> str:
         if (key := names.quality(d.task)) in metrics
     ]
     mean = [f"mean {metrics[names.QUALITY_MEAN]:.1f}"] if names.QUALITY_MEAN in metrics else []
-    parts = [
+    phrases = [
         result.student or result.teacher,
         f"dev: {', '.join(mean + scores)}",
         _speed_phrase(metrics),
@@ -55,7 +55,7 @@ def version_description(result: Result, run: str) -> str:
         + ", ".join(f"{d.task} ({d.train_rows:,} rows, {d.fingerprint})" for d in result.datasets),
         f"run {run}",
     ]
-    return "; ".join(parts)
+    return "; ".join(phrases)
 
 
 def _summary(seed: int, result: Result, run: str) -> list[str]:

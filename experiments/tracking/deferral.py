@@ -49,7 +49,7 @@ def _cells(point: Point) -> Iterator[str]:
     yield f"{point.lost:z.1f}"
 
 
-def info(columns: Mapping[str, Any], metrics: Mapping[str, float]) -> DeferralPlot:
+def picture_data(columns: Mapping[str, Any], metrics: Mapping[str, float]) -> DeferralPlot:
     """Computes the picture's numbers. Of more than MOST tasks, some are shown."""
     curves = list(curves_of(columns).items())
     lines = [
@@ -80,6 +80,6 @@ def info(columns: Mapping[str, Any], metrics: Mapping[str, float]) -> DeferralPl
     return deferral_plot(lines, title, small)
 
 
-def draw(info: DeferralPlot) -> Figure:
+def draw(plot: DeferralPlot) -> Figure:
     """Draws one line a task."""
-    return draw_deferral(info)
+    return draw_deferral(plot)

@@ -107,22 +107,24 @@ def of_training(result: Result) -> Outputs:
     figures, texts = {}, {}
     # A teacher's run, and a run without timings, has no such picture.
     if result.student and any(name.startswith(names.SPEED) for name in result.metrics):
-        figures["quality_and_speed.png"] = picture.draw(picture.info(result))
+        figures["quality_and_speed.png"] = picture.draw(picture.picture_data(result))
     if result.deferral:
-        figures["deferral.png"] = deferral.draw(deferral.info(result.deferral, result.metrics))
+        figures["deferral.png"] = deferral.draw(
+            deferral.picture_data(result.deferral, result.metrics)
+        )
         texts["deferral.md"] = "\n".join(deferral.deferral_table(result.deferral)) + "\n"
     return replace(of_trial(result), figures=figures, texts=texts)
 
 
 def of_submission(submission: Submission) -> Outputs:
     """Returns the outputs of a submission: its zip file and the contents of it."""
-    info = table.submission_info(submission)
+    contents = table.submission_info(submission)
     return Outputs(
         {},
         conclusions.of_submission(submission),
         table.submission_table(submission),
-        info,
-        jsons={"submission.json": info},
+        contents,
+        jsons={"submission.json": contents},
         files={"zip": submission.zip},
     )
 

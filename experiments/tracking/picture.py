@@ -17,7 +17,7 @@ FEW = 8
 """Maximum number of tasks, with the mean, whose names have room below their bars."""
 
 
-class Info(NamedTuple):
+class PictureData(NamedTuple):
     """The numbers of the picture.
 
     tasks: task names, with `mean` last.
@@ -36,7 +36,7 @@ class Info(NamedTuple):
     kind: str
 
 
-def info(result: Result) -> Info:
+def picture_data(result: Result) -> PictureData:
     """Computes the picture's numbers from the result of a distillation."""
     metrics = result.metrics
     backends = timed_backends(metrics)
@@ -54,16 +54,16 @@ def info(result: Result) -> Info:
         role: [metrics.get(prefix + key, math.nan) for key in keys]
         for role, prefix in prefixes.items()
     }
-    own = names.speed(fastest, setting, names.P50)
+    student_metric = names.speed(fastest, setting, names.P50)
     teachers = names.TEACHER + names.speed(TORCH, setting, names.P50)
     # The twin has the student's architecture, and so the student's latency.
-    times = {role: teachers if role == "teacher" else own for role in prefixes}
+    times = {role: teachers if role == "teacher" else student_metric for role in prefixes}
     latency = {
         role: metrics[times[role]]
         for role, p in prefixes.items()
         if p + keys[-1] in metrics and times[role] in metrics
     }
-    return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}", _kind(result))
+    return PictureData([*tasks, "mean"], scores, latency, f"{fastest}/{setting}", _kind(result))
 
 
 def _kind(result: Result) -> str:
@@ -71,16 +71,19 @@ def _kind(result: Result) -> str:
     return result.student.partition("-")[0]
 
 
-def draw(info: Info) -> Figure:
+def draw(picture_data: PictureData) -> Figure:
     """Draws bars by task on the left, and quality against latency on the right."""
-    many = len(info.tasks) > FEW
-    turned = max(names_width(info.tasks) - 1, 0) if many else 0
-    figure = new_figure(11 + 0.4 * max(len(info.tasks) - FEW, 0), 4.2 + turned)
+    many = len(picture_data.tasks) > FEW
+    turned = max(names_width(picture_data.tasks) - 1, 0) if many else 0
+    figure = new_figure(11 + 0.4 * max(len(picture_data.tasks) - FEW, 0), 4.2 + turned)
     bars, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    kinds = {"teacher": "teacher", "student": info.kind, "hard labels": "baseline"}
-    width = 0.8 / len(info.scores)
-    for index, (role, scores) in enumerate(info.scores.items()):
-        places = [i + (index - (len(info.scores) - 1) / 2) * width for i in range(len(info.tasks))]
+    kinds = {"teacher": "teacher", "student": picture_data.kind, "hard labels": "baseline"}
+    width = 0.8 / len(picture_data.scores)
+    for index, (role, scores) in enumerate(picture_data.scores.items()):
+        places = [
+            i + (index - (len(picture_data.scores) - 1) / 2) * width
+            for i in range(len(picture_data.tasks))
+        ]
         bars.bar(
             places,
             scores,
@@ -90,10 +93,10 @@ def draw(info: Info) -> Figure:
             alpha=0.5 if role == "hard labels" else 1.0,
         )
     style_axes(bars, "y")
-    bars.set_xticks(range(len(info.tasks)), info.tasks)
+    bars.set_xticks(range(len(picture_data.tasks)), picture_data.tasks)
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    plot = _front_plot(info, kinds)
+    plot = _front_plot(picture_data, kinds)
     draw_front(right, plot)
     right.margins(0.35)
     fix_layout(figure)
@@ -101,9 +104,12 @@ def draw(info: Info) -> Figure:
     return figure
 
 
-def _front_plot(info: Info, kinds: dict[str, str]) -> FrontPlot:
+def _front_plot(picture_data: PictureData, kinds: dict[str, str]) -> FrontPlot:
     """Returns the picture on the right: student and twin as models, and the teacher."""
-    means = {role: (cost, info.scores[role][-1]) for role, cost in info.latency_ms.items()}
+    means = {
+        role: (cost, picture_data.scores[role][-1])
+        for role, cost in picture_data.latency_ms.items()
+    }
     return FrontPlot(
         points=[
             ModelPoint(f"{role} {score:.1f}", kinds[role], cost, score)
@@ -117,6 +123,6 @@ def _front_plot(info: Info, kinds: dict[str, str]) -> FrontPlot:
             if role == "teacher"
         ],
         twins=[],
-        cost=f"median latency, ms ({info.setting}, teacher in torch; log scale)",
+        cost=f"median latency, ms ({picture_data.setting}, teacher in torch; log scale)",
         quality="mean score on dev (points)",
     )

@@ -75,7 +75,7 @@ def record(
     outputs_of: Callable[[T], Outputs],
     *,
     source: str = "",
-    log_more: Callable[[Run, T], str] = lambda run, made: "",
+    log_more: Callable[[Run, T], str] = lambda run, result: "",
     nested_report: Report | None = None,
     printed: Collection[str] = (),
 ) -> FinishedRun[T]:
@@ -103,16 +103,16 @@ def record(
         outbox = Outbox(run.entity, run.folder)
         if nested_report is None:
             with progress.phase_bars(outbox.report) as report:
-                made = core(run, report)
+                result = core(run, report)
         else:
-            made = core(run, progress.split_progress(nested_report, outbox.report))
+            result = core(run, progress.split_progress(nested_report, outbox.report))
         model_id = ""
         with shown("writing the run to MLflow"):
-            outputs = outputs_of(made)
+            outputs = outputs_of(result)
             outbox.flush()
             with time_to_upload():
                 try:
-                    model_id = with_retries(partial(log_more, run.entity, made))
+                    model_id = with_retries(partial(log_more, run.entity, result))
                 finally:  # the numbers are kept if the model cannot be logged
                     now = int(time.time() * 1000)
                     with_retries(partial(log_outputs, run.id, outputs, now, model_id))
@@ -120,7 +120,7 @@ def record(
             print_outputs(run.entity, outputs, printed)
         if outputs.error:
             raise ValueError(outputs.error)
-        return FinishedRun(run.id, dict(outputs.metrics), made)
+        return FinishedRun(run.id, dict(outputs.metrics), result)
 
 
 def _not_shown(what: str) -> AbstractContextManager[None]:

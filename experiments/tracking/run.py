@@ -102,7 +102,7 @@ def open_run(
     place: distinguishes this run from others of the same kind and settings.
     Raises ConnectionError if the tracking store cannot be reached.
     """
-    own = {names.TAG_KIND: kind, names.TAG_TASKS: tasks}
+    kind_tags = {names.TAG_KIND: kind, names.TAG_TASKS: tasks}
     with (
         run_folder(_folder_settings(config), f"{kind} {place}".rstrip()) as folder,
         ExitStack() as stack,
@@ -110,16 +110,16 @@ def open_run(
 
         def opened() -> mlflow.ActiveRun:
             with connected():
-                found = _resume_or_start(folder, name, parent)
+                active_run = _resume_or_start(folder, name, parent)
                 if parent is None:
-                    end_killed_runs(found)
-                return found
+                    end_killed_runs(active_run)
+                return active_run
 
         # A signal between MLflow's creation of the run and `enter_context` would leave it RUNNING.
         with delayed_interrupts():
             # A command does not wait for its store. Its trials do, as the store was there before.
             run = stack.enter_context(opened() if parent is None else with_retries(opened))
-        with_retries(partial(log_settings, run, config, name, {**own, **tags}))
+        with_retries(partial(log_settings, run, config, name, {**kind_tags, **tags}))
         with _empty_run_discarded(run, parent), failure_logged(run):
             yield OpenRun(run, folder)
         with_retries(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
@@ -135,10 +135,15 @@ def _empty_run_discarded(run: Run, parent: Run | None) -> Iterator[None]:
     try:
         yield
     except ValueError:
-        own = mlflow.MlflowClient().get_run(run.info.run_id)
-        if parent is None and not run.data.metrics and not own.data.metrics and not _children(own):
+        stored_run = mlflow.MlflowClient().get_run(run.info.run_id)
+        if (
+            parent is None
+            and not run.data.metrics
+            and not stored_run.data.metrics
+            and not _children(stored_run)
+        ):
             mlflow.end_run("FAILED")
-            discard_run(run.info.run_id, own.info.run_name)
+            discard_run(run.info.run_id, stored_run.info.run_name)
         raise
 
 
@@ -220,12 +225,14 @@ def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -
     A new run is nested in `parent`. Without a parent it is the run that `mlflow run` created, or
     one in the selected experiment.
     """
-    own = os.environ.get(OWN_RUN, "")
-    if known and known != own:
-        if own:
+    project_run_id = os.environ.get(OWN_RUN, "")
+    if known and known != project_run_id:
+        if project_run_id:
             # `mlflow run` has created a run for this command. It stays empty, and its name points
             # to the resumed run.
-            mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} continues in {known}")
+            mlflow.MlflowClient().set_tag(
+                project_run_id, "mlflow.runName", f"{name} continues in {known}"
+            )
             del os.environ["MLFLOW_RUN_ID"]
         print(f"resuming run {known}", flush=True)
         resumed = mlflow.start_run(run_id=known, nested=parent is not None)
@@ -252,17 +259,20 @@ def _leave_default_experiment(name: str) -> dict[str, str]:
     Without --experiment-name, `mlflow run` creates its run there, and a project cannot name another
     experiment. The command then has its run in EXPERIMENT, as without `mlflow run`.
     """
-    own = os.environ.get(OWN_RUN, "")
+    project_run_id = os.environ.get(OWN_RUN, "")
     client = mlflow.MlflowClient()
-    if not own or client.get_run(own).info.experiment_id != DEFAULT_EXPERIMENT_ID:
+    if (
+        not project_run_id
+        or client.get_run(project_run_id).info.experiment_id != DEFAULT_EXPERIMENT_ID
+    ):
         return {}
     tags = {
         key: value
-        for key, value in client.get_run(own).data.tags.items()
+        for key, value in client.get_run(project_run_id).data.tags.items()
         if key.startswith(PROJECT_TAGS)
     }
     print(f"the run is in the experiment {EXPERIMENT}: none was named", flush=True)
-    discard_run(own, f"{name}, in the experiment {EXPERIMENT}")
+    discard_run(project_run_id, f"{name}, in the experiment {EXPERIMENT}")
     for key in ("RUN_ID", "EXPERIMENT_ID"):
         os.environ.pop(f"MLFLOW_{key}", None)
     return tags

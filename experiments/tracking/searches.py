@@ -43,7 +43,7 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
     status is KILLED if the search is interrupted.
     Raises ValueError if the known run is deleted or not in this tracking store.
     """
-    own = {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_tag(config.data)}
+    kind_tags = {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_tag(config.data)}
     with ExitStack() as stack:
         with connected(), delayed_interrupts():
             try:
@@ -60,7 +60,7 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
                     "allowed: a study whose run is in this tracking store, and not deleted"
                 ) from error
         with failure_logged(run):
-            with_retries(partial(log_settings, run, config, name, {**own, **tags}))
+            with_retries(partial(log_settings, run, config, name, {**kind_tags, **tags}))
             try:
                 # A search has no working folder of its own.
                 yield OpenRun(run, Path(config.cache))

@@ -120,17 +120,17 @@ async def _body(stream: AsyncIterator[bytes], most: int) -> bytes:
 
     It is read to its end, because clients that still send do not read the refusal.
     """
-    parts: list[bytes] = []
+    chunks: list[bytes] = []
     size = 0
     async for part in stream:
         size += len(part)
         if size <= most:
-            parts.append(part)
+            chunks.append(part)
         else:
-            parts.clear()
+            chunks.clear()
     if size > most:
         raise Refusal(413, f"the request has {size} bytes; allowed: at most {most}")
-    return b"".join(parts)
+    return b"".join(chunks)
 
 
 def _answer(body: bytes, kind: str, model: _BoundedModel, schema: Any) -> str:

@@ -44,17 +44,17 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         (invalid parameter, HTTP 400 from a server) for an unknown task, for a confidence that is
         not from 0 to 1, or for an invalid text if logits are requested.
         """
-        given = params or {}
-        task = given.get("task") or next(iter(self.student.heads))
+        inference_params = params or {}
+        task = inference_params.get("task") or next(iter(self.student.heads))
         # An unknown task is rejected below, by predict or logits.
         pair = task in self.student.heads and self.student.heads[task].pair
         texts = _column(model_input, "text")
         if pair:
             texts = list(zip(texts, _column(model_input, "text_pair"), strict=True))
         try:
-            if given.get("logits"):
+            if inference_params.get("logits"):
                 return pd.DataFrame({"logits": self._logits(texts, task)})
-            least = given.get("min_confidence") or 0.0
+            least = inference_params.get("min_confidence") or 0.0
             answers = self.student.predict(texts, task, least)
             multilabel = self.student.heads[task].multilabel
             return _prediction_frame(answers, ["labels"] * multilabel + ["answered"] * bool(least))

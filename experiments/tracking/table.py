@@ -50,7 +50,7 @@ def score_caption(result: Result) -> str:
 
     For example `score: the mean of accuracy and f1`, or the metrics by task if they differ.
     """
-    parsed = [found for name in result.metrics if (found := names.parsed_quality(name))]
+    parsed = [quality for name in result.metrics if (quality := names.parsed_quality(name))]
     metrics = {
         data.task: [
             metric
@@ -64,7 +64,11 @@ def score_caption(result: Result) -> str:
         return ""
     if len(alike) == 1:
         return f"score: {'the mean of ' * (len(alike[0]) > 1)}{_enumerated(alike[0])}"
-    by_task = (f"{task}: {', '.join(found)}" for task, found in metrics.items() if found)
+    by_task = (
+        f"{task}: {', '.join(task_metrics)}"
+        for task, task_metrics in metrics.items()
+        if task_metrics
+    )
     return f"score of a task: the mean of its metrics ({'; '.join(by_task)})"
 
 
@@ -111,7 +115,7 @@ def export_table(export: ExportedFolder) -> list[str]:
     """Returns the table of an export: one column a backend, with scores, losses, size and speed."""
     metrics = export.metrics
     backends = _exported(metrics)
-    timed = [found for name in metrics if (found := names.parsed_speed(name))]
+    timed = [speed for name in metrics if (speed := names.parsed_speed(name))]
     settings = [
         setting for backend, setting, key in timed if backend == TORCH and key == statistic(setting)
     ]
@@ -183,7 +187,7 @@ def _timing_tables(metrics: dict[str, float]) -> list[str]:
 
     If the teacher was timed, the last column compares it with the fastest available backend.
     """
-    timed = [found for name in metrics if (found := names.parsed_speed(name))]
+    timed = [speed for name in metrics if (speed := names.parsed_speed(name))]
     backends = list(dict.fromkeys(backend for backend, _, _ in timed))
     settings = list(dict.fromkeys(setting for _, setting, _ in timed))
     available, compared = (
@@ -230,9 +234,9 @@ def _timing_tables(metrics: dict[str, float]) -> list[str]:
 def _exported(metrics: dict[str, float]) -> list[str]:
     """Returns the backends that the student was exported to."""
     return [
-        found[0]
+        parsed_name[0]
         for name in metrics
-        if (found := names.parsed_export(name)) and found[1] == names.BYTES
+        if (parsed_name := names.parsed_export(name)) and parsed_name[1] == names.BYTES
     ]
 
 

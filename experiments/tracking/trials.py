@@ -57,10 +57,10 @@ def _open_trial(
     params: Mapping[str, str],
     place: str,
 ) -> Iterator[OpenRun]:
-    own = {names.TAG_PARENT: parent.info.run_id, **tags}
+    trial_tags = {names.TAG_PARENT: parent.info.run_id, **tags}
     tasks = tasks_tag(config.data)
     with (
-        open_run(config, names.KIND_TRIAL, name, tasks, own, parent, place) as run,
+        open_run(config, names.KIND_TRIAL, name, tasks, trial_tags, parent, place) as run,
         _state_tagged(),
     ):
         with_retries(lambda: mlflow.log_params(dict(params)))

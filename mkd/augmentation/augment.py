@@ -85,7 +85,7 @@ def augmented_split(stores: Stores, task: Task) -> Split:
     folder = (
         pretrained.checkpoint_folder(settings.embeddings, setting) if settings.embeddings else None
     )
-    parts = {
+    key_values = {
         "rows": task.train.fingerprint,
         "task": task.name,
         "pair": task.kind.pair,
@@ -100,19 +100,21 @@ def augmented_split(stores: Stores, task: Task) -> Split:
         rows = selection_split(root, replace(task, added=()), data, stores.seed).train_rows
         rows = rows[~np.isnan(words.labels[rows])]
         none = np.full((len(words.vocabulary), 1), -1)
-        found_VK = word_neighbours(words, settings.neighbours, folder) if settings.replace else none
+        neighbours_VK = (
+            word_neighbours(words, settings.neighbours, folder) if settings.replace else none
+        )
         seeds = (stores.seed, 3, zlib.crc32(task.name.encode()))
-        if _write(aside / ROWS_FILE, CopyInputs(words, rows, found_VK, settings, seeds)) == 0:
+        if _write(aside / ROWS_FILE, CopyInputs(words, rows, neighbours_VK, settings, seeds)) == 0:
             raise ValueError(
                 f"data.augment: every copy of a row of task {task.name} equals a row; "
                 "allowed: higher probabilities (mask, replace, ngram)"
             )
 
-    path = cached_folder(root, "augmented", parts, build) / ROWS_FILE
+    path = cached_folder(root, "augmented", key_values, build) / ROWS_FILE
     columns = ("a", "b") if task.kind.pair else ("a",)
     return Split(
         partial(_rows, Table(path, columns, None)),
-        key_of(parts),
+        key_of(key_values),
         f"{task.name}, augmented",
         settings.mask > 0,
     )

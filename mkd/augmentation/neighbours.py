@@ -49,9 +49,9 @@ def word_neighbours(words: WordStore, k: int, embeddings: Path | None) -> np.nda
     nearest_WK = nearest_rows(table_WD, same, k)
     if nearest_WK.shape[1] == 0:
         return np.full((num, 1), -1)
-    found_VK = np.full((num, nearest_WK.shape[1]), -1)
-    found_VK[frequent] = frequent[nearest_WK]
-    return found_VK
+    neighbours_VK = np.full((num, nearest_WK.shape[1]), -1)
+    neighbours_VK[frequent] = frequent[nearest_WK]
+    return neighbours_VK
 
 
 def nearest_rows(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
@@ -64,12 +64,12 @@ def nearest_rows(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray
     unit_WD = table_WD / np.maximum(
         np.linalg.norm(table_WD, axis=1, keepdims=True), np.finfo(np.float32).tiny
     )
-    found_WK = np.empty((len(table_WD), k), dtype=np.int64)
+    nearest_WK = np.empty((len(table_WD), k), dtype=np.int64)
     for rows in np.array_split(np.arange(len(table_WD)), -(-len(table_WD) // COSINE_BLOCK)):
         cosines = unit_WD[rows] @ unit_WD.T
         cosines[same_W[rows][:, None] == same_W] = -np.inf
-        found_WK[rows] = np.argpartition(-cosines, k, axis=1)[:, :k]
-    return found_WK
+        nearest_WK[rows] = np.argpartition(-cosines, k, axis=1)[:, :k]
+    return nearest_WK
 
 
 def contexts(words: WordStore, frequent: np.ndarray) -> np.ndarray:

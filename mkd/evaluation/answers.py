@@ -58,7 +58,7 @@ def dev_predictions(
     then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit
     is above the threshold, so that the row has the labels of 0 or more.
     """
-    parts: dict[str, list[np.ndarray]] = {
+    columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("task", "split", "row", "label", "prediction", "teacher", "group")
     }
     for data in datas:
@@ -78,11 +78,11 @@ def dev_predictions(
                 if (groups := groups_of(store, data.kind)) is None
                 else groups,
             )
-            for column, values in zip(parts.values(), cells, strict=True):
+            for column, values in zip(columns.values(), cells, strict=True):
                 column.append(values)
     if not any(set(GROUP_METRICS) & set(data.kind.metrics) for data in datas):
-        del parts["group"]
-    return {name: np.concatenate(column) for name, column in parts.items()}
+        del columns["group"]
+    return {name: np.concatenate(column) for name, column in columns.items()}
 
 
 def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) -> np.ndarray:
@@ -134,14 +134,18 @@ def agreement_metrics(
         key = (data.name, "")
         if key not in teacher.logits:
             continue
-        own, others = (
+        student_RC, teacher_RC = (
             decided(data.kind, model.logits[key], model.thresholds.get(data.name))
             for model in (student, teacher)
         )
         if data.kind.multilabel:
-            agreement[data.name] = 100 * float(np.mean(((own >= 0) == (others >= 0)).all(1)))
+            agreement[data.name] = 100 * float(
+                np.mean(((student_RC >= 0) == (teacher_RC >= 0)).all(1))
+            )
         elif data.kind.labels:
-            agreement[data.name] = 100 * float(np.mean(own.argmax(1) == others.argmax(1)))
+            agreement[data.name] = 100 * float(
+                np.mean(student_RC.argmax(1) == teacher_RC.argmax(1))
+            )
         else:
             agreement[data.name] = pearson(student.logits[key], teacher.logits[key][:, 0])
     if len(agreement) == len(datas):

@@ -92,10 +92,10 @@ def confidence(kind: Kind, logits_RC: np.ndarray, decided_RC: np.ndarray) -> np.
         together_R: np.ndarray = np.exp(log_expit(signed_RC).sum(1))
         return together_R
     answers_R = decided_RC.argmax(1)
-    given_R: np.ndarray = np.exp(
+    probabilities_R: np.ndarray = np.exp(
         log_softmax(exact_RC, axis=1)[np.arange(len(answers_R)), answers_R]
     )
-    return given_R
+    return probabilities_R
 
 
 def curve(kind: Kind, selection: Answered, dev: Answered) -> list[Point]:
@@ -183,7 +183,7 @@ def curves(
     return by_task
 
 
-def deferral_metrics(found: Mapping[str, list[Point]]) -> dict[str, float]:
+def deferral_metrics(curves_by_task: Mapping[str, list[Point]]) -> dict[str, float]:
     """Returns the metrics `deferral/<task>/<budget>/...` of the points that BUDGETS choose.
 
     - `share`: of the dev rows that the student answers, in percent.
@@ -194,7 +194,7 @@ def deferral_metrics(found: Mapping[str, list[Point]]) -> dict[str, float]:
     """
     metrics: dict[str, float] = {}
     for budget, most in BUDGETS.items():
-        points = {task: chosen(curve, most) for task, curve in found.items()}
+        points = {task: chosen(curve, most) for task, curve in curves_by_task.items()}
         for task, point in points.items():
             metrics |= {
                 names.deferral(task, budget, names.ANSWERED): point.answered,
@@ -228,9 +228,9 @@ def points_text(lost: float) -> str:
     return f"{abs(lost):.1f} points {'gained' if lost <= -0.05 else 'lost'}"
 
 
-def deferral_columns(found: Mapping[str, list[Point]]) -> dict[str, np.ndarray]:
+def deferral_columns(curves_by_task: Mapping[str, list[Point]]) -> dict[str, np.ndarray]:
     """Returns the curves as columns: `task`, and the fields of Point."""
-    rows = [(task, *point) for task, points in found.items() for point in points]
+    rows = [(task, *point) for task, points in curves_by_task.items() for point in points]
     if not rows:
         return {}
     columns = zip(*rows, strict=True)

@@ -25,15 +25,15 @@ def front(quality_N: np.ndarray, cost_N: np.ndarray) -> np.ndarray:
     """
     quality_N, cost_N = np.asarray(quality_N, dtype=float), np.asarray(cost_N, dtype=float)
     known_N = ~(np.isnan(quality_N) | np.isnan(cost_N))
-    found_N = np.zeros(len(quality_N), dtype=bool)
+    on_front_N = np.zeros(len(quality_N), dtype=bool)
     best, best_cost = -np.inf, np.nan
     # By rising cost, the better model first among equal costs: a model is on the front if it is
     # better than all before it, or an exact copy of the best so far.
     for place in np.lexsort((-quality_N, cost_N)):
         equal = quality_N[place] == best and cost_N[place] == best_cost
         if known_N[place] and (quality_N[place] > best or equal):
-            found_N[place], best, best_cost = True, quality_N[place], cost_N[place]
-    return found_N
+            on_front_N[place], best, best_cost = True, quality_N[place], cost_N[place]
+    return on_front_N
 
 
 def hypervolume(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> float:

@@ -50,12 +50,12 @@ def constant_baseline(
         return ConstantBaseline("", dict.fromkeys(kind.metrics, 0.0))
     if kind.multilabel:
         return _constant_labels(kind, labels_R)
-    each = np.eye(kind.num_logits, dtype=np.float32)
+    one_hot_CC = np.eye(kind.num_logits, dtype=np.float32)
     known = [
         ConstantBaseline(
             label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R, groups=groups_R)
         )
-        for label, one in zip(kind.labels, each, strict=True)
+        for label, one in zip(kind.labels, one_hot_CC, strict=True)
     ]
     counts_C = np.bincount(labels_R.astype(np.int64), minlength=kind.num_logits)
     # If all constants score the same, as with Matthews' correlation, take the most frequent label.

@@ -166,7 +166,11 @@ def fit_decisions(
     fitted = {
         data.name: fit_thresholds(data.kind, logits[data.name], labels[data.name]) for data in datas
     }
-    thresholds = {name: found for name, found in fitted.items() if found is not None}
+    thresholds = {
+        name: task_thresholds
+        for name, task_thresholds in fitted.items()
+        if task_thresholds is not None
+    }
     temperatures = {
         data.name: fit_temperature(logits[data.name], labels[data.name])
         for data in datas

@@ -118,10 +118,10 @@ def dev_texts(tasks: list[Task]) -> TaskTexts:
     """Returns the first NUM_DEV_TEXTS texts of each task's dev split, the shortest first."""
     rows = {task.name: islice(task.dev[""].read(), NUM_DEV_TEXTS) for task in tasks}
     texts = {
-        name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found]
-        for name, found in rows.items()
+        name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in task_rows]
+        for name, task_rows in rows.items()
     }
-    return {name: sorted(found, key=_length) for name, found in texts.items()}
+    return {name: sorted(task_texts, key=_length) for name, task_texts in texts.items()}
 
 
 def _length(text: Text) -> int:
@@ -131,7 +131,7 @@ def _length(text: Text) -> int:
 def speed_metrics(
     models: Mapping[str, TimedModel],
     work: TaskTexts,
-    asked: list[SpeedSetting],
+    settings: list[SpeedSetting],
     seconds: float,
     prefix: str = "",
     report: Report = no_report,
@@ -140,7 +140,7 @@ def speed_metrics(
     """Returns the speed of every model in every setting.
 
     - `models`: models by the name of their backend
-    - `asked`: settings
+    - `settings`: settings to measure in
     - `seconds`: time for the whole measurement; 0: none is made
     - `prefix`: prefix of all names, such as `teacher/`
 
@@ -151,7 +151,7 @@ def speed_metrics(
     if not processes.is_first() or not seconds:
         return {}
     others = timing.start_load_meter(clock)
-    blocks_of_models = time_models(models, work, asked, seconds, report, clock)
+    blocks_of_models = time_models(models, work, settings, seconds, report, clock)
     metrics = {
         names.speed(name, setting.name, key): value
         for (name, setting), blocks in blocks_of_models.items()
@@ -203,7 +203,7 @@ def busy_note(metrics: Mapping[str, float]) -> list[str]:
 def time_models(
     models: Mapping[str, TimedModel],
     work: TaskTexts,
-    asked: list[SpeedSetting],
+    settings: list[SpeedSetting],
     seconds: float,
     report: Report = no_report,
     clock: Clock = CLOCK,
@@ -212,11 +212,11 @@ def time_models(
 
     A model that has used its share of the seconds in a setting gets no further blocks.
     """
-    share = min(seconds / (len(models) * len(asked)), MOST_SECONDS)
+    share = min(seconds / (len(models) * len(settings)), MOST_SECONDS)
     # The tokenizer's thread pool is created once per process, with the first student: give it the
     # largest number of threads of any setting.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(max(setting.threads for setting in asked)))
-    pairs = [(name, setting) for setting in asked for name in models]
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(setting.threads for setting in settings)))
+    pairs = [(name, setting) for setting in settings for name in models]
     spent = dict.fromkeys(pairs, 0.0)
     loaded: dict[tuple[str, int], inference.Student] = {}
     calls: dict[tuple[str, SpeedSetting], list[Call]] = {}
@@ -273,12 +273,14 @@ def setting_calls(
             partial(student.predict, evenly_spaced(texts, setting.rows), task)
             for task, texts in work.items()
         ]
-    each = {task: evenly_spaced(texts, -(-least // len(work))) for task, texts in work.items()}
-    turns = zip(*each.values(), strict=True)
+    texts_by_task = {
+        task: evenly_spaced(texts, -(-least // len(work))) for task, texts in work.items()
+    }
+    turns = zip(*texts_by_task.values(), strict=True)
     return [
         partial(student.predict, [text], task)
         for texts in turns
-        for task, text in zip(each, texts, strict=True)
+        for task, text in zip(texts_by_task, texts, strict=True)
     ]
 
 
@@ -294,15 +296,15 @@ def with_missing_heads(student: inference.Student, work: TaskTexts) -> inference
     """
     if work.keys() <= student.heads.keys():
         return student
-    own = next(iter(student.heads))
+    substitute = next(iter(student.heads))
     pairs = {task: isinstance(texts[0], tuple) for task, texts in work.items()}
     heads = {
-        task: student.heads.get(task, student.heads[own]._replace(pair=pair))
+        task: student.heads.get(task, student.heads[substitute]._replace(pair=pair))
         for task, pair in pairs.items()
     }
 
     def infer(batch: Arrays, task: str) -> np.ndarray:
-        return student.infer(batch, task if task in student.heads else own)
+        return student.infer(batch, task if task in student.heads else substitute)
 
     return inference.Student(heads, student.layout, student.encode, infer)
 

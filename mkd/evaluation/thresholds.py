@@ -146,10 +146,10 @@ def _of_labels(logits_RC: np.ndarray, labels_RC: np.ndarray) -> np.ndarray:
         return np.full(logits_RC.shape[1], 0.5)
     shared = best_cut(logits_RC.ravel(), labels_RC.ravel() > 0)
     rows_C = (labels_RC > 0).sum(0)
-    own_C = np.array(
+    best_cuts_C = np.array(
         [best_cut(*columns) for columns in zip(logits_RC.T, labels_RC.T > 0, strict=True)]
     )
-    cuts_C = np.where(rows_C > 0, own_C, shared)
+    cuts_C = np.where(rows_C > 0, best_cuts_C, shared)
     thresholds_C: np.ndarray = expit(
         (rows_C * cuts_C + SHARED_ROWS * shared) / (rows_C + SHARED_ROWS)
     )

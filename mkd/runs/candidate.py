@@ -105,22 +105,22 @@ def measure_cost(
             timed = _in_backend(
                 student, data.student_data.tokenizer, backend, config.export, folder
             )
-            work, asked = dev_texts(data.tasks), one_thread_settings(config.timing)
+            work, settings = dev_texts(data.tasks), one_thread_settings(config.timing)
             with alone():
-                metrics |= speed_metrics({backend: timed}, work, asked, config.timing.seconds)
+                metrics |= speed_metrics({backend: timed}, work, settings, config.timing.seconds)
         _write(aside, metrics)
 
-    parts = _measurement_key(data, config.timing) | {
+    key_values = _measurement_key(data, config.timing) | {
         "student": student.config.to_dict(),
         "backend": backend,
     }
     # Other backends do not depend on it, and "auto" on the hardware alone, which is in the key.
     if config.export.weight_range != "auto" and backend == "int8":
-        parts["weight_range"] = config.export.weight_range
+        key_values["weight_range"] = config.export.weight_range
     # Through JSON: integer keys of the config (id2label) are strings in the manifest and may
     # sort differently, and the key of the manifest has to be that of the folder.
     return StudentCost(
-        _cached_metrics(config.stores.root, json.loads(json.dumps(parts)), build), backend
+        _cached_metrics(config.stores.root, json.loads(json.dumps(key_values)), build), backend
     )
 
 
@@ -135,10 +135,12 @@ def teacher_speed(inputs: DataAndTeacher, root: Path, speed: SpeedConfig) -> dic
     runnable = teacher.runnable
 
     def build(aside: Path) -> None:
-        timed, asked = {TORCH: in_torch(runnable)}, one_thread_settings(speed)
+        timed, settings = {TORCH: in_torch(runnable)}, one_thread_settings(speed)
         _write(
             aside,
-            speed_metrics(timed, dev_texts(inputs.data.tasks), asked, speed.seconds, names.TEACHER),
+            speed_metrics(
+                timed, dev_texts(inputs.data.tasks), settings, speed.seconds, names.TEACHER
+            ),
         )
 
     return _cached_metrics(
@@ -225,7 +227,7 @@ def _write(aside: Path, metrics: dict[str, float]) -> None:
 
 
 def _cached_metrics(
-    root: Path, parts: dict[str, Any], build: Callable[[Path], None]
+    root: Path, key_values: dict[str, Any], build: Callable[[Path], None]
 ) -> dict[str, float]:
     """Returns stored metrics, or measures and stores them.
 
@@ -233,7 +235,7 @@ def _cached_metrics(
     """
     try:
         metrics: dict[str, float] = json.loads(
-            (cached_folder(root, "costs", parts, build) / COST_FILE).read_text()
+            (cached_folder(root, "costs", key_values, build) / COST_FILE).read_text()
         )
     except _Busy as busy:
         metrics = busy.args[0]

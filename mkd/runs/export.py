@@ -50,7 +50,7 @@ class ExportData(NamedTuple):
 
 
 def prepare_export(
-    config: Config, asked: ExportFolderConfig, origin: Path, report: Report = no_report
+    config: Config, export: ExportFolderConfig, origin: Path, report: Report = no_report
 ) -> ExportData:
     """Loads and checks everything that `run_export` needs.
 
@@ -58,8 +58,8 @@ def prepare_export(
     folder exists or cannot be created.
     """
     set_up_device(config)
-    target = _target(asked)
-    student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
+    target = _target(export)
+    student, tokenizer = load_student(str(origin) if export.student else "", "export.student")
     # Inputs are no longer than those that the student reads.
     most = min(config.data.max_length, student.config.max_tokens)
     config = replace(
@@ -76,12 +76,12 @@ def prepare_export(
 
 def run_export(
     prepared: ExportData,
-    asked: ExportFolderConfig,
+    export: ExportFolderConfig,
     report: Report = no_report,
     hub: HubConfig | None = None,
     folder: Path | None = None,
 ) -> ExportedFolder:
-    """Exports a student to the folder asked.to.
+    """Exports a student to the folder export.to.
 
     The student is checked and scored on the dev rows of those tasks of config.data that it has a
     head for. The folder has the layout of the Hugging Face hub: ONNX graphs in `onnx`, tables in a
@@ -101,7 +101,7 @@ def run_export(
     # Next to the target, so that the rename stays on one file system and is atomic.
     with aside_folder(target.parent, f".{target.name}") as temporary:
         whole = temporary / "whole"
-        request = ExportRequest(asked, config.timing, config.threads)
+        request = ExportRequest(export, config.timing, config.threads)
         exports = export_student(
             request,
             TrainedStudent(student, student_data, layout, dev),
@@ -122,8 +122,8 @@ def run_export(
             metrics = quality_metrics(student_data.datas, *answers) | exports.metrics
             describe_exported(student, tokenizer, hub or HubConfig(), loaded, metrics, whole)
         if not backends:
-            raise ValueError(f"export.student is {asked.student!r}: {'; '.join(exports.notes)}")
-        made = ExportedFolder(
+            raise ValueError(f"export.student is {export.student!r}: {'; '.join(exports.notes)}")
+        exported = ExportedFolder(
             str(target),
             backends,
             quality_metrics(student_data.datas, *answers) | exports.metrics,
@@ -133,29 +133,29 @@ def run_export(
         if folder is None:
             whole.rename(target)
         else:
-            put_in_place(whole, target, folder, made._asdict())
-    return made
+            put_in_place(whole, target, folder, exported._asdict())
+    return exported
 
 
-def exported_earlier(asked: ExportFolderConfig, folder: Path) -> ExportedFolder | None:
+def exported_earlier(export: ExportFolderConfig, folder: Path) -> ExportedFolder | None:
     """Returns the export that the run wrote before it was killed, or None if there is none.
 
     folder: the run's folder.
     """
-    summary = earlier_output(Path(asked.to).absolute(), folder)
+    summary = earlier_output(Path(export.to).absolute(), folder)
     return None if summary is None else ExportedFolder(**summary)
 
 
-def _target(asked: ExportFolderConfig) -> Path:
+def _target(export: ExportFolderConfig) -> Path:
     """Returns the absolute path of the folder. Raises ValueError if it exists or would be empty."""
-    target = Path(asked.to).absolute()
-    if not asked.to or target.exists():
-        raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that does not exist yet")
-    if not asked.backends and not asked.torch:
+    target = Path(export.to).absolute()
+    if not export.to or target.exists():
+        raise ValueError(f"export.to is {export.to!r}; allowed: a folder that does not exist yet")
+    if not export.backends and not export.torch:
         raise ValueError("export.backends is []; allowed: at least one, or export.torch=true")
     if not can_create(target):
         raise ValueError(
-            f"export.to is {asked.to!r}; allowed: a folder below one that can be written to"
+            f"export.to is {export.to!r}; allowed: a folder below one that can be written to"
         )
     return target
 

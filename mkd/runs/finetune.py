@@ -216,12 +216,15 @@ def run_finetune(
 
 def useless_training_note(metrics: dict[str, float]) -> list[str]:
     """Returns a note if the student that is initialized again scores higher on average."""
-    own, other = (metrics.get(prefix + names.QUALITY_MEAN, 0.0) for prefix in ("", names.ANEW))
-    if other <= own:
+    score, score_anew = (
+        metrics.get(prefix + names.QUALITY_MEAN, 0.0) for prefix in ("", names.ANEW)
+    )
+    if score_anew <= score:
         return []
     return [
         "THE STUDENT'S EARLIER TRAINING DOES NOT HELP HERE: trained from scratch, its mean score "
-        f"is {other:.1f}, {other - own:.1f} points higher; try another finetune.train.learning_rate"
+        f"is {score_anew:.1f}, {score_anew - score:.1f} points higher; try another "
+        "finetune.train.learning_rate"
     ]
 
 

@@ -87,11 +87,11 @@ def prepare_submit(config: Config, submit: SubmitConfig, origin: Path) -> Submis
     _check_data(config.data)
     student, tokenizer = load_student(str(origin) if submit.student else "", "submit.student")
     _check_heads(submit.student, student)
-    asked = _test_files(config.data.path, submit, student)
-    headless = [each.task for each in asked if each.task not in student.config.tasks]
+    test_files = _test_files(config.data.path, submit, student)
+    headless = [each.task for each in test_files if each.task not in student.config.tasks]
     constants = _constants(config.data, headless)
     return SubmissionData(
-        Path(config.cache), origin, on(student, device), tokenizer, asked, constants
+        Path(config.cache), origin, on(student, device), tokenizer, test_files, constants
     )
 
 
@@ -104,21 +104,23 @@ def run_submit(
 
     Raises ValueError if a row has a wrong number of columns, or if a logit is not finite.
     """
-    root, origin, student, tokenizer, asked, constants = prepared
-    own = [each for each in asked if each.task in student.config.tasks]
+    root, origin, student, tokenizer, test_files, constants = prepared
+    with_head = [each for each in test_files if each.task in student.config.tasks]
     key = pretrained.checkpoint_fingerprint(origin)
     try:
-        answers = _answers(root, key, student, tokenizer, own, report)
+        answers = _answers(root, key, student, tokenizer, with_head, report)
     except NotFinite as error:
         raise ValueError(f"submit.student is {submit.student!r}: {error}") from None
     answers |= {
-        each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own
+        each.file: np.full(each.rows, constants[each.task])
+        for each in test_files
+        if each not in with_head
     }
     shares = leaderboard.write_zip(
-        folder / SUBMISSION_ZIP, answers, {each.file: each.rows for each in asked}
+        folder / SUBMISSION_ZIP, answers, {each.file: each.rows for each in test_files}
     )
-    answered = [AnsweredFile(each, each not in own, shares[each.file]) for each in asked]
-    return Submission(folder / SUBMISSION_ZIP, key, answered, _notes(asked, constants))
+    answered = [AnsweredFile(each, each not in with_head, shares[each.file]) for each in test_files]
+    return Submission(folder / SUBMISSION_ZIP, key, answered, _notes(test_files, constants))
 
 
 def _check_data(data: DataConfig) -> None:
@@ -195,7 +197,7 @@ def _answers(
     key: str,
     student: Student,
     tokenizer: PreTrainedTokenizerBase,
-    asked: list[GlueTestFile],
+    test_files: list[GlueTestFile],
     report: Report,
 ) -> dict[str, np.ndarray]:
     """Returns the student's answers [R] by file, as GLUE writes them.
@@ -206,37 +208,42 @@ def _answers(
     # Like the student's training: data.max_length of this command plays no part.
     length = student.config.max_tokens
     stores = []
-    for index, each in enumerate(asked):
+    for index, test_file in enumerate(test_files):
         split = Split(
-            partial(_rows, each.table),
-            hash_values("asked", each.table[1:], each.digest),
-            str(each.table.path),
+            partial(_rows, test_file.table),
+            hash_values("asked", test_file.table[1:], test_file.digest),
+            str(test_file.table.path),
         )
-        progress = _total_progress(report, "test tokens", asked, index)
-        stores.append(token_store(root, split, GLUE[each.task], tokenizer, length, progress))
-        progress(each.rows, {})
+        progress = _total_progress(report, "test tokens", test_files, index)
+        stores.append(token_store(root, split, GLUE[test_file.task], tokenizer, length, progress))
+        progress(test_file.rows, {})
     layout = layout_of(tokenizer, student.joined, length)
     by = {"student": key, "layout": list(layout)}
     answers = {}
-    for index, (each, store) in enumerate(zip(asked, stores, strict=True)):
+    for index, (test_file, store) in enumerate(zip(test_files, stores, strict=True)):
         reader = TaskModel(
-            lambda: student, layout, "float32", each.task, GLUE[each.task].num_logits
+            lambda: student, layout, "float32", test_file.task, GLUE[test_file.task].num_logits
         )
-        progress = _total_progress(report, "test answers", asked, index)
+        progress = _total_progress(report, "test answers", test_files, index)
         try:
-            logits_RC = cached_logits(root, by | {"task": each.task}, reader, store, progress)
+            logits_RC = cached_logits(root, by | {"task": test_file.task}, reader, store, progress)
         except NotFinite:
             raise NotFinite(
-                f"its logits for {each.table.path} are not all finite numbers"
+                f"its logits for {test_file.table.path} are not all finite numbers"
             ) from None
-        progress(each.rows, {})
-        answers[each.file] = _glue_answers(student, each.task, logits_RC)
+        progress(test_file.rows, {})
+        answers[test_file.file] = _glue_answers(student, test_file.task, logits_RC)
     return answers
 
 
-def _total_progress(report: Report, name: str, asked: list[GlueTestFile], index: int) -> Report:
+def _total_progress(
+    report: Report, name: str, test_files: list[GlueTestFile], index: int
+) -> Report:
     """Returns a Report that turns the rows of one file into the share of the rows of all files."""
-    before, total = sum(each.rows for each in asked[:index]), sum(each.rows for each in asked)
+    before, total = (
+        sum(each.rows for each in test_files[:index]),
+        sum(each.rows for each in test_files),
+    )
 
     def scaled(step: int, metrics: dict[str, float]) -> None:
         report(before + step, {names.progress(name): (before + step) / total})
@@ -279,7 +286,7 @@ def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
     return constants
 
 
-def _notes(asked: list[GlueTestFile], constants: dict[str, str]) -> list[str]:
+def _notes(test_files: list[GlueTestFile], constants: dict[str, str]) -> list[str]:
     """Returns notes on filled files and on test files that are not GLUE's own."""
     filled = [
         f"{task}: the student has no head for it, so that every row has the answer {answer}, "
@@ -288,7 +295,7 @@ def _notes(asked: list[GlueTestFile], constants: dict[str, str]) -> list[str]:
     ]
     others = [
         f"{each.table.path} has {each.rows:,} rows; GLUE's own has {ZIP_ENTRIES[each.file].rows:,}"
-        for each in asked
+        for each in test_files
         if each.rows != ZIP_ENTRIES[each.file].rows
     ]
     return filled + others

@@ -116,11 +116,11 @@ def confidence(predictions: Prediction, head: Head) -> float:
     return math.prod(chance if chance >= threshold else 1 - chance for chance, threshold in pairs)
 
 
-def if_sure(found: Prediction, head: Head, least: float) -> Prediction:
+def if_sure(answer: Prediction, head: Head, least: float) -> Prediction:
     """Returns the prediction, without its answer if its confidence is below `least`."""
-    if not found.answered or confidence(found, head) >= least:
-        return found
-    return found._replace(label=None, labels=None, answered=False)
+    if not answer.answered or confidence(answer, head) >= least:
+        return answer
+    return answer._replace(label=None, labels=None, answered=False)
 
 
 def predictions(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
@@ -156,12 +156,12 @@ def labelled(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
 
 
 def _with_labels(chances_C: list[float], head: Head) -> Prediction:
-    found = [
+    labels = [
         label
         for label, chance, threshold in zip(head.labels, chances_C, head.thresholds, strict=True)
         if chance >= threshold
     ]
-    return Prediction(",".join(found), max(chances_C), chances_C, None, found)
+    return Prediction(",".join(labels), max(chances_C), chances_C, None, labels)
 
 
 def prediction(logits_C: list[float], head: Head) -> Prediction:

@@ -132,8 +132,8 @@ class Bag(NamedTuple):
     def _wide(self, table: Int8Table, words_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
         """Returns the wide part's scores [B, C] of single texts."""
         if starts is None:
-            found = [words_N, *self._ngrams(words_N)]
-            rows_N = np.concatenate(found)
+            rows_by_length = [words_N, *self._ngrams(words_N)]
+            rows_N = np.concatenate(rows_by_length)
             scores: np.ndarray = table.total(rows_N, None) * len(rows_N) ** -0.5
             return scores
         ends = np.append(starts[1:], len(words_N))
@@ -153,11 +153,11 @@ class Bag(NamedTuple):
 
     def _ngrams(self, words_N: np.ndarray) -> list[np.ndarray]:
         """Returns the table rows of the n-grams of each length from 2, at each first word."""
-        found, hashed = [], words_N * FACTORS[0]
+        rows_by_length, hashed = [], words_N * FACTORS[0]
         for ahead in range(1, min(self.ngrams, len(words_N))):
             hashed = hashed[:-1] + words_N[ahead:] * FACTORS[ahead]
-            found.append(hashed % PRIME % self.buckets + len(self.words.scales))
-        return found
+            rows_by_length.append(hashed % PRIME % self.buckets + len(self.words.scales))
+        return rows_by_length
 
 
 def read_bag(content: bytes) -> Bag:

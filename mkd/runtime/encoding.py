@@ -37,13 +37,13 @@ class Encoder:
         """Returns the token ids of each text. The lists must not be changed."""
         if self.words is None:
             return encode_all(self.tokenizer, texts, self.parallel)
-        found = [self.words(text) for text in texts]
-        if None in found:
-            rest = [place for place, ids in enumerate(found) if ids is None]
+        ids_of_texts = [self.words(text) for text in texts]
+        if None in ids_of_texts:
+            rest = [place for place, ids in enumerate(ids_of_texts) if ids is None]
             encoded = encode_all(self.tokenizer, [texts[place] for place in rest], self.parallel)
             for place, ids in zip(rest, encoded, strict=True):
-                found[place] = ids
-        return [ids for ids in found if ids is not None]
+                ids_of_texts[place] = ids
+        return [ids for ids in ids_of_texts if ids is not None]
 
 
 def encode_all(
@@ -74,15 +74,15 @@ def _by_words(tokenizer: Tokenizer) -> Words | None:
     def by_words(text: str) -> list[int] | None:
         if unsafe(text):
             return None
-        found: list[int] = []
+        text_ids: list[int] = []
         for word in split(text):
             ids = known.get(word)
             if ids is None:
                 if len(known) >= MOST_WORDS:
                     known.clear()
                 ids = known[word] = tokenizer.encode(word, add_special_tokens=False).ids
-            found += ids
-        return found
+            text_ids += ids
+        return text_ids
 
     return by_words
 

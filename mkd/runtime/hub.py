@@ -28,16 +28,23 @@ def student_manifest(where: str | Path) -> Path:
     """
     folder = Path(where)
     if not folder.exists():
-        if (beside := folder.parent / GRAPHS / manifest_in_graphs(folder.name)).exists():
-            return beside
+        if (graphs_manifest := folder.parent / GRAPHS / manifest_in_graphs(folder.name)).exists():
+            return graphs_manifest
         # models/int8 is a slip, and no name on the hub, if there is a folder `models`.
         if isinstance(where, str) and HUB_NAME.fullmatch(where) and not folder.parent.exists():
             folder = _downloaded(where)
     if (folder / MANIFEST).exists() or not (folder / CONFIG).is_file():
         return folder / MANIFEST
     backend = _fastest(folder / CONFIG)
-    own, beside = folder / backend / MANIFEST, folder / GRAPHS / manifest_in_graphs(backend)
-    return beside if beside.exists() and not own.exists() else own
+    backend_manifest, graphs_manifest = (
+        folder / backend / MANIFEST,
+        folder / GRAPHS / manifest_in_graphs(backend),
+    )
+    return (
+        graphs_manifest
+        if graphs_manifest.exists() and not backend_manifest.exists()
+        else backend_manifest
+    )
 
 
 def _fastest(file: Path) -> str:

@@ -121,8 +121,8 @@ class Student:
             model = opened[head["graph"]]
             if isinstance(model, Bag):
                 return model(batch, task)
-            given = {name: array for name, array in batch._asdict().items() if array is not None}
-            logits: np.ndarray = model.run(None, given)[0]
+            inputs = {name: array for name, array in batch._asdict().items() if array is not None}
+            logits: np.ndarray = model.run(None, inputs)[0]
             # A graph computes the logits of several heads side by side.
             return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
 
@@ -150,16 +150,18 @@ class Student:
         Raises ValueError for an unknown task, for a confidence that is not from 0 to 1, and if
         `texts` is a single string, a whole table, a dict or a set.
         """
-        head, given = self.head(task), in_order(texts)
+        head, items = self.head(task), in_order(texts)
         check_confidence(min_confidence, head, task)
-        if len(given) == 1 and problem(given[0], head.pair) is None:
+        if len(items) == 1 and problem(items[0], head.pair) is None:
             # A service asks for one text at a time, and a small student answers it in less time
             # than numpy needs for what many rows need.
-            logits = self._one(given[0], head, task)[0].tolist()
+            logits = self._one(items[0], head, task)[0].tolist()
             if all(map(math.isfinite, logits)):
-                found = prediction(logits, head)
-                return [if_sure(found, head, min_confidence) if min_confidence else found]
-        logits_NC, errors = self._many(given, head, task)
+                only_answer = prediction(logits, head)
+                return [
+                    if_sure(only_answer, head, min_confidence) if min_confidence else only_answer
+                ]
+        logits_NC, errors = self._many(items, head, task)
         answers = [
             answer if error is None else failed(error)
             for answer, error in zip(predictions(logits_NC, head), errors, strict=True)
@@ -193,17 +195,17 @@ class Student:
 
     def _many(self, texts: list[Any], head: Head, task: str) -> tuple[np.ndarray, list[str | None]]:
         errors = [problem(text, head.pair) for text in texts]
-        found = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
+        logits_NC = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
         good = np.array(
             [place for place, error in enumerate(errors) if error is None], dtype=np.int64
         )
         rows = self._tokens([texts[place] for place in good], head.pair)
         lengths = batch_tokens(rows, self.layout, np.arange(len(good)))
         for places in by_length(lengths, BATCH_TOKENS):
-            found[good[places]] = self.infer(padded(rows, places, self.layout), task)
-        for place in good[~np.isfinite(found[good]).all(1)]:
-            errors[place], found[place] = "the model's numbers for it are not finite", np.nan
-        return found, errors
+            logits_NC[good[places]] = self.infer(padded(rows, places, self.layout), task)
+        for place in good[~np.isfinite(logits_NC[good]).all(1)]:
+            errors[place], logits_NC[place] = "the model's numbers for it are not finite", np.nan
+        return logits_NC, errors
 
     def _tokens(self, texts: list[Any], pair: bool) -> Tokens:
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
@@ -273,13 +275,13 @@ def saturates() -> bool:
     return not any("vnni" in flag or flag == "amx_int8" for flag in flags)
 
 
-def _threads(asked: int) -> int:
-    """Returns the number of threads: `asked`, or for 0 OMP_NUM_THREADS, or else the number of
+def _threads(threads: int) -> int:
+    """Returns the number of threads: `threads`, or for 0 OMP_NUM_THREADS, or else the number of
     cores."""
-    if not 0 <= asked <= MOST_THREADS:
-        raise ValueError(f"threads is {asked}; allowed: from 0 to {MOST_THREADS}")
-    if asked:
-        return asked
+    if not 0 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads is {threads}; allowed: from 0 to {MOST_THREADS}")
+    if threads:
+        return threads
     # The variable may be a list with a number for each level of nested parallelism.
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     # int() does not take thousands of digits.

@@ -27,10 +27,10 @@ class Texts(NamedTuple):
 
     def taken(self, rows: np.ndarray) -> "Texts":
         """Returns a copy of the texts of these rows."""
-        parts = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        ids_of_rows = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         offsets = np.zeros(len(rows) + 1, dtype=self.offsets.dtype)
         np.cumsum(self.lengths(rows), out=offsets[1:])
-        return Texts(np.concatenate([self.ids[:0], *parts]), offsets)
+        return Texts(np.concatenate([self.ids[:0], *ids_of_rows]), offsets)
 
 
 class Rows(Protocol):
@@ -270,14 +270,14 @@ def _types(
         *([b] if pair else []),
         *[1] * len(suffix),
     ]
-    found = np.zeros(places.shape, dtype=np.int64)
+    types = np.zeros(places.shape, dtype=np.int64)
     start, before = np.zeros_like(a), 0
     for width, kind in zip(widths, stated or usual, strict=True):
         # Overwrites all positions to the right: the next change of type overwrites the rest again.
         if kind != before:
-            found[places >= start[:, None]] = kind
+            types[places >= start[:, None]] = kind
         start, before = start + width, kind
-    return found
+    return types
 
 
 def _special(ids_BL: np.ndarray, ends_B: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:

@@ -40,9 +40,9 @@ def _divided(root: Path, task: Task) -> Task:
         drawn = selection_split(root, replace(task, added=()), settings, DEV_SEED)
     except ValueError as error:
         raise ValueError(f"{error}; or state dev rows of your own") from error
-    parts = {"train": drawn.train_rows, "dev": drawn.selection_rows}
-    num = sum(len(rows) for rows in (*parts.values(), drawn.left_out))
-    train, dev = (_part(task, name, rows, num) for name, rows in parts.items())
+    rows_by_split = {"train": drawn.train_rows, "dev": drawn.selection_rows}
+    num = sum(len(rows) for rows in (*rows_by_split.values(), drawn.left_out))
+    train, dev = (_part(task, name, rows, num) for name, rows in rows_by_split.items())
     note = f"dev: {len(drawn.selection_rows):,} rows, held out of train"
     if len(drawn.left_out):
         note += f"; {len(drawn.left_out):,} more that overlap with these are left out"

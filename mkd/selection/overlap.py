@@ -72,10 +72,10 @@ class Corpus(NamedTuple):
     def by_side(self) -> list[tuple[Texts, np.ndarray]]:
         """Returns each side with the rows of it that belong to the corpus."""
         ends = np.cumsum([len(side.offsets) - 1 for side in self.sides])
-        parts = np.split(self.texts, np.searchsorted(self.texts, ends[:-1]))
+        texts_by_side = np.split(self.texts, np.searchsorted(self.texts, ends[:-1]))
         return [
             (side, part - (end - len(side.offsets) + 1))
-            for side, part, end in zip(self.sides, parts, ends, strict=True)
+            for side, part, end in zip(self.sides, texts_by_side, ends, strict=True)
         ]
 
     def lengths(self) -> np.ndarray:
@@ -374,7 +374,7 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
 
     - `numbers`: the numbers of the texts, by place in the corpus.
     """
-    parts = []
+    anchors_by_block = []
     for block in hash_blocks(corpus):
         starts = _runs(block, run)
         values = block.hashes(starts, run)
@@ -385,8 +385,12 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
         rarest = np.minimum.reduceat(counts[_slots(values)].astype(np.int64) << 32 | place, firsts)
         place = rarest & 0xFFFFFFFF
         there = np.flatnonzero(rarest >> 32)
-        parts.append((values[firsts + place][there], numbers[block.first + there], place[there]))
-    hashes, texts, places = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        anchors_by_block.append(
+            (values[firsts + place][there], numbers[block.first + there], place[there])
+        )
+    hashes, texts, places = (
+        np.concatenate(arrays) for arrays in zip(*anchors_by_block, strict=True)
+    )
     order = np.argsort(hashes)
     return Anchors(hashes[order], texts[order], places[order])
 
@@ -437,7 +441,7 @@ def _near_runs(corpus: Corpus) -> Iterator[Edges]:
     # memory.
     shares = 1 + int(corpus.lengths().sum()) // SORT_WORDS
     for share in range(shares):
-        parts = []
+        hashes_by_block = []
         for block in hash_blocks(corpus):
             hashes, texts = _shortened(block)
             here = (
@@ -445,8 +449,8 @@ def _near_runs(corpus: Corpus) -> Iterator[Edges]:
                 if shares > 1
                 else slice(None)
             )
-            parts.append((hashes[here], texts[here].astype(np.int32)))
-        hashes, texts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            hashes_by_block.append((hashes[here], texts[here].astype(np.int32)))
+        hashes, texts = (np.concatenate(arrays) for arrays in zip(*hashes_by_block, strict=True))
         order = np.argsort(hashes)
         hashes, texts = hashes[order], texts[order]
         same = np.flatnonzero(hashes[1:] == hashes[:-1])

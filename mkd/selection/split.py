@@ -103,7 +103,7 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
     Raises ValueError if one of the sides would have no row.
     """
     splits = (task.train, *task.added)
-    parts = {
+    key_values = {
         "rows": [split.fingerprint for split in splits],
         "kind": [task.kind.pair, len(task.kind.labels), *(["multilabel"] * task.kind.multilabel)],
         "asked": [config.selection_fraction, config.selection_rows],
@@ -133,7 +133,7 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
             json.dumps({"rows": first, "type": narrow, "found": statistics._asdict()})
         )
 
-    folder = cached_folder(root, "selection", parts, build)
+    folder = cached_folder(root, "selection", key_values, build)
     about = json.loads((folder / "found.json").read_text())
     chosen, left_out = (
         read_array(folder / name, about["type"]) for name in ("selection", "left_out")
@@ -141,9 +141,9 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
     in_training = np.ones(about["rows"], dtype=bool)
     in_training[chosen] = False
     in_training[left_out] = False
-    found = SplitStatistics(**about["found"])._replace(left_out=len(left_out))
+    split_statistics = SplitStatistics(**about["found"])._replace(left_out=len(left_out))
     return SelectionSplit(
-        np.flatnonzero(in_training).astype(about["type"]), chosen, left_out, found
+        np.flatnonzero(in_training).astype(about["type"]), chosen, left_out, split_statistics
     )
 
 
@@ -232,7 +232,7 @@ def row_groups(
     A barred row is too short to be selected at the first level. `known` must be all labelled rows
     of the task; the result is cached on disk.
     """
-    parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": SPLIT_VERSION}
+    key_values = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": SPLIT_VERSION}
 
     def build(aside: Path) -> None:
         corpus = corpus_of(words, known)
@@ -248,7 +248,7 @@ def row_groups(
         )
         write_arrays(aside / "barred.bool", [barred])
 
-    folder = cached_folder(root, "groups", parts, build)
+    folder = cached_folder(root, "groups", key_values, build)
     near, held, equal = (
         read_array(folder / f"{level}.int32", "<i4")
         for level in (LEVEL_LONG, LEVEL_CONTAINED, LEVEL_EQUAL)
@@ -507,12 +507,12 @@ def _take_groups(
         # The tests above are for a whole chunk and drop most groups. Groups taken since then may
         # have used up what was left, so each remaining group is tested again.
         for group in np.flatnonzero(fits):
-            own = slice(starts[group], starts[group + 1])
+            group_entries = slice(starts[group], starts[group + 1])
             if (
                 sizes[group] <= left.sum()
                 and (heads[head[group]] > 0 or (extra and heads.sum() > 0))
-                and (counts[own] <= (left + beyond)[stratum[own]]).all()
+                and (counts[group_entries] <= (left + beyond)[stratum[group_entries]]).all()
             ):
                 heads[head[group]] -= 1
-                left[stratum[own]] -= counts[own]
+                left[stratum[group_entries]] -= counts[group_entries]
                 taken[first + group] = True

@@ -79,9 +79,9 @@ def _store(
     root: Path, name: str, split: Split, kind: Kind, parted: Callable[[list[str]], pa.Array]
 ) -> WordStore:
     sides = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair} | sets_key(kind) | version_key(name)
+    key_values = {"rows": split.fingerprint, "pair": kind.pair} | sets_key(kind) | version_key(name)
     folder = cached_folder(
-        root, name, parts, lambda aside: _write(aside, split, sides, kind, parted)
+        root, name, key_values, lambda aside: _write(aside, split, sides, kind, parted)
     )
     return _read(folder, sides, set_bytes(kind))
 
@@ -96,12 +96,12 @@ def plain_words(texts: list[str]) -> pa.Array:
 
     A text without letters or digits is a single word.
     """
-    given = pa.array(texts, pa.string())
-    lower = pc.utf8_lower(pc.utf8_normalize(given, "NFKC"))
+    raw_texts = pa.array(texts, pa.string())
+    lower = pc.utf8_lower(pc.utf8_normalize(raw_texts, "NFKC"))
     spaced = pc.replace_substring_regex(lower, UNSPACED_LETTER, r" \1 ")
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, WORD_SEPARATOR, " "))
     # The sign gives a text of spaces a word, and keeps it apart from all words with letters.
-    bare = pc.binary_join_element_wise("=", pc.replace_substring_regex(given, r"\s+", ""), "")
+    bare = pc.binary_join_element_wise("=", pc.replace_substring_regex(raw_texts, r"\s+", ""), "")
     return pc.utf8_split_whitespace(pc.if_else(pc.equal(words, ""), bare, words))
 
 

@@ -38,23 +38,23 @@ def is_gone(owner: str) -> bool:
 
     owner: what `owner` returned in that process.
     """
-    parts = owner.split("-")
-    if len(parts) != 3 or parts[0] != machine() or not (parts[1] + parts[2]).isdigit():
+    fields = owner.split("-")
+    if len(fields) != 3 or fields[0] != machine() or not (fields[1] + fields[2]).isdigit():
         return False
     try:
-        started = psutil.Process(int(parts[1])).create_time()
+        started = psutil.Process(int(fields[1])).create_time()
     except psutil.NoSuchProcess:
         return True
     # Another process may have its number by now.
-    return abs(started - int(parts[2])) > TOLERANCE_SECONDS
+    return abs(started - int(fields[2])) > TOLERANCE_SECONDS
 
 
 @contextmanager
 def aside_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yields a new temporary folder `PARENT/NAME-OWNER-...`, which is removed afterwards."""
     remove_left_over(parent, name)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{name}-{owner()}-") as made:
-        yield Path(made)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{name}-{owner()}-") as folder:
+        yield Path(folder)
 
 
 @contextmanager

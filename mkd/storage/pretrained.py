@@ -104,7 +104,7 @@ def load_config(folder: Path, setting: str, config_class: Any = AutoConfig) -> P
     raw = config_values(folder, setting)
     for values in (raw, raw.get("encoder")):  # a Transformer of MKD's has its encoder's inside
         if isinstance(values, dict):
-            _check_asked(values, where)
+            _check_quantisation_and_kernel(values, where)
             _check_sizes(values, where)
     with _refused(refusal):
         config: PreTrainedConfig = config_class.from_pretrained(folder, trust_remote_code=False)
@@ -234,25 +234,25 @@ def load_whole(
 
 def _check_loaded(
     model: PreTrainedModel,
-    found: dict[str, Any],
+    loading_info: dict[str, Any],
     where: str,
     optional: tuple[str, ...],
     exact: bool,
 ) -> None:
     """Raises ValueError if weights were missing, unexpected or of another shape."""
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith(optional))
+    missing = sorted(name for name in loading_info["missing_keys"] if not name.startswith(optional))
     if missing:
         raise ValueError(
             f"{where}: {len(missing)} of its weights are missing, such as {missing[0]}"
         )
-    if mismatched := sorted(found["mismatched_keys"], key=str):
+    if mismatched := sorted(loading_info["mismatched_keys"], key=str):
         name, has, needs = mismatched[0]
         raise ValueError(
             f"{where}: {len(mismatched)} of its weights have another shape than config.json says, "
             f"such as {name}: {tuple(has)}; allowed: {tuple(needs)}"
         )
     unexpected = sorted(
-        name for name in found["unexpected_keys"] if exact or _is_own_layer(model, name)
+        name for name in loading_info["unexpected_keys"] if exact or _is_numbered_layer(model, name)
     )
     if unexpected:
         raise ValueError(
@@ -261,11 +261,13 @@ def _check_loaded(
         )
 
 
-def _is_own_layer(model: PreTrainedModel, name: str) -> bool:
+def _is_numbered_layer(model: PreTrainedModel, name: str) -> bool:
     """Returns whether a weight's name is that of a numbered layer within a part of the model."""
     first, *rest = name.removeprefix(f"{model.base_model_prefix}.").split(".")
-    parts = {part for part, _ in (*model.named_children(), *model.base_model.named_children())}
-    return first in parts and any(part.isdecimal() for part in rest)
+    submodule_names = {
+        part for part, _ in (*model.named_children(), *model.base_model.named_children())
+    }
+    return first in submodule_names and any(part.isdecimal() for part in rest)
 
 
 def _num_weights(folder: Path, refusal: str) -> int:
@@ -323,7 +325,7 @@ def _described(
     return model
 
 
-def _check_asked(raw: dict[str, Any], where: str) -> None:
+def _check_quantisation_and_kernel(raw: dict[str, Any], where: str) -> None:
     """Raises ValueError if a config asks for quantised weights or for a kernel from the hub."""
     if raw.get("quantization_config"):
         raise ValueError(

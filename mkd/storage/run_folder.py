@@ -202,11 +202,11 @@ def checkpoint_versions() -> dict[str, Any]:
     } | version_key("students")
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
     """Returns a line for each different value of two nested dicts: dotted name and both values."""
     lines = []
-    for name in sorted(found.keys() | wanted.keys()):
-        one, other = found.get(name), wanted.get(name)
+    for name in sorted(stored.keys() | wanted.keys()):
+        one, other = stored.get(name), wanted.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
             lines += differences(one, other, f"{prefix}{name}.")
         elif one != other:

@@ -32,14 +32,14 @@ ALWAYS_HASHED_BYTES = 1 << 20
 FILL_ROWS = 1 << 14
 
 
-def key_of(parts: dict[str, Any]) -> str:
-    """Returns the key of `parts`: 20 hexadecimal digits of a hash, for values that JSON can hold.
+def key_of(key_values: dict[str, Any]) -> str:
+    """Returns the key of values that JSON can hold: 20 hexadecimal digits of a hash.
 
     The order of names in a dict does not change the key.
     """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[
-        :20
-    ]
+    return hashlib.sha256(
+        json.dumps(key_values, sort_keys=True, allow_nan=False).encode()
+    ).hexdigest()[:20]
 
 
 def file_hash(path: Path) -> str:
@@ -49,13 +49,13 @@ def file_hash(path: Path) -> str:
 
 
 def cached_folder(
-    root: Path, kind: str, parts: dict[str, Any], build: Callable[[Path], None]
+    root: Path, kind: str, key_values: dict[str, Any], build: Callable[[Path], None]
 ) -> Path:
-    """Returns the folder `root/kind/<key of parts>`. Builds it if it does not exist.
+    """Returns the folder `root/kind/<key of key_values>`. Builds it if it does not exist.
 
     root: the cache folder.
     kind: kind of the entry, such as `tokens`.
-    parts: everything that the content depends on, as values that JSON can hold.
+    key_values: everything that the content depends on, as values that JSON can hold.
     build: called with a temporary folder, to which it writes the files.
 
     The temporary folder is renamed once it is complete and synced to disk; its manifest is written
@@ -65,7 +65,7 @@ def cached_folder(
     with the reason if `root/kind` is deleted meanwhile. After an error in `build` nothing of the
     folder remains, and other folders do not change.
     """
-    folder = root / kind / key_of(parts)
+    folder = root / kind / key_of(key_values)
     folder.parent.mkdir(parents=True, exist_ok=True)
     identity = folder.parent.stat().st_ino
     try:
@@ -73,7 +73,7 @@ def cached_folder(
             if folder.exists():
                 _check(folder)
             else:
-                _build_aside(folder, parts, build)
+                _build_aside(folder, key_values, build)
     except FileNotFoundError as error:
         if folder.parent.exists() and folder.parent.stat().st_ino == identity:
             raise
@@ -84,7 +84,7 @@ def cached_folder(
     return folder
 
 
-def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], None]) -> None:
+def _build_aside(folder: Path, key_values: dict[str, Any], build: Callable[[Path], None]) -> None:
     # This process holds the lock, so another temporary folder can only be from a killed process.
     for left_over in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left_over)
@@ -92,7 +92,9 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
     try:
         with _disk_full_errors(folder, aside):
             build(aside)
-            _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
+            _write_manifest(
+                aside, key_values, [str(path.relative_to(aside)) for path in _files(aside)]
+            )
         # The files are synced already, so a power failure leaves no folder or a complete one.
         os.rename(aside, folder)
         sync_to_disk(folder.parent)
@@ -136,9 +138,9 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> None:
+def _write_manifest(folder: Path, key_values: dict[str, Any], names: list[str]) -> None:
     """Syncs the named files to disk and writes the manifest atomically."""
-    manifest: dict[str, Any] = {"parts": parts, "bytes": {}, "sha256": {}, "changed_ns": {}}
+    manifest: dict[str, Any] = {"parts": key_values, "bytes": {}, "sha256": {}, "changed_ns": {}}
     for name in names:
         sync_to_disk(folder / name)
         status = (folder / name).stat()
@@ -170,21 +172,21 @@ def _check(folder: Path) -> None:
     remedy = f"delete {folder}, and it will be computed again"
     try:
         manifest = json.loads((folder / CACHE_MANIFEST).read_text())
-        parts, sizes = manifest["parts"], manifest["bytes"]
+        key_values, sizes = manifest["parts"], manifest["bytes"]
         hashes, times = manifest["sha256"], manifest["changed_ns"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / CACHE_MANIFEST} is missing or damaged: {remedy}") from None
-    if key_of(parts) != folder.name:
+    if key_of(key_values) != folder.name:
         raise ValueError(
-            f"{folder / CACHE_MANIFEST} has the key {key_of(parts)}, not the folder's name: "
+            f"{folder / CACHE_MANIFEST} has the key {key_of(key_values)}, not the folder's name: "
             f"{remedy}"
         )
     for name, size in sizes.items():
         path = folder / name
-        size_found = path.stat().st_size if path.exists() else 0
-        if size_found != size:
+        actual_size = path.stat().st_size if path.exists() else 0
+        if actual_size != size:
             raise ValueError(
-                f"{path} has {size_found} bytes; allowed: {size}, as written: {remedy}"
+                f"{path} has {actual_size} bytes; allowed: {size}, as written: {remedy}"
             )
     # Hash only what could have changed: see the module's docstring.
     changed = [name for name, time in times.items() if (folder / name).stat().st_ctime_ns != time]
@@ -195,7 +197,7 @@ def _check(folder: Path) -> None:
             raise ValueError(f"{folder / name} was changed after it was written: {remedy}")
     if changed:
         with _disk_full_errors(folder, folder):
-            _write_manifest(folder, parts, list(sizes))
+            _write_manifest(folder, key_values, list(sizes))
 
 
 def read_array(path: Path, dtype: str) -> np.ndarray:

@@ -79,15 +79,15 @@ class Part(NamedTuple):
 
 def build_task(
     origin: Origin,
-    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
     train: Sequence[Part],
     dev: Part | float | None,
     dev_tables: Sequence[Columns] = (),
 ) -> Task:
     """Returns the task of some tables. Reads all their rows once.
 
-    given: what is stated: kind, labels, text, label, metrics, range and unlabelled of a task file.
-        All else is inferred from the tables.
+    settings: what is stated: kind, labels, text, label, metrics, range and unlabelled of a task
+        file. All else is inferred from the tables.
     train: the tables of the train rows; at least one has labels.
     dev: the table of the dev rows, or the share of the labelled train rows that becomes dev.
         None: the first table of `dev_tables` that has labels, else DEV_SHARE.
@@ -98,38 +98,40 @@ def build_task(
     first = next((part for part in train if part.label is not None), None)
     if first is None:
         raise ValueError(f"{origin.where}: no train table has labels; allowed: at least one")
-    text = text_columns(given["text"], origin.setting("text")) if "text" in given else ()
-    label = label_column(given["label"], origin.setting("label")) if "label" in given else ""
+    text = text_columns(settings["text"], origin.setting("text")) if "text" in settings else ()
+    label = label_column(settings["label"], origin.setting("label")) if "label" in settings else ""
     chosen = choose_columns(first.table, first.text or text, first.label or label, origin.stated)
-    own = Part(first.table, text or chosen.text, label or chosen.label)
+    default_part = Part(first.table, text or chosen.text, label or chosen.label)
     notes = []
     if dev is None:
-        dev = next((Part(table) for table in dev_tables if _has_labels(table, own)), DEV_SHARE)
+        dev = next(
+            (Part(table) for table in dev_tables if _has_labels(table, default_part)), DEV_SHARE
+        )
         notes.append(dev_note(dev))
     tables = [*train, *([dev] if isinstance(dev, Part) else [])]
-    parts = [_resolved(part, own) for part in tables]
-    stated = given.get("labels", [])
+    parts = [_resolved(part, default_part) for part in tables]
+    stated = settings.get("labels", [])
     names = set(map(str, stated)) if isinstance(stated, list) else set()
     divided = ""  # whole cells are counted, which tell whether they hold several labels
-    if given.get("kind") == MULTILABEL:
+    if settings.get("kind") == MULTILABEL:
         labelled = [(part.table, part.label) for part in parts if part.label]
-        given = {"separator": separator_held(labelled, names)} | dict(given)
-        divided = str(given["separator"])
+        settings = {"separator": separator_held(labelled, names)} | dict(settings)
+        divided = str(settings["separator"])
     scans = [scan(*part, names, divided) for part in parts]
-    task = _completed(given, parts, scans, origin) | {"text": list(own.text)}
+    task = _completed(settings, parts, scans, origin) | {"text": list(default_part.text)}
     kind = kind_of(task, origin.where)
-    missing = missing_labels(given, kind, origin.where)
+    missing = missing_labels(settings, kind, origin.where)
     separator = separator_of(task, kind, origin.where)
     rows = [
         _rows(part, kind, missing if place < len(train) else None, separator)
         for place, part in enumerate(parts)
     ]
-    if not {"kind", "text", "label"} <= given.keys():
-        notes = [_inferred_note(own, kind, scans[: len(train)], separator), *notes]
-    if "separator" in task.keys() - given.keys():
+    if not {"kind", "text", "label"} <= settings.keys():
+        notes = [_inferred_note(default_part, kind, scans[: len(train)], separator), *notes]
+    if "separator" in task.keys() - settings.keys():
         state = origin.stated("kind", CLASSIFICATION)
-        notes.append(f"state {state} if each cell of {own.label!r} is one label")
-    if task["kind"] == CLASSIFICATION and not {"kind", "labels"} & given.keys():
+        notes.append(f"state {state} if each cell of {default_part.label!r} is one label")
+    if task["kind"] == CLASSIFICATION and not {"kind", "labels"} & settings.keys():
         notes += _divisible(scans, origin.stated)
     for part, part_scan in zip(parts, scans, strict=True):
         notes += _left_out(part, part_scan, origin.stated)
@@ -143,9 +145,9 @@ def build_task(
     )
 
 
-def _has_labels(table: Columns, own: Part) -> bool:
+def _has_labels(table: Columns, default_part: Part) -> bool:
     """Returns whether the first rows of a table have a label, so that they can be scored."""
-    columns = (*own.text, own.label or "")
+    columns = (*default_part.text, default_part.label or "")
     if not set(columns) <= set(table.names):
         return False
     cells = [cells[-1] for _, cells in islice(table.read(columns), LOOK_ROWS)]
@@ -160,28 +162,28 @@ def dev_note(dev: Part | float) -> str:
     return f"dev: {100 * dev:g} % of the labelled rows, held out of train"
 
 
-def _resolved(part: Part, own: Part) -> Part:
+def _resolved(part: Part, default_part: Part) -> Part:
     """Returns the part with its columns. Raises ValueError if the table lacks one of them."""
     resolved = Part(
         part.table,
-        part.text or own.text,
-        part.label if part.label is None else part.label or own.label,
+        part.text or default_part.text,
+        part.label if part.label is None else part.label or default_part.label,
     )
     for column in (*resolved.text, *([resolved.label] if resolved.label else [])):
         check_column(part.table, column)
-    if len(resolved.text) != len(own.text):
+    if len(resolved.text) != len(default_part.text):
         raise ValueError(
             f"{part.table.where}: the text is {listed(resolved.text)}; allowed: as many columns as "
-            f"the task's text has, {listed(own.text)}"
+            f"the task's text has, {listed(default_part.text)}"
         )
     return resolved
 
 
 def _completed(
-    given: Mapping[str, Any], parts: Sequence[Part], scans: Sequence[Scan], origin: Origin
+    settings: Mapping[str, Any], parts: Sequence[Part], scans: Sequence[Scan], origin: Origin
 ) -> dict[str, Any]:
     """Returns what is stated, with kind, labels and metrics added where they are not."""
-    task = dict(given)
+    task = dict(settings)
     with_classes = MULTILABEL if any(part_scan.lists for part_scan in scans) else CLASSIFICATION
     if "kind" not in task and ("range" in task or "labels" in task):
         task["kind"] = REGRESSION if "range" in task else with_classes
@@ -224,12 +226,12 @@ def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None, separator: st
     return rows_of_columns(part.table, part.text, decode, part.label or "", spec)
 
 
-def _inferred_note(own: Part, kind: Kind, scans: Sequence[Scan], separator: str) -> str:
+def _inferred_note(default_part: Part, kind: Kind, scans: Sequence[Scan], separator: str) -> str:
     """Returns the note on what was inferred for the task."""
-    text = " and ".join(map(repr, own.text))
-    rows = f"{sum(part_scan.rows for part_scan in scans):,} rows of {own.table.where}"
+    text = " and ".join(map(repr, default_part.text))
+    rows = f"{sum(part_scan.rows for part_scan in scans):,} rows of {default_part.table.where}"
     divider = "" if any(part_scan.lists for part_scan in scans) else separator
-    return f"text {text}, label {own.label!r} ({_kind_note(kind, divider)}), {rows}"
+    return f"text {text}, label {default_part.label!r} ({_kind_note(kind, divider)}), {rows}"
 
 
 def _kind_note(kind: Kind, divider: str) -> str:
@@ -254,13 +256,13 @@ def _divisible(scans: Sequence[Scan], stated: Stated) -> list[str]:
     return [f"each cell, such as {short_repr(cell)}, is one label; state {state} if it is several"]
 
 
-def _left_out(part: Part, found: Scan, stated: Stated) -> list[str]:
+def _left_out(part: Part, part_scan: Scan, stated: Stated) -> list[str]:
     """Returns notes on rows without text, and on labels that count as missing."""
     notes = []
-    if found.without_text:
-        rows = "row lacks" if found.without_text == 1 else "rows lack"
-        notes.append(f"{found.without_text:,} {rows} a text in {part.table.where}: left out")
-    if written := found.not_available:
+    if part_scan.without_text:
+        rows = "row lacks" if part_scan.without_text == 1 else "rows lack"
+        notes.append(f"{part_scan.without_text:,} {rows} a text in {part.table.where}: left out")
+    if written := part_scan.not_available:
         total = written.total()
         notes.append(
             f"{total:,} label{'s' * (total > 1)} of {part.table.where} read "

@@ -186,8 +186,12 @@ def _by_name(names: Sequence[str], groups: Sequence[Sequence[str]], first: int) 
     return ""
 
 
-def _refused(table: Columns, what: str, found: Sequence[str], state: str) -> ValueError:
-    reason = f"the {what} may be {' or '.join(map(repr, found))}" if found else f"no {what} found"
+def _refused(table: Columns, what: str, candidates: Sequence[str], state: str) -> ValueError:
+    reason = (
+        f"the {what} may be {' or '.join(map(repr, candidates))}"
+        if candidates
+        else f"no {what} found"
+    )
     return ValueError(f"{table.where}: {reason}; state {state}; columns: {listed(table.names)}")
 
 

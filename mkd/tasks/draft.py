@@ -79,15 +79,15 @@ def _lines(
     chosen: Chosen,
     stated: Chosen,
     scans: Sequence[Scan],
-    found: dict[str, Any],
+    inferred: dict[str, Any],
 ) -> list[tuple[str, str]]:
     """Returns the lines of the task, each with its reason."""
     train, total = scans[0], sum((each.labels for each in scans[1:]), scans[0].labels)
-    cell = divisible_cell(total) if found["kind"] == CLASSIFICATION else ""
+    cell = divisible_cell(total) if inferred["kind"] == CLASSIFICATION else ""
     several = f"; --kind {MULTILABEL} if {short_repr(cell)} is several labels" if cell else ""
     rows = sum(each.rows - each.unlabelled for each in scans)
-    if "separator" in found:
-        total = divided(total, found["separator"])
+    if "separator" in inferred:
+        total = divided(total, inferred["separator"])
     paths = [_scalar(os.path.relpath(file, folder)) for file in files]
     text = [*map(_scalar, chosen.text)]
     named = all(name.strip().lower() in KNOWN_TEXT for name in chosen.text)
@@ -98,20 +98,20 @@ def _lines(
         (f"train: {paths[0]}", _summary_rows(train)),
         (f"text: {text[0] if len(text) == 1 else '[' + ', '.join(text) + ']'}", why_text),
         (f"label: {_scalar(chosen.label)}", why_label),
-        (f"kind: {found['kind']}", f"{len(total):,} different labels in {rows:,} rows{several}"),
+        (f"kind: {inferred['kind']}", f"{len(total):,} different labels in {rows:,} rows{several}"),
     ]
-    if "labels" in found:
+    if "labels" in inferred:
         lines.append(("labels:", "in the order of the model's outputs"))
         lines += [
             (f"  - {_scalar(each)}", f"{total[each]:,} rows")
             if each in total
             else (f"  - {_scalar(each)}", "")
-            for each in found["labels"]
+            for each in inferred["labels"]
         ]
-    if "separator" in found:
-        lines.append((f"separator: {_scalar(found['separator'])}", "between labels of one row"))
-    metrics = ", ".join(DEFAULT_METRICS[found["kind"]])
-    lines.append((f"metrics: [{metrics}]", f"the usual ones of a {found['kind']}"))
+    if "separator" in inferred:
+        lines.append((f"separator: {_scalar(inferred['separator'])}", "between labels of one row"))
+    metrics = ", ".join(DEFAULT_METRICS[inferred["kind"]])
+    lines.append((f"metrics: [{metrics}]", f"the usual ones of a {inferred['kind']}"))
     if len(files) > 1:
         lines.append((f"dev: {paths[1]}", _summary_rows(scans[1])))
     else:
@@ -120,13 +120,15 @@ def _lines(
     return lines
 
 
-def _summary_rows(found: Scan) -> str:
-    parts = [f"{found.rows:,} rows"]
-    if found.unlabelled:
-        parts.append(f"{found.unlabelled:,} of them without a label, for the teacher to label")
-    if found.without_text:
-        parts.append(f"{found.without_text:,} more without a text, which are left out")
-    return ", ".join(parts)
+def _summary_rows(table_scan: Scan) -> str:
+    phrases = [f"{table_scan.rows:,} rows"]
+    if table_scan.unlabelled:
+        phrases.append(
+            f"{table_scan.unlabelled:,} of them without a label, for the teacher to label"
+        )
+    if table_scan.without_text:
+        phrases.append(f"{table_scan.without_text:,} more without a text, which are left out")
+    return ", ".join(phrases)
 
 
 def _scalar(text: str) -> str:

@@ -74,12 +74,12 @@ def listed(values: Sequence[object]) -> str:
     return (", ".join(map(short_repr, values[:LISTED])) or "none") + more
 
 
-def nearest(given: object, values: Sequence[str]) -> str:
+def nearest(wrong_value: object, values: Sequence[str]) -> str:
     """Returns the allowed values for an error message: all of them, or of many the nearest ones."""
     if len(values) <= SHOWN:
         return listed(values)
     named = [value for value in values if value]  # "" is what stands for no label
-    near = difflib.get_close_matches(str(given)[:80], named, SHOWN, 0)
+    near = difflib.get_close_matches(str(wrong_value)[:80], named, SHOWN, 0)
     return f"{len(named)} labels, such as {listed(near)}"
 
 

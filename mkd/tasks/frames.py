@@ -54,7 +54,7 @@ def task_from_data(
 
     Raises ValueError, with the columns there are, if something cannot be inferred.
     """
-    given = {
+    settings = {
         key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
         for key, value in (
             ("text", text),
@@ -66,12 +66,14 @@ def task_from_data(
         if value is not None
     }
     table, dev_tables = splits_of(name, train)
-    own: Part | float | None = None
+    dev_source: Part | float | None = None
     if isinstance(dev, float):
-        own = dev
+        dev_source = dev
     elif dev is not None:
-        own = Part(splits_of(f"{name}, dev", dev)[0])
-    return build_task(Origin(name, "data", in_python), given, [Part(table)], own, dev_tables)
+        dev_source = Part(splits_of(f"{name}, dev", dev)[0])
+    return build_task(
+        Origin(name, "data", in_python), settings, [Part(table)], dev_source, dev_tables
+    )
 
 
 def splits_of(where: str, data: Any) -> tuple[Columns, list[Columns]]:

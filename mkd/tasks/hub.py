@@ -81,5 +81,5 @@ def dataset_task(task: str, path: str, name: str, stated: dict[str, Any]) -> Tas
             known = listed(list(data)) if isinstance(data, dict) else "none"
             raise ValueError(f"data.dev is {dev!r}; {where} has the splits: {known}")
         dev = Part(columns_of_split(where, data, dev))
-    given = {key: value for key, value in stated.items() if key != "dev"}
-    return build_task(Origin(task, "data", by_settings), given, [Part(table)], dev, dev_tables)
+    settings = {key: value for key, value in stated.items() if key != "dev"}
+    return build_task(Origin(task, "data", by_settings), settings, [Part(table)], dev, dev_tables)

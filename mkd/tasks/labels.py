@@ -154,13 +154,13 @@ def separator_in(cells: Counter[str]) -> str:
 
 
 def _divides(cells: Counter[str], separator: str) -> bool:
-    parts = {cell: items_of(cell, separator) for cell in cells}
-    several = {cell: items for cell, items in parts.items() if len(items) > 1}
+    items_by_cell = {cell: items_of(cell, separator) for cell in cells}
+    several = {cell: items for cell, items in items_by_cell.items() if len(items) > 1}
     if sum(cells[cell] for cell in several) < max(1, MANY_DIVIDED * cells.total()):
         return False
-    labels = {item for items in parts.values() for item in items}
+    labels = {item for items in items_by_cell.values() for item in items}
     combined = {item for items in several.values() for item in items}
-    alone = {items[0] for items in parts.values() if len(items) == 1}
+    alone = {items[0] for items in items_by_cell.values() if len(items) == 1}
     return (
         all(labels)
         and all(len(set(items)) == len(items) for items in several.values())

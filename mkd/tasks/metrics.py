@@ -43,14 +43,16 @@ def macro_f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
     or gets one.
     """
     if labels_R.ndim == 2:
-        given_RC, found_RC = labels_R > 0, logits_RC >= 0
-        occur_C = (given_RC | found_RC).any(0)
+        true_RC, predicted_RC = labels_R > 0, logits_RC >= 0
+        occur_C = (true_RC | predicted_RC).any(0)
         if not occur_C.any():
             return 0.0
         return 100 * float(
-            f1_score(given_RC[:, occur_C], found_RC[:, occur_C], average="macro", zero_division=0.0)
+            f1_score(
+                true_RC[:, occur_C], predicted_RC[:, occur_C], average="macro", zero_division=0.0
+            )
             if occur_C.sum() > 1
-            else f1_score(given_RC[:, occur_C], found_RC[:, occur_C], zero_division=0.0)
+            else f1_score(true_RC[:, occur_C], predicted_RC[:, occur_C], zero_division=0.0)
         )
     return 100 * float(
         f1_score(_classes(labels_R), logits_RC.argmax(1), average="macro", zero_division=0.0)
@@ -62,9 +64,9 @@ def micro_f1(margins_RC: np.ndarray, labels_RC: np.ndarray) -> float:
 
     0 if no row has a label or gets one.
     """
-    given_RC, found_RC = labels_RC > 0, margins_RC >= 0
-    together = int(given_RC.sum() + found_RC.sum())
-    return 200 * int((given_RC & found_RC).sum()) / together if together else 0.0
+    true_RC, predicted_RC = labels_RC > 0, margins_RC >= 0
+    together = int(true_RC.sum() + predicted_RC.sum())
+    return 200 * int((true_RC & predicted_RC).sum()) / together if together else 0.0
 
 
 def mean_average_precision(margins_RC: np.ndarray, labels_RC: np.ndarray) -> float:

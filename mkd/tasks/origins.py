@@ -136,6 +136,6 @@ def task_name(path: Path) -> str:
     Characters that a task's name may not have become underscores.
     """
     stem = path.stem if path.suffix.lower() in TABLE_ENDINGS else path.name
-    own = path.absolute().parent.name if stem.startswith(TRAIN_SPLIT) else stem
-    name = re.sub(r"[^\w.-]+", "_", own).strip("_.-")[:100]
+    raw_name = path.absolute().parent.name if stem.startswith(TRAIN_SPLIT) else stem
+    name = re.sub(r"[^\w.-]+", "_", raw_name).strip("_.-")[:100]
     return name if name and name.lower() != "mean" else "task"

@@ -75,9 +75,9 @@ def normalise_label(label: str) -> str:
 
 
 def _class_index(
-    codes: Mapping[str, float | None], values: tuple[str, ...], given: object
+    codes: Mapping[str, float | None], values: tuple[str, ...], raw_cell: object
 ) -> float | None:
-    cell = str(given)
+    cell = str(raw_cell)
     try:
         return codes[cell] if cell in codes else codes[normalise_label(cell)]
     except KeyError:
@@ -92,8 +92,8 @@ def _class_index(
         ) from None
 
 
-def _number(low: float, high: float, missing: tuple[str, ...], given: object) -> float | None:
-    cell = str(given)
+def _number(low: float, high: float, missing: tuple[str, ...], raw_cell: object) -> float | None:
+    cell = str(raw_cell)
     if cell in missing or normalise_label(cell) in missing:
         return None
     try:
@@ -138,21 +138,23 @@ def _class_set(
     values: tuple[str, ...],
     missing: tuple[str, ...],
     separator: str,
-    given: object,
+    raw_cell: object,
 ) -> tuple[int, ...] | None:
-    if not isinstance(given, list):
-        cell = str(given).strip()
+    if not isinstance(raw_cell, list):
+        cell = str(raw_cell).strip()
         if normalise_label(cell) not in codes and (
             cell in missing or normalise_label(cell) in missing
         ):
             return None
     try:
-        return tuple(sorted({codes[normalise_label(item)] for item in items_of(given, separator)}))
+        return tuple(
+            sorted({codes[normalise_label(item)] for item in items_of(raw_cell, separator)})
+        )
     except KeyError:
         allowed = (
-            f"{nearest(given, values)}, with {separator!r} between them, or [] for none of them"
+            f"{nearest(raw_cell, values)}, with {separator!r} between them, or [] for none of them"
         )
-        raise ValueError(f"label is {short_repr(given)}; allowed: {allowed}") from None
+        raise ValueError(f"label is {short_repr(raw_cell)}; allowed: {allowed}") from None
 
 
 def label_decoder(
@@ -267,10 +269,10 @@ def _rows(part: RawRows) -> Iterator[Row]:
             yield Row(cells[0], text_b, label)
 
 
-def make_split(*parts: RawRows) -> Split:
+def make_split(*raw_rows: RawRows) -> Split:
     """Returns a split with the rows of all parts, one part after another."""
     return join_splits(
-        *(Split(partial(_rows, part), part.fingerprint, part.where) for part in parts)
+        *(Split(partial(_rows, part), part.fingerprint, part.where) for part in raw_rows)
     )
 
 

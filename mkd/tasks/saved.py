@@ -27,7 +27,7 @@ def save_tasks(root: Path, tasks: Sequence[Task]) -> Path:
 
     Raises ValueError for a wrong row.
     """
-    parts = {
+    task_keys = {
         task.name: {
             "kind": asdict(task.kind),
             "train": task.train.fingerprint,
@@ -45,7 +45,7 @@ def save_tasks(root: Path, tasks: Sequence[Task]) -> Path:
         text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
         (aside / TASK_FILE).write_text(text, encoding="utf-8")
 
-    key = {"tasks": parts} | version_key("tasks")
+    key = {"tasks": task_keys} | version_key("tasks")
     return cached_folder(root, "tasks", key, build) / TASK_FILE
 
 

@@ -270,7 +270,7 @@ def _table_task(name: str, path: Path, stated: dict[str, Any]) -> Task:
 
 
 def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:
-    def made(key: Literal["train", "dev"]) -> Split:
+    def demo_split(key: Literal["train", "dev"]) -> Split:
         read = partial(demo.demo_rows, name, key, config.demo)
         return Split(
             read,
@@ -278,7 +278,7 @@ def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:
             f"the generated suite, {name}, {key}",
         )
 
-    return Task(name, kind, made("train"), {"": made("dev")})
+    return Task(name, kind, demo_split("train"), {"": demo_split("dev")})
 
 
 def _demo(config: DataConfig) -> dict[str, Callable[[], Task]]:

@@ -181,22 +181,31 @@ def separator_of(task: Mapping[str, Any], kind: Kind, where: str) -> str:
     allowed = "text that no label contains, such as ',' or '|'"
     _check(isinstance(value, str) and value != "", f"{where}.separator", value, allowed)
     for label in kind.labels if kind.multilabel else ():
-        parts = {part.strip() for part in label.split(value)}
-        clear = len(parts) == 1 or not parts <= set(kind.labels)
+        items = {part.strip() for part in label.split(value)}
+        clear = len(items) == 1 or not items <= set(kind.labels)
         _check(clear, f"{where}.separator", value, f"{allowed}; {label!r} does")
     return str(value)
 
 
 def _data_file(entry: Any, where: str, folder: Path) -> DataFile:
-    own = (
+    file_entry = (
         {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
     )
-    _check(isinstance(own["file"], str) and own["file"] != "", where, own["file"], "a file's name")
-    text = text_columns(own["text"], f"{where}.text") if "text" in own else ()
+    _check(
+        isinstance(file_entry["file"], str) and file_entry["file"] != "",
+        where,
+        file_entry["file"],
+        "a file's name",
+    )
+    text = text_columns(file_entry["text"], f"{where}.text") if "text" in file_entry else ()
     label: str | None = ""
-    if "label" in own:
-        label = None if own["label"] is None else label_column(own["label"], f"{where}.label")
-    return DataFile(folder / own["file"], text, label)
+    if "label" in file_entry:
+        label = (
+            None
+            if file_entry["label"] is None
+            else label_column(file_entry["label"], f"{where}.label")
+        )
+    return DataFile(folder / file_entry["file"], text, label)
 
 
 def _dev(value: Any, where: str, folder: Path) -> DataFile | float:
@@ -209,14 +218,14 @@ def _dev(value: Any, where: str, folder: Path) -> DataFile | float:
     return dev
 
 
-def describe(given: Mapping[str, Any], where: str, folder: Path) -> TaskDescription:
+def describe(raw_task: Mapping[str, Any], where: str, folder: Path) -> TaskDescription:
     """Returns the description of a task from the keys of a task file.
 
     where: what names the task in messages. folder: file names are relative to it.
 
     Raises ValueError for an unknown key, or a value that is not allowed.
     """
-    task = _mapping(given, where, TASK_KEYS, ("train",))
+    task = _mapping(raw_task, where, TASK_KEYS, ("train",))
     header = task.get("header", True)
     _check(isinstance(header, bool), f"{where}.header", header, "true, false")
     _check(task.get("kind", KINDS[0]) in KINDS, f"{where}.kind", task.get("kind"), ", ".join(KINDS))

@@ -175,14 +175,14 @@ def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray, rows: np.nd
     groups = groups_of(data.train, data.kind, rows)
     fitted = fit_thresholds(data.kind, logits, labels)
     values = score(data.kind, logits, labels, thresholds=fitted, groups=groups)
-    own_score = sum(values.values()) / len(values)
-    where = f"{data.name}: WEAK TEACHER: {name} scores {own_score:.1f} on the selection split"
+    teacher_score = sum(values.values()) / len(values)
+    where = f"{data.name}: WEAK TEACHER: {name} scores {teacher_score:.1f} on the selection split"
     if not data.kind.labels:
-        return "" if own_score > 0 else f"{where}; a useful one scores above 0"
+        return "" if teacher_score > 0 else f"{where}; a useful one scores above 0"
     least = constant_baseline(data.kind, labels, groups)
     return (
         ""
-        if own_score >= least.score
+        if teacher_score >= least.score
         else f"{where}, always answering {least.label!r} {least.score:.1f}"
     )
 

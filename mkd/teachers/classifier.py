@@ -35,8 +35,8 @@ class Classifier(nn.Module):
     ) -> torch.Tensor | ModelOutput:
         """Returns logits [B, C], in the units of a regression; with `states`, a ModelOutput."""
         types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
-        mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
-        output = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
+        mask_BL, options = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
+        output = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **options)
         logits_BC: torch.Tensor = output.logits[:, self.order]
         return (
             ModelOutput(logits_BC, [token_mean(state, mask_BL) for state in output.hidden_states])

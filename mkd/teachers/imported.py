@@ -147,7 +147,7 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
     sizes = {name: len(store.labels) for name, store in stores_by_split(data).items()}
     train = join_splits(task.train, *task.added) if task.added else task.train
     splits = {"train": train} | {f"dev{suffix}": split for suffix, split in task.dev.items()}
-    parts = {
+    key_values = {
         "file": file_hash(path),
         "ending": path.suffix.lower(),
         "rows": {name: split.fingerprint for name, split in splits.items()},
@@ -158,8 +158,8 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
         rows = {name: _rows(split, sizes[name], form.texts != ()) for name, split in splits.items()}
         _import(table, form, rows, data.kind, aside)
 
-    folder = cached_folder(root, "imported", parts, build)
-    return ImportedTeacher(path.name, key_of(parts), data, folder, form.texts != ())
+    folder = cached_folder(root, "imported", key_values, build)
+    return ImportedTeacher(path.name, key_of(key_values), data, folder, form.texts != ())
 
 
 def _form(path: Path, kind: Kind) -> FileColumns:
@@ -175,8 +175,8 @@ def _form(path: Path, kind: Kind) -> FileColumns:
             f"{path}: it has a column `probabilities`; allowed: `logits` with the score, as the "
             "task is a regression"
         )
-    found = texts if set(texts) <= set(names) else ()
-    return FileColumns(ROW in names or not found, answers, found)
+    text_columns = texts if set(texts) <= set(names) else ()
+    return FileColumns(ROW in names or not text_columns, answers, text_columns)
 
 
 def _rows(split: Split, size: int, with_texts: bool) -> SplitRows:

@@ -41,7 +41,7 @@ class MeanTeacher(TaskTeacher):
         if len(known) < len(by_member):
             return None
         rows = stores_by_split(self.data)[split].fingerprint
-        parts = {
+        key_values = {
             "mean": self.key,
             "rows": rows,
             "task": self.data.name,
@@ -49,9 +49,9 @@ class MeanTeacher(TaskTeacher):
         } | version_key("logits")
         kind = self.data.kind
         if kind.multilabel:
-            parts["multilabel"] = True
+            key_values["multilabel"] = True
         write = partial(_write, known, self.of, kind.multilabel)
-        folder = cached_folder(self.root, "logits", parts, write)
+        folder = cached_folder(self.root, "logits", key_values, write)
         return read_logits(folder / LOGITS_FILE, kind.num_logits)
 
 
@@ -89,8 +89,8 @@ def mean_logits(logits_MRC: np.ndarray, of: str, multilabel: bool = False) -> np
         else:
             logs_MRC = log_softmax(exact_MRC, axis=2)
             mean_RC = _log_sum(logs_MRC, unknown_MRC) - np.log(number_RC)
-    found_RC: np.ndarray = mean_RC.astype(np.float32)
-    return found_RC
+    logits_RC: np.ndarray = mean_RC.astype(np.float32)
+    return logits_RC
 
 
 def _log_sum(logs_MRC: np.ndarray, unknown_MRC: np.ndarray) -> np.ndarray:

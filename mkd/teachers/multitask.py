@@ -114,9 +114,9 @@ def make_teacher(
         refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     )
     thresholds = {
-        data.name: found
+        data.name: task_thresholds
         for data, taught_by in zip(student_data.datas, task_teachers, strict=True)
-        if (found := taught_by.thresholds()) is not None
+        if (task_thresholds := taught_by.thresholds()) is not None
     }
     temperatures = {
         data.name: taught_by.temperature()

@@ -125,10 +125,16 @@ def refined_tokenizer(
         return pretrained.load_tokenizer(
             pretrained.checkpoint_folder(teacher.checkpoint, setting), setting
         )
-    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": teacher.vocabulary}
-    parts |= version_key("tokenizers")
+    key_values = {
+        "rows": [task.train.fingerprint for task in tasks],
+        "vocabulary": teacher.vocabulary,
+    }
+    key_values |= version_key("tokenizers")
     folder = cached_folder(
-        root, "tokenizers", parts, lambda aside: learn_wordpiece(tasks, teacher.vocabulary, aside)
+        root,
+        "tokenizers",
+        key_values,
+        lambda aside: learn_wordpiece(tasks, teacher.vocabulary, aside),
     )
     return pretrained.load_tokenizer(folder, "teacher.vocabulary")
 
@@ -146,7 +152,7 @@ def load_or_refine(
     of its training.
     """
     settings = rates.with_teacher_rate(settings)
-    parts = {
+    key_values = {
         "teacher": _key_settings(settings),
         "tokenizer": tokenizer_fingerprint(side.tokenizer),
         "seed": stores.seed,
@@ -167,12 +173,12 @@ def load_or_refine(
 
         return save
 
-    folder = trained_folder(stores.root, "teachers", parts, checkpoint_seconds, train)
+    folder = trained_folder(stores.root, "teachers", key_values, checkpoint_seconds, train)
     teacher = load_model(folder, "the stored teacher")
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
     layout = layout_of(side.tokenizer, True, stores.data.max_length)
     return RefinedModel(
-        on(teacher, side.device).eval(), key_of(parts), layout, settings.train.precision
+        on(teacher, side.device).eval(), key_of(key_values), layout, settings.train.precision
     )
 
 
@@ -180,7 +186,7 @@ def refined_logits(
     root: Path, teacher: RefinedModel, store: TokenStore, task: str, report: Report = no_report
 ) -> np.ndarray:
     """Returns the teacher's logits [rows, classes] float32, memory-mapped; computed once."""
-    parts = {
+    key_values = {
         "teacher": teacher.key,
         "task": task,
         "layout": list(teacher.layout),
@@ -188,7 +194,7 @@ def refined_logits(
     }
     classes = len(teacher.model.config.tasks[task]["labels"]) or 1
     reader = TaskModel(lambda: teacher.model, teacher.layout, teacher.precision, task, classes)
-    return cached_logits(root, parts, reader, store, report)
+    return cached_logits(root, key_values, reader, store, report)
 
 
 def _refine(

@@ -43,8 +43,8 @@ class _OfLayers(nn.Module):
         self.model = model
         self.layers = layers
 
-    def forward(self, *given: Any) -> torch.Tensor:
-        states = self.model(*given, states=True).states
+    def forward(self, *inputs: Any) -> torch.Tensor:
+        states = self.model(*inputs, states=True).states
         return torch.stack([states[layer] for layer in self.layers], dim=1)
 
 
@@ -56,7 +56,7 @@ class _Store(NamedTuple):
     rows: TokenStore
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def key_values(self) -> dict[str, Any]:
         return (
             self.teacher.by
             | {"layers": self.layers, "rows": self.rows.fingerprint}
@@ -135,13 +135,13 @@ def hidden_states(
     ]
     stores = [
         [
-            _Store(teacher, sorted(set(found)), rows)
+            _Store(teacher, sorted(set(teacher_layers)), rows)
             for rows in teacher.data.train.parts or (teacher.data.train,)
         ]
-        for teacher, found in zip(teachers, places, strict=True)
+        for teacher, teacher_layers in zip(teachers, places, strict=True)
     ]
     # Tasks may share rows and teacher: count and compute such states once.
-    by_key = {key_of(store.parts): store for of_task in stores for store in of_task}
+    by_key = {key_of(store.key_values): store for of_task in stores for store in of_task}
     report(0, {names.STATES_BYTES: float(sum(store.num_bytes for store in by_key.values()))})
     _write_missing(
         root,
@@ -151,10 +151,10 @@ def hidden_states(
     return [
         MatchedStates(
             teacher.key,
-            [of_task[0].layers.index(layer) for layer in found],
+            [of_task[0].layers.index(layer) for layer in teacher_layers],
             [_states(root, store) for store in of_task],
         )
-        for teacher, found, of_task in zip(teachers, places, stores, strict=True)
+        for teacher, teacher_layers, of_task in zip(teachers, places, stores, strict=True)
     ]
 
 
@@ -202,7 +202,7 @@ def _states(
 ) -> np.ndarray:
     """Returns the states [R, K, D] float16, memory-mapped; computed once and stored."""
     folder = cached_folder(
-        root, "states", store.parts, lambda aside: _write(aside / STATES_FILE, store, progress)
+        root, "states", store.key_values, lambda aside: _write(aside / STATES_FILE, store, progress)
     )
     return read_array(folder / STATES_FILE, "<f2").reshape(
         store.num_rows, len(store.layers), store.teacher.width

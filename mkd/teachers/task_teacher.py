@@ -167,8 +167,10 @@ def cached_logits(
         else:
             _write(aside / LOGITS_FILE, reader, store, report)
 
-    parts = by | {"rows": store.fingerprint} | version_key("logits")
-    return read_logits(cached_folder(root, "logits", parts, build) / LOGITS_FILE, reader.classes)
+    key_values = by | {"rows": store.fingerprint} | version_key("logits")
+    return read_logits(
+        cached_folder(root, "logits", key_values, build) / LOGITS_FILE, reader.classes
+    )
 
 
 def _write(file: Path, reader: TaskModel, store: TokenStore, report: Report) -> None:

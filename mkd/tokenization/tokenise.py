@@ -62,23 +62,23 @@ def token_store(
     report: Report = no_report,
 ) -> TokenStore:
     """Returns the split's rows as tokens, truncated as in `truncated`; cached on disk."""
-    parts = {
+    key_values = {
         "rows": split.fingerprint,
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
         "pair": kind.pair,
     }
-    parts |= sets_key(kind) | version_key("tokens")
+    key_values |= sets_key(kind) | version_key("tokens")
     if split.masked:
-        parts["mask"] = mask = mask_text(tokenizer)
+        key_values["mask"] = mask = mask_text(tokenizer)
         split = split._replace(read=partial(_with_mask, split.read, mask))
     folder = cached_folder(
         root,
         "tokens",
-        parts,
+        key_values,
         lambda aside: _write(aside, split, kind, tokenizer, max_length, report),
     )
-    return _read(folder, key_of(parts), kind.pair, set_bytes(kind))
+    return _read(folder, key_of(key_values), kind.pair, set_bytes(kind))
 
 
 def mask_text(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -111,10 +111,10 @@ def join_stores(root: Path, stores: list[TokenStore]) -> TokenStore:
     """
     if len(stores) == 1:
         return stores[0]
-    parts = {"joined": [store.fingerprint for store in stores]} | version_key("tokens")
-    folder = cached_folder(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
+    key_values = {"joined": [store.fingerprint for store in stores]} | version_key("tokens")
+    folder = cached_folder(root, "tokens", key_values, lambda aside: _write_joined(aside, stores))
     wide = 0 if stores[0].sets is None else stores[0].sets.shape[1]
-    joined = _read(folder, key_of(parts), stores[0].b is not None, wide)
+    joined = _read(folder, key_of(key_values), stores[0].b is not None, wide)
     return joined._replace(parts=tuple(stores))
 
 

@@ -70,11 +70,11 @@ def groups_of(
 def check_groups(datas: list["TaskData"]) -> None:
     """Raises ValueError if a task has a metric of groups, but no group with rows to rank."""
     for data in datas:
-        parts: dict[str, tuple[TokenStore, np.ndarray | slice]] = {
+        rows_by_part: dict[str, tuple[TokenStore, np.ndarray | slice]] = {
             "dev": (data.dev[""], slice(None)),
             "selection": (data.train, data.selection_rows),
         }
-        for part, (store, rows) in parts.items():
+        for part, (store, rows) in rows_by_part.items():
             groups_R, labels_R = groups_of(store, data.kind, rows), store.labels[rows]
             if groups_R is None:
                 continue

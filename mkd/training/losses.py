@@ -114,7 +114,7 @@ def distillation(
         # With the student's own logits for the teacher's, a row's soft loss and gradient are 0.
         teacher_BC = torch.where(taught_B[:, None], teacher_BC, logits_BC.float().detach())
     soft = _soft_loss(logits_BC, teacher_BC, config, multilabel)
-    parts = {"soft": soft, "hard": hard}
+    terms = {"soft": soft, "hard": hard}
     known_B = has_label(labels_B)
     total = soft
     if taught_B is not None:
@@ -124,14 +124,14 @@ def distillation(
         hard = hard_loss(logits_BC, _only(labels_B, taught_B))
         known_B = known_B & taught_B
     if config.hard_weight == 0:
-        return LossTerms(total, parts)
+        return LossTerms(total, terms)
     # With the teacher's own logits, rows without a label have a soft loss of 0. What is left is the
     # soft loss of the labelled rows, divided by the number of all rows.
     soft_of_known = _soft_loss(
         torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config, multilabel
     )
     return LossTerms(
-        total + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts
+        total + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), terms
     )
 
 

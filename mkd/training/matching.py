@@ -43,13 +43,13 @@ class MatchedStates(NamedTuple):
         if len(self.parts) == 1:
             only_BKD: np.ndarray = self.parts[0][rows_B]
             return only_BKD
-        found_BKD = np.empty((len(rows_B), *self.parts[0].shape[1:]), dtype=self.parts[0].dtype)
+        states_BKD = np.empty((len(rows_B), *self.parts[0].shape[1:]), dtype=self.parts[0].dtype)
         ends = np.cumsum([len(part) for part in self.parts])
         part_B = np.searchsorted(ends, rows_B, side="right")
         for number in np.unique(part_B):
             part, inside_B = self.parts[number], part_B == number
-            found_BKD[inside_B] = part[rows_B[inside_B] - (ends[number] - len(part))]
-        return found_BKD
+            states_BKD[inside_B] = part[rows_B[inside_B] - (ends[number] - len(part))]
+        return states_BKD
 
     def variances(self) -> torch.Tensor:
         """Returns the variance over rows, averaged over D, for each pair of layers [P]."""

@@ -48,5 +48,7 @@ def split_batch(batch: Batch) -> tuple[Batch, BatchShare]:
     taught_B = None if batch.taught_B is None else batch.taught_B[taken]
     known_B = has_label(batch.labels_B)
     of_labelled = float(known_B[rows].sum() / known_B.sum().clamp(min=1))
-    own = Batch(batch.task, inputs, batch.labels_B[taken], teacher_BC, states_BKD, taught_B)
-    return own, BatchShare(len(rows) / len(batch.labels_B), of_labelled)
+    process_batch = Batch(
+        batch.task, inputs, batch.labels_B[taken], teacher_BC, states_BKD, taught_B
+    )
+    return process_batch, BatchShare(len(rows) / len(batch.labels_B), of_labelled)

@@ -15,19 +15,19 @@ Save = Callable[[Path], None]
 def trained_folder(
     root: Path,
     kind: str,
-    parts: dict[str, Any],
+    key_values: dict[str, Any],
     checkpoint_seconds: float,
     train: Callable[[Checkpoint], Save],
 ) -> Path:
     """Returns the folder of a training in the cache. It is trained now unless it is there.
 
-    - `root`, `kind`, `parts`: as in `cached_folder`.
+    - `root`, `kind`, `key_values`: as in `cached_folder`.
     - `train`: trains, continuing from the checkpoint, and returns the function that writes the
       result.
     """
     # Named by the key: the next run that needs this training continues it.
-    file = root / kind / f"{key_of(parts)}.safetensors"
-    checkpoint = Checkpoint(file, parts, checkpoint_seconds)
+    file = root / kind / f"{key_of(key_values)}.safetensors"
+    checkpoint = Checkpoint(file, key_values, checkpoint_seconds)
     called = False
 
     def build(aside: Path) -> None:
@@ -40,11 +40,11 @@ def trained_folder(
     # for the lock. If `build` runs, it broadcasts True and all train together, else the first
     # process broadcasts False.
     if processes.is_first():
-        cached_folder(root, kind, parts, build)
+        cached_folder(root, kind, key_values, build)
         if not called:
             processes.from_first(lambda: False)
         checkpoint.file.unlink(missing_ok=True)
     elif processes.from_first(lambda: False):
         train(checkpoint)
     processes.wait()
-    return cached_folder(root, kind, parts, build)
+    return cached_folder(root, kind, key_values, build)

@@ -105,8 +105,8 @@ def train_model(
         for optimizer in optimizers:
             optimizer.zero_grad()
         batch = next(stream)
-        own_batch, batch_share = split_batch(batch)
-        terms = joined(own_batch, annealed(loss, state.step, config.steps), config.precision)
+        process_batch, batch_share = split_batch(batch)
+        terms = joined(process_batch, annealed(loss, state.step, config.steps), config.precision)
         (terms["loss"] * batch_share.factor()).backward()
         # Terms stay on the device until the next report: reading one here would wait for the
         # device.

@@ -138,7 +138,7 @@ def main(config: Config, seeds: list[int], file: str) -> None:
             for name in metrics[0]
             if all(name in each for each in metrics)
         }
-        figure = deferral.draw(deferral.info(deferral_columns(together), means))
+        figure = deferral.draw(deferral.picture_data(deferral_columns(together), means))
         Path(file).write_bytes(image_bytes(figure, "png"))
     print(json.dumps({"curves": curves_of_seeds, "metrics": metrics}))
 

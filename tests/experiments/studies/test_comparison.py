@@ -84,8 +84,8 @@ def test_the_table_has_a_row_per_variant_and_no_difference_for_the_first() -> No
 
 def test_the_chart_shows_every_variant_but_the_first() -> None:
     rows = compared(SCORES | {"mse": [69.0, 72.0, 75.0]})
-    shown = comparison.info(rows)
-    assert shown == comparison.Info(
+    shown = comparison.picture_data(rows)
+    assert shown == comparison.PictureData(
         first="plain",
         variants=["clipped", "mse"],
         means=[1.0, 0.0],
@@ -103,4 +103,4 @@ def test_no_text_of_the_chart_is_covered_or_cut(number: int) -> None:
         f"a-variant-with-a-rather-long-name-{place}": [70.0 + place, 71.0, 73.0]
         for place in range(number)
     }
-    assert faults(comparison.draw(comparison.info(compared(scores)))) == []
+    assert faults(comparison.draw(comparison.picture_data(compared(scores)))) == []

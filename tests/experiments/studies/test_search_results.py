@@ -15,7 +15,7 @@ from analysis.presentation.figure import count_note
 from analysis.presentation.table import markdown
 from experiments.settings import SearchConfig
 from experiments.studies.attributes import COPIED_FROM, RESULT
-from experiments.studies.front_picture import draw, info
+from experiments.studies.front_picture import draw, picture_data
 from experiments.studies.search_outputs import next_commands
 from experiments.studies.search_results import (
     UNITS_NOTE,
@@ -187,7 +187,7 @@ def test_the_chart_info_has_each_trial_by_kind_and_the_front() -> None:
     results = SearchResults(
         POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0)
     )
-    plot = info(results, "onnx, b1-text-t1")
+    plot = picture_data(results, "onnx, b1-text-t1")
     assert [(p.label, p.kind, p.cost, p.quality, p.front, p.named) for p in plot.points] == [
         ("t000", "bag", 1, 60, True, True),
         ("t002", "bilstm", 10, 80, True, True),
@@ -208,13 +208,13 @@ def test_the_front_is_empty_without_finished_trials(ready: DataAndTeacher, tmp_p
         "trials: 1 failed; hypervolume 0 points x decades, above 60.0 points ("
     )
     assert search_results(study, ready, {}, SETTING).reference == Reference(60, 1)
-    draw(info(results, "torch")).savefig(tmp_path / "front.png", dpi=40)
+    draw(picture_data(results, "torch")).savefig(tmp_path / "front.png", dpi=40)
     assert (tmp_path / "front.png").stat().st_size > 0
 
 
 def test_the_chart_has_a_dot_per_trial_and_a_legend_entry_per_kind() -> None:
     results = SearchResults(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
-    figure = draw(info(results, "onnx, b1-text-t1"))
+    figure = draw(picture_data(results, "onnx, b1-text-t1"))
     (axes,) = figure.axes
     dots = [
         tuple(dot)
@@ -244,7 +244,7 @@ def test_no_text_of_the_chart_is_covered_or_cut_and_labels_are_counted(number: i
         name, quality = f"t{place:03d} {kinds[place % 3]} kl", 70 + latency**0.5
         points.append(TrialPoint(place, name, "", quality, 0, latency, 1e5, place % 3 != 1))
     results = SearchResults(points, {}, [], Reference(0, 9.0), math.nan, (9.0, 90.0))
-    figure = draw(info(results, "onnx/b1-text-t1"))
+    figure = draw(picture_data(results, "onnx/b1-text-t1"))
     assert faults(figure) == []
     (legend,) = figure.legends
     written = len(figure.axes[0].texts)

@@ -25,7 +25,7 @@ def test_the_table_has_a_row_per_task_and_the_results_of_each_budget() -> None:
 
 
 def test_the_chart_has_a_line_per_task_and_its_title_states_the_loss() -> None:
-    shown = deferral.info(COLUMNS, deferral_metrics(CURVES))
+    shown = deferral.picture_data(COLUMNS, deferral_metrics(CURVES))
     assert [(line.label, line.chosen) for line in shown.lines] == [("mood", 1), ("topic", 0)]
     assert shown.title == (
         "The student answers 22 % of the texts, and the teacher the rest: 0.2 points lost on dev"
@@ -35,7 +35,7 @@ def test_the_chart_has_a_line_per_task_and_its_title_states_the_loss() -> None:
 
 def test_only_some_of_many_tasks_are_drawn() -> None:
     many = {f"task_{place}": CURVES["mood"] for place in range(30)}
-    shown = deferral.info(deferral_columns(many), deferral_metrics(many))
+    shown = deferral.picture_data(deferral_columns(many), deferral_metrics(many))
     assert len(shown.lines) == deferral.MOST and "8 of 30 tasks are drawn" in shown.small
     assert np.all(np.diff(sorted(shown.names_at)) > 0)
     assert faults(deferral.draw(shown)) == []

@@ -76,7 +76,7 @@ def test_a_backend_that_failed_its_check_is_shown_but_never_the_fastest() -> Non
     assert "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 20.0 |" in told
     assert "| b32-text-t2 | 200 | 5,000 | 6,000 | 25.0 |" in told
     assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | no |" in told
-    assert picture.info(failed).setting == "torch/b1-text-t1"
+    assert picture.picture_data(failed).setting == "torch/b1-text-t1"
 
 
 def metrics_without(*prefixes: str) -> dict[str, float]:
@@ -137,7 +137,7 @@ def test_a_loss_that_rounds_to_zero_has_no_minus_sign() -> None:
 def test_a_run_without_a_baseline_has_no_column_for_it() -> None:
     alone = RESULT._replace(metrics=metrics_without("baseline/"))
     assert "hard labels" not in table.result_table(alone)[0]
-    assert list(picture.info(alone).scores) == ["teacher", "student"]
+    assert list(picture.picture_data(alone).scores) == ["teacher", "student"]
 
 
 PARTLY = {
@@ -165,7 +165,7 @@ def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
     metrics = {name: value for name, value in PARTLY.items() if not name.startswith("teacher/")}
     result = RESULT._replace(metrics=metrics)
     assert squeezed(table.result_table(result)[0]) == "| score on dev | student | hard labels |"
-    assert list(picture.info(result).scores) == ["student", "hard labels"]
+    assert list(picture.picture_data(result).scores) == ["student", "hard labels"]
 
 
 def test_scores_before_finetuning_have_a_column_with_a_dash_for_a_new_task() -> None:
@@ -177,7 +177,7 @@ def test_scores_before_finetuning_have_a_column_with_a_dash_for_a_new_task() -> 
 
 
 def test_the_chart_leaves_out_unknown_values_of_a_teacher() -> None:
-    shown = picture.info(RESULT._replace(metrics=PARTLY))
+    shown = picture.picture_data(RESULT._replace(metrics=PARTLY))
     assert shown.scores["teacher"][0] == 90.0
     assert all(math.isnan(score) for score in shown.scores["teacher"][1:])
     assert shown.latency_ms == {"student": 0.5, "hard labels": 0.5}
@@ -186,7 +186,7 @@ def test_the_chart_leaves_out_unknown_values_of_a_teacher() -> None:
 
 
 def test_the_chart_info_has_scores_by_task_and_latency_by_role() -> None:
-    assert picture.info(RESULT) == picture.Info(
+    assert picture.picture_data(RESULT) == picture.PictureData(
         ["sst2", "rte", "mean"],
         {"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0],
          "hard labels": [82.0, 54.0, 68.0]},
@@ -195,7 +195,7 @@ def test_the_chart_info_has_scores_by_task_and_latency_by_role() -> None:
 
 
 def test_the_chart_has_a_log_axis_for_latency() -> None:
-    bars, axes = picture.draw(picture.info(RESULT)).axes
+    bars, axes = picture.draw(picture.picture_data(RESULT)).axes
     assert axes.get_xscale() == "log"
     assert len(bars.patches) == 9
 
@@ -204,7 +204,7 @@ def test_the_chart_has_a_log_axis_for_latency() -> None:
 def test_no_text_of_the_chart_is_covered_or_cut(number: int) -> None:
     tasks = [f"task_{place}{'_with_a_long_name' * (place % 4 == 1)}" for place in range(number)]
     scores = {"teacher": 80.0, "student": 79.7, "hard labels": 79.6}
-    shown = picture.Info(
+    shown = picture.PictureData(
         [*tasks, "mean"],
         {role: [score] * (number + 1) for role, score in scores.items()},
         {"teacher": 0.73, "student": 0.7, "hard labels": 0.7},

@@ -117,7 +117,7 @@ def test_the_closing_table_shows_a_dash_for_unknown_values(mixed: Result) -> Non
     by_task = {line.split()[1]: line.split()[3::2] for line in table.result_table(mixed)[2:6]}
     assert [cell == "-" for cell in by_task["similarity"]] == [True, False, True, True]
     assert by_task["mean"][0] == "-" and by_task["sentiment"][0] != "-"
-    info = picture.info(mixed)
+    info = picture.picture_data(mixed)
     assert np.isnan(info.scores["teacher"]).tolist() == [False, False, True, True]
     assert list(info.latency_ms) == ["student"]
     picture.draw(info).canvas.draw()
@@ -135,7 +135,7 @@ def test_file_teachers_have_scores_but_no_speed(folder: Path) -> None:
     speed = next(line for line in table.result_table(result) if line.startswith("| ms a call"))
     assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
     assert not [note for note in result.notes if "WEAK TEACHER" in note]
-    assert list(picture.info(result).latency_ms) == ["student"]
+    assert list(picture.picture_data(result).latency_ms) == ["student"]
 
 
 def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: Tokenizer) -> None:
