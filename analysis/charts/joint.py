@@ -99,7 +99,7 @@ def _keys(frame: pd.DataFrame) -> pd.Series:
 
 
 def _other_tasks(tasks: tuple[str, ...], task: str) -> str:
-    """Returns the other task of two, or the total number of tasks."""
+    """Returns the name of the other task of two, or such as `all 3 tasks`."""
     others = [other for other in tasks if other != task]
     return others[0] if len(others) == 1 else f"all {len(tasks)} tasks"
 

@@ -233,7 +233,7 @@ def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -
             mlflow.MlflowClient().set_tag(
                 project_run_id, "mlflow.runName", f"{name} continues in {known}"
             )
-            del os.environ["MLFLOW_RUN_ID"]
+            del os.environ[OWN_RUN]
         print(f"resuming run {known}", flush=True)
         resumed = mlflow.start_run(run_id=known, nested=parent is not None)
         show_students(mlflow.get_experiment(resumed.info.experiment_id))

@@ -101,8 +101,8 @@ def _column(rows: pd.DataFrame, name: str) -> list[Any]:
 
 
 def _in_torch(folder: Path) -> Student:
-    # Imported here because an exported student needs no torch.
     """Loads the torch model of the folder."""
+    # Imported here because an exported student needs no torch.
     from mkd.evaluation.scoring import runtime_student
     from mkd.storage.pretrained import load_tokenizer
     from mkd.students import load_model

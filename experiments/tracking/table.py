@@ -31,7 +31,7 @@ FASTER = (
 WIDTH = 110
 """Width of text below a table, in characters."""
 MOST_KEPT = 150.0
-"""A student that keeps at least this percentage of its teacher's score has a weak teacher."""
+"""A student that keeps more than this percentage of its teacher's score has a weak teacher."""
 
 
 def result_table(result: Result) -> list[str]:

@@ -10,6 +10,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from experiments.empty_runs import OWN_RUN
 from experiments.settings import DistillSettings
 from experiments.tracking.outputs import of_trial
 from experiments.tracking.record import FinishedRun, record
@@ -150,6 +151,6 @@ def start_worker(uri: str) -> None:
 
     Its runs are new ones, and not the run that `mlflow run` created for the command.
     """
-    os.environ.pop("MLFLOW_RUN_ID", None)
+    os.environ.pop(OWN_RUN, None)
     configure()
     mlflow.set_tracking_uri(uri)

@@ -175,14 +175,14 @@ def kind_of(task: Mapping[str, Any], where: str) -> Kind:
 def separator_of(task: Mapping[str, Any], kind: Kind, where: str) -> str:
     """Returns the separator of the labels in a cell.
 
-    Raises ValueError if a label could be read as two others.
+    Raises ValueError if a label could be read as several.
     """
     value = task.get("separator", SEPARATOR)
     allowed = "text that no label contains, such as ',' or '|'"
     _check(isinstance(value, str) and value != "", f"{where}.separator", value, allowed)
     for label in kind.labels if kind.multilabel else ():
-        items = {part.strip() for part in label.split(value)}
-        clear = len(items) == 1 or not items <= set(kind.labels)
+        items = [part.strip() for part in label.split(value)]
+        clear = len(items) == 1 or not set(items) <= set(kind.labels)
         _check(clear, f"{where}.separator", value, f"{allowed}; {label!r} does")
     return str(value)
 

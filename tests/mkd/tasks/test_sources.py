@@ -503,6 +503,8 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
          ".range is for another kind; this one is multilabel"),
         ({"kind": "multilabel", "metrics": ["micro_f1"], "labels": ["a", "b", "a, b"]},
          ".separator is ','; allowed: text that no label contains, such as ',' or '|'; 'a, b'"),
+        ({"kind": "multilabel", "metrics": ["micro_f1"], "labels": ["a", "a,a", "b"]},
+         ".separator is ','; allowed: text that no label contains, such as ',' or '|'; 'a,a'"),
         ({"kind": "multilabel", "metrics": ["micro_f1"], "separator": 1},
          ".separator is 1; allowed: text that no label contains, such as ',' or '|'"),
         ({"kind": "regression", "labels": None},
