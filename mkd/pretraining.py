@@ -28,9 +28,9 @@ from mkd.runtime.layout import Layout
 from mkd.storage.run_folder import Checkpoint
 from mkd.storage.versions import version_key
 from mkd.students import Student
-from mkd.students.bag import BagStudent, Wide
 from mkd.students.heads import Heads, on
 from mkd.students.transformer import TransformerStudent
+from mkd.students.words import Wide, WordModel
 from mkd.tasks.rows import make_split, rows_of_file
 from mkd.tasks.sources import table_of_text
 from mkd.tasks.task import Kind
@@ -258,12 +258,12 @@ def _with_one_head(student: Student, width: int) -> Student:
     """Returns a copy of the student with a head of `width` outputs in place of the tasks' heads."""
     model = copy.deepcopy(student)
     labels = [str(output) for output in range(width)]
-    # Called a pair, so that a bag's linear part has no scores for it.
+    # Called a pair, so that the wide part has no scores for it.
     model.config.tasks = {HEAD: {"labels": labels, "pair": True, "mean": 0.0, "std": 1.0}}
     first = model.heads.linears[0]
     assert isinstance(first, nn.Linear), "all heads are"
     model.heads = Heads(first.in_features, model.config)
-    if isinstance(model, BagStudent):
+    if isinstance(model, WordModel):
         model.wide = Wide(model.config, model.embeddings.num_embeddings)
     return on(model, next(student.parameters()).device)
 

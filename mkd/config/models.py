@@ -124,10 +124,18 @@ class StudentConfig:
     true: the two texts attend to each other, and a second BiLSTM reads the result. false: one
     BiLSTM with max pooling encodes each text on its own.
     """
+    words: bool = True
+    """BiLSTM: whether the last layers also get the means and the comparison of the words of a bag,
+    beside the LSTM's output. With `ngrams` 0 and false it is the network of Liu et al. 2019.
+    """
     ngrams: int = 3
-    """Bag: largest n of the token n-grams with scores in the wide part. 1: single tokens only."""
+    """Bag and BiLSTM: largest n of the token n-grams with scores in the wide part.
+
+    1: single tokens only. 0: no wide part.
+    """
     buckets: int = 16384
-    """Bag: rows for n-grams in each table of the wide part. N-grams are hashed to rows."""
+    """Bag and BiLSTM: rows for n-grams in each table of the wide part. N-grams are hashed to rows.
+    """
     pooling: Literal["mean", "first"] = "mean"
     """Transformer: input of a head, the mean over tokens or the first token."""
     dropout: float = 0.0
@@ -165,7 +173,7 @@ class StudentConfig:
         )
         for name in ("init", "tokenizer"):
             require_path(f"student.{name}", getattr(self, name))
-        require(0 < self.ngrams <= 16, "student.ngrams", self.ngrams, "from 1 to 16")
+        require(0 <= self.ngrams <= 16, "student.ngrams", self.ngrams, "from 0 to 16")
         for name in ("hidden", "layers", "heads", "buckets"):
             require(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
         for name in ("embedding", "min_count"):

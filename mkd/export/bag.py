@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from mkd.runtime.bag import quantised
-from mkd.students.bag import WIDE_SCALE, BagStudent
+from mkd.students.bag import BagStudent
 from mkd.students.embeddings import rows_of
+from mkd.students.words import WIDE_SCALE
 
 
 def write_bag(student: BagStudent, file: Path) -> None:

@@ -44,10 +44,11 @@ from mkd.runtime.manifest import (
     digest_of,
 )
 from mkd.students import Student
-from mkd.students.bag import BagStudent, Wide
+from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
 from mkd.students.transformer import TransformerStudent
+from mkd.students.words import Wide, WordModel
 from mkd.tokenization.tokenise import backend_tokenizer
 from mkd.tokenization.tokens import Inputs, layout_of
 
@@ -71,6 +72,8 @@ It converts Gemm to MatMul first. Embedding tables are quantised by `_quantise_t
 """
 LOGITS = "logits"
 """Name of the graph's output."""
+HEADS = "student.heads.weight"
+"""Name of the weight of all heads in a graph."""
 EXAMPLE = (3, 2, 7)
 """Rows, texts and tokens of the batch with which a graph is traced.
 
@@ -96,7 +99,7 @@ class AllHeads(nn.Module):
 
 
 class AllWide(nn.Module):
-    """The wide part of a bag student for several tasks at once.
+    """The wide part of a student for several tasks at once.
 
     Adds its scores to logits [B, C], the concatenated logits of the tasks in `names`. For pair
     tasks it adds 0.
@@ -131,7 +134,7 @@ class Graph(nn.Module):
         super().__init__()
         own: Any = copy.deepcopy(student).cpu()
         own.heads = AllHeads(student.heads, names)
-        if isinstance(student, BagStudent):
+        if isinstance(student, WordModel) and student.wide.names:
             own.wide = AllWide(own.wide, student.config.tasks, names)
         if isinstance(own, TransformerStudent):
             # Fused attention would be exported as more nodes: it also handles rows whose tokens are
@@ -227,7 +230,7 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
     # Outputs of an LSTM are below 1 and need no scaling.
     if not any(node.op_type == "LSTM" for node in model.graph.node):
         _scale_tokens(model.graph)
-    (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
+    (head,) = [node.name for node in model.graph.node if HEADS in node.input]
     quantize_dynamic(
         model,
         folder / INT8_GRAPH,

@@ -29,9 +29,9 @@ STAGES = {
     "logits": Stage(1, ("torch", "transformers")),
     "padding": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
-    "pretrained": Stage(1, ("torch", "transformers")),
-    "students": Stage(3, ("torch", "transformers")),
-    "costs": Stage(4, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
+    "pretrained": Stage(2, ("torch", "transformers")),
+    "students": Stage(4, ("torch", "transformers")),
+    "costs": Stage(5, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """Stages by the kind of cache entry.
 

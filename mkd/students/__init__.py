@@ -102,13 +102,15 @@ def _on_words(
         "vocab_size": vocab_size if table is None else len(table),
         "embedding": config.embedding_width,
         "hidden": config.hidden,
+        "ngrams": config.ngrams,
+        "buckets": config.buckets,
     }
     make: Callable[[], BiLstmStudent | BagStudent]
     if config.kind == "bilstm":
-        make = partial(BiLstmStudent, BiLstmConfig(attention=config.attention, **sizes))
+        own = {"attention": config.attention, "words": config.words}
+        make = partial(BiLstmStudent, BiLstmConfig(**own, **sizes))
     else:
-        own = {"layers": config.layers, "ngrams": config.ngrams, "buckets": config.buckets}
-        make = partial(BagStudent, BagConfig(**own, **sizes))
+        make = partial(BagStudent, BagConfig(layers=config.layers, **sizes))
     check_fits(make, SIZES)
     student = make()
     if table is not None:

@@ -11,28 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkd.students.embeddings import OfWords, make_room
-from mkd.students.heads import Heads, ModelOutput, MultiTaskConfig, token_mean
+from mkd.students.embeddings import make_room
+from mkd.students.heads import Heads, ModelOutput, token_mean
+from mkd.students.words import Wide, WordModel, WordsConfig, compared
 from mkd.tokenization.tokens import Inputs
 
 
-class BiLstmConfig(MultiTaskConfig):
-    """Sizes of a BiLSTM student. `attention` is as in the student's settings."""
+class BiLstmConfig(WordsConfig):
+    """Sizes of a BiLSTM student. `attention` and `words` are as in the student's settings."""
 
     model_type = "mkd_bilstm"
 
-    def __init__(
-        self,
-        vocab_size: int = 1,
-        embedding: int = 128,
-        hidden: int = 128,
-        attention: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.embedding = embedding
-        self.hidden = hidden
+    def __init__(self, attention: bool = True, words: bool = False, **kwargs: Any) -> None:
         self.attention = attention
+        self.words = words
         super().__init__(**kwargs)
 
 
@@ -69,7 +61,7 @@ class Maxout(nn.Module):
         return larger
 
 
-class BiLstmStudent(OfWords):
+class BiLstmStudent(WordModel):
     """A biattentive LSTM network with a head for each task (Liu et al. 2019, section 3.2).
 
     Its layers are: embeddings, a ReLU layer, a BiLSTM, biattention, an integrating BiLSTM, four
@@ -95,11 +87,13 @@ class BiLstmStudent(OfWords):
         if config.attention:
             self.integrator = BiLstm(3 * width, config.hidden)
             self.attention = nn.Linear(width, 1)
-        self.maxouts = nn.ModuleList(
-            [Maxout((8 if config.attention else 4) * width, width), Maxout(width, width)]
-        )
+        pooled = (8 if config.attention else 4) * width
+        if config.words:
+            pooled += 6 * config.embedding + 1
+        self.maxouts = nn.ModuleList([Maxout(pooled, width), Maxout(width, width)])
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(width, config)
+        self.wide = Wide(config, self.embeddings.num_embeddings)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -137,7 +131,8 @@ class BiLstmStudent(OfWords):
     ) -> torch.Tensor | ModelOutput:
         """Returns the logits [B, C] of a task's head, or a ModelOutput if `states` is true."""
         texts = inputs.ids.shape[1]
-        words = self.embeddings(inputs.ids).flatten(0, 1)
+        words_BSLE = self.embeddings(inputs.ids)
+        words = words_BSLE.flatten(0, 1)
         mask = inputs.mask.flatten(0, 1)
         turn = reversal(mask)
         x = self.dropout(F.relu(self.feed_forward(self.dropout(words))))
@@ -151,9 +146,12 @@ class BiLstmStudent(OfWords):
             largest = _largest(layers[0], mask).unflatten(0, (-1, texts))
             u, v = largest[:, 0], largest[:, -1]
             hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+        if self.config.words:
+            features, _ = compared(words_BSLE, inputs.mask.to(words_BSLE.dtype))
+            hidden = torch.cat([hidden, features], dim=1)
         for maxout in self.maxouts:
             hidden = maxout(self.dropout(hidden))
-        logits: torch.Tensor = self.heads(hidden, task)
+        logits = self.with_wide(self.heads(hidden, task), inputs, task)
         return (
             ModelOutput(logits, [_row_mean(x, mask, texts) for x in (words, *layers)])
             if states

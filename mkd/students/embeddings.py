@@ -31,19 +31,6 @@ def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
     return projected * scale
 
 
-class OfWords(PreTrainedModel):
-    """Base class of models with their own table of word embeddings."""
-
-    embeddings: nn.Embedding
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        assert isinstance(value, nn.Embedding), "words have a table"
-        self.embeddings = value
-
-
 class TrimmedEmbedding(nn.Embedding):
     """An embedding table that has rows for the kept tokens only.
 

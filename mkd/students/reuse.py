@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from mkd.students import Student
-from mkd.students.bag import BagStudent
 from mkd.students.heads import head_configs
+from mkd.students.words import WordModel
 from mkd.tokenization.tokens import TaskData
 
 
@@ -40,8 +40,8 @@ def with_heads(student: Student, datas: list[TaskData]) -> Student:
         new = model.heads.linears[model.heads.names.index(name)]
         weight_CD, bias_C = rescaled(old["weight"], old["bias"], before[name], config.tasks[name])
         new.load_state_dict({"weight": weight_CD, "bias": bias_C})
-        if isinstance(student, BagStudent) and name in student.wide.names:
-            assert isinstance(model, BagStudent), "it is of the student's type"
+        if isinstance(student, WordModel) and name in student.wide.names:
+            assert isinstance(model, WordModel), "it is of the student's type"
             ratio = before[name]["std"] / config.tasks[name]["std"]
             model.wide.table(name).weight.data.copy_(student.wide.table(name).weight.data * ratio)
     return model

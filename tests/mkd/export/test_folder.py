@@ -49,7 +49,7 @@ from tests.support.entry import client, command, outcome
 from tests.support.tiny import MINILM, Datas, Tokenizer, make_datas, make_tasks, make_tokenizer
 
 LENGTH = 12
-BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6, ngrams=2, buckets=50)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
 BAG = StudentConfig(kind="bag", hidden=8, embedding=6, buckets=50)
 KINDS = {

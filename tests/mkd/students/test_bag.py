@@ -7,7 +7,8 @@ from mkd.config import StudentConfig
 from mkd.evaluation.speed import flops
 from mkd.runtime.bag import GENERATOR, PRIME
 from mkd.students import make_student
-from mkd.students.bag import BagConfig, BagStudent, hashed_ngrams
+from mkd.students.bag import BagConfig, BagStudent
+from mkd.students.words import hashed_ngrams
 from mkd.tokenization.tokens import Inputs
 from tests.support.tiny import PAIR, SINGLE, Datas
 

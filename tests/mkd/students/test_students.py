@@ -23,6 +23,7 @@ from transformers import (
 from mkd.config import StudentConfig
 from mkd.storage.pretrained import load_encoder
 from mkd.students import STUDENTS, load_model, make_student
+from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, attend, reversal
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
@@ -33,6 +34,7 @@ from mkd.students.transformer import (
     keep_layers,
     on_encoder,
 )
+from mkd.students.words import WordModel
 from mkd.tokenization.tokens import Inputs
 from tests.support.students import (
     ALL,
@@ -290,6 +292,48 @@ def test_without_attention_the_largest_values_count(datas: Datas, tokenizer: Tok
             for ids in texts
         )
     torch.testing.assert_close(seen[0], torch.cat([u, v, (u - v).abs(), u * v]).unsqueeze(0))
+
+
+def test_the_words_of_a_bag_stand_beside_the_lstm(datas: Datas, tokenizer: Tokenizer) -> None:
+    """The last inputs of the first maxout layer are those of a bag with the same embeddings."""
+    student, bag = (student_of(config, datas, tokenizer) for config in (BILSTM, BAG))
+    assert isinstance(student, BiLstmStudent) and isinstance(bag, BagStudent)
+    bag.embeddings.load_state_dict(student.embeddings.state_dict())
+    seen: list[torch.Tensor] = []
+    for layer in (student.maxouts[0], bag.layers[0]):
+        layer.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    for data in datas:
+        for model in (student, bag):
+            logits(model, inputs_of(model, data, tokenizer, [0, 1, 2]), data.name)
+        lstm, words = seen[-2].split([8 * 2 * 8, 6 * 6 + 1], dim=1)
+        assert lstm.abs().max() <= 1
+        assert torch.equal(words, seen[-1])
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_a_bilstm_has_the_wide_part_of_a_bag(
+    attention: bool, datas: Datas, tokenizer: Tokenizer
+) -> None:
+    config = replace(BILSTM, ngrams=3, attention=attention)
+    added = []
+    for model in (student_of(config, datas, tokenizer), student_of(BAG, datas, tokenizer)):
+        assert isinstance(model, WordModel)
+        inputs = inputs_of(model, datas[0], tokenizer, [0, 1, 2])
+        without = logits(model, inputs, "single")
+        generator = torch.Generator().manual_seed(0)
+        model.wide.table("single").weight.data.normal_(generator=generator)
+        added.append(logits(model, inputs, "single") - without)
+    assert added[1].abs().min() > 0.1
+    torch.testing.assert_close(added[0], added[1])
+
+
+def test_without_words_and_ngrams_a_bilstm_has_no_part_of_a_bag(
+    datas: Datas, tokenizer: Tokenizer
+) -> None:
+    student = student_of(MAX, datas, tokenizer)
+    assert isinstance(student, BiLstmStudent)
+    assert not list(student.wide.parameters())
+    assert student.maxouts[0].linear.in_features == 4 * 2 * 8  # type: ignore[union-attr]
 
 
 # Embeddings from the table of another model.
