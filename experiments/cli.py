@@ -508,11 +508,12 @@ def to_yaml(config: Command) -> str:
     return yaml.safe_dump(asdict(config.shown()), sort_keys=False)
 
 
-def main(job: str, description: str | None) -> int:
+def main(job: str, description: str | None, complete: str = "") -> int:
     """Runs the command whose work is the function `job`, by its name as `MODULE:FUNCTION`.
 
     The module is imported after the settings are read and printed, because that takes seconds.
-    Returns the exit code; see `entry`. description: the module's docstring.
+    Returns the exit code; see `entry`. description: the module's docstring. complete: the name of
+    the function that `entry` calls so, or "".
     """
     command = job.partition(":")[0].rpartition(".")[2]
 
@@ -521,7 +522,13 @@ def main(job: str, description: str | None) -> int:
             function = pkgutil.resolve_name(job)
         return function(config)
 
-    code = entry(work, description or "", COMMANDS[command])
+    def completed(config: Command, explicit: set[str]) -> tuple[Command, str]:
+        result: tuple[Command, str] = pkgutil.resolve_name(complete)(config, explicit)
+        return result
+
+    code = entry(
+        work, description or "", COMMANDS[command], complete=completed if complete else None
+    )
     gc.freeze()  # else the process takes seconds to end, as it visits all that was imported
     return code
 
@@ -534,9 +541,16 @@ def _loading_shown() -> AbstractContextManager[None]:
 
 
 def entry(
-    job: Callable[[Own], object], description: str, kind: type[Own], argv: list[str] | None = None
+    job: Callable[[Own], object],
+    description: str,
+    kind: type[Own],
+    argv: list[str] | None = None,
+    complete: Callable[[Own, set[str]], tuple[Own, str]] | None = None,
 ) -> int:
     """Runs a command: reads its settings, prints those that differ from the defaults, calls `job`.
+
+    complete: fills in settings that follow from others; it gets the settings and the names of the
+    explicit ones, and returns the settings and a line for the user, or "".
 
     Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
     Ctrl-C.
@@ -553,6 +567,9 @@ def entry(
                 origins.check_file(data)  # now: the imports of the job take seconds
             kept: list[str] = []  # a line beside a bar would not be read
             with _loading_shown():
+                if complete is not None:
+                    config, line = complete(config, explicit_settings(argv, kind))
+                    kept += [line] if line else []
                 config = _with_precision(config, kept.append)
                 _silence_transformers()
             for line in kept:

@@ -13,7 +13,13 @@ import sys
 from experiments import cli
 
 if __name__ == "__main__":  # before the imports that follow: those take seconds
-    sys.exit(cli.main("experiments.distill:distill", __doc__))
+    sys.exit(
+        cli.main(
+            "experiments.distill:distill",
+            __doc__,
+            complete="experiments.shipped_students:with_default_student",
+        )
+    )
 
 from functools import partial
 

@@ -27,14 +27,14 @@ import transformers
 from matplotlib.figure import Figure
 
 from experiments import cli
-from experiments.command_line.config_files import config_file, read_config
 from experiments.distill import distill
 from experiments.settings import DistillSettings
+from experiments.shipped_students import DEFAULT, STUDENTS, with_student
 from experiments.tracking import picture
 from experiments.tracking.downloads import download_model
 from experiments.tracking.store import experiment
 from mkd import names, pipeline, progress
-from mkd.config import HubConfig, TeacherConfig
+from mkd.config import HubConfig
 from mkd.evaluation.scoring import runtime_student
 from mkd.evaluation.speed import HEADLINE_SETTING, is_busy, ratio_text
 from mkd.export.backends import TORCH, latency_ms
@@ -52,10 +52,6 @@ from mkd.tasks.frames import task_from_data
 from mkd.tasks.saved import save_tasks
 from mkd.tasks.task import Task
 
-STUDENTS = ("bag", "bilstm", "transformer")
-"""The students, the fastest first. Each has a shipped file of settings of its name."""
-LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
-"""Settings of these files that are ignored, because they are for millions of rows."""
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
 TIMING_NOISE = 0.1
@@ -211,55 +207,13 @@ def distil(
         base = cli.with_settings(base, {"teacher.checkpoint": teacher})
         chosen_ms = 0.0
         if budget_ms is None:
-            config = with_student(base, student or "bag", user_settings)
+            config = with_student(base, student or DEFAULT, user_settings)
         else:
             config, chosen_ms = within_budget(base, budget_ms, user_settings, report)
         if not track:
             return _with_budget_note(_untracked(config, report), budget_ms, chosen_ms)
     with experiment(track) if isinstance(track, str) else nullcontext(), _quiet():
         return _with_budget_note(_tracked(config), budget_ms, chosen_ms)
-
-
-def with_student(
-    base: DistillSettings, student: str, user_settings: Mapping[str, Any]
-) -> DistillSettings:
-    """Returns the settings with those of a student of STUDENTS. user_settings: settings that win.
-
-    The sizes that a teacher limits are made to fit it.
-    """
-    known = cli.flat(base)
-    shipped = dict(_leaves(read_config(config_file(student)), known, ""))
-    kept = {name: value for name, value in shipped.items() if name not in LEFT_OUT}
-    teachers = {name: value for name, value in user_settings.items() if name.startswith("teacher.")}
-    teacher = cli.with_settings(base, teachers).teacher
-    return cli.with_settings(base, kept | _sizes(teacher, student, kept) | dict(user_settings))
-
-
-def _leaves(
-    values: Mapping[str, Any], known: Mapping[str, Any], prefix: str
-) -> Iterator[tuple[str, Any]]:
-    """Yields the settings of a file by their dotted names. known: all settings."""
-    for key, value in values.items():
-        name = prefix + key
-        if name in known:
-            yield name, value
-        else:
-            yield from _leaves(value, known, f"{name}.")
-
-
-def _sizes(teacher: TeacherConfig, student: str, shipped: Mapping[str, Any]) -> dict[str, int]:
-    """Returns the sizes of a student that takes its embeddings, or its layers, from the teacher."""
-    layers, hidden, heads = teacher.layers, teacher.hidden, teacher.heads
-    width = hidden
-    if teacher.checkpoint:
-        folder = pretrained.checkpoint_folder(teacher.checkpoint, "teacher.checkpoint")
-        encoder = pretrained.load_config(folder, "teacher.checkpoint")
-        layers, hidden = encoder.num_hidden_layers, encoder.hidden_size
-        heads, width = encoder.num_attention_heads, getattr(encoder, "embedding_size", hidden)
-    if student != "transformer":
-        return {"student.embedding": min(shipped["student.embedding"], width)}
-    layers = min(layers, shipped["student.layers"])
-    return {"student.layers": layers, "student.hidden": hidden, "student.heads": heads}
 
 
 def within_budget(

@@ -86,7 +86,8 @@ class StudentConfig:
     kind: Literal["bilstm", "transformer", "bag"] = "transformer"
     """bilstm: the biattentive LSTM of Liu et al. 2019, or a plain BiLSTM (see `attention`).
     transformer: an encoder of any depth and width. bag: the mean of word embeddings and a
-    small feed-forward network, beside a linear model of words and n-grams.
+    small feed-forward network, beside a linear model of words and n-grams. `mkd distill` with
+    teacher.checkpoint and no setting of the student takes the bag of experiments/configs/bag.yaml.
     """
     init: str = ""
     """Source of the initial weights. Empty: random weights.

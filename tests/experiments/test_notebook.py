@@ -16,9 +16,9 @@ from experiments.notebook import (
     score_frame,
     shown_speed,
     speed_frame,
-    with_student,
 )
 from experiments.settings import DistillSettings
+from experiments.shipped_students import with_student
 from mkd.result import Dataset, Result
 from tests.support.database import use_store
 from tests.support.entry import client
@@ -163,18 +163,6 @@ def test_a_student_near_its_budget_has_a_note(
             f"{after:.3g} ms after it; timings may differ by a tenth, on a busy machine by more"
         )
         assert noted.notes[0] in capsys.readouterr().out
-
-
-def test_a_transformer_student_is_sized_like_its_teachers_layers() -> None:
-    base = DistillSettings()
-    found = with_student(base, "transformer", FLOAT).student
-    assert (found.layers, found.hidden, found.heads) == (2, 128, 4)
-
-
-def test_a_shipped_student_is_fitted_to_its_teacher_unless_settings_are_given() -> None:
-    found = with_student(DistillSettings(), "bag", {"teacher.hidden": 64, "loss.temperature": 3.0})
-    assert (found.student.init, found.student.embedding) == ("teacher", 64)
-    assert (found.loss.temperature, found.train.steps) == (3, DistillSettings().train.steps)
 
 
 @pytest.mark.parametrize(

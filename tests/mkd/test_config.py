@@ -115,7 +115,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (StudentConfig, {"hidden": 0}, "student.hidden is 0", "above 0"),
     (StudentConfig, {"layers": 0}, "student.layers is 0", "above 0"),
     (StudentConfig, {"heads": -1}, "student.heads is -1", "above 0"),
-    (StudentConfig, {"ngrams": 0}, "student.ngrams is 0", "from 1 to 16"),
+    (StudentConfig, {"ngrams": -1}, "student.ngrams is -1", "from 0 to 16"),
     (StudentConfig, {"buckets": 0}, "student.buckets is 0", "above 0"),
     (StudentConfig, {"embedding": -1}, "student.embedding is -1", "0 or more"),
     (StudentConfig, {"min_count": -1}, "student.min_count is -1", "0 or more"),

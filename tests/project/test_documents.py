@@ -31,7 +31,16 @@ DOCUMENTS = [*TYPED, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 MOST_WORDS = 1500
 """Maximum number of words in README.md."""
 OURS = ("mkd", "experiments", "analysis", "tests")
-NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "signals", "empty_runs")
+NO_COMMANDS = (
+    "__init__",
+    "cli",
+    "notebook",
+    "printing",
+    "settings",
+    "signals",
+    "empty_runs",
+    "shipped_students",
+)
 """Files of experiments/ that are not commands."""
 BLOCKS = [block for document in TYPED for block in blocks_of(document)]
 

@@ -48,7 +48,7 @@ ORDER = {
             "mkd.precision", "mkd.augmentation", "mkd.teachers", "mkd.pretraining", "mkd.export",
             "mkd.student_result", "mkd.pipeline", "mkd.runs"],
     "experiments": ["experiments.empty_runs", "experiments.signals", "experiments.settings",
-                    "experiments.command_line", "experiments.cli",
+                    "experiments.command_line", "experiments.cli", "experiments.shipped_students",
                     "experiments.tracking", "experiments.studies", "experiments.on_spark",
                     "experiments.benchmark", *COMMANDS, "experiments.notebook"],
     "analysis": ["analysis.presentation", "analysis.runs", "analysis.statistics",
