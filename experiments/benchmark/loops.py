@@ -45,8 +45,8 @@ from mkd.training.trainer import train_model
 LOOP_STUDENTS = {
     "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12, pooling="first"),
     "2x128": StudentConfig(kind="transformer", layers=2, hidden=128, heads=2, pooling="first"),
-    "bilstm": StudentConfig(kind="bilstm", attention=False, hidden=128, embedding=128),
-    "biattentive": StudentConfig(kind="bilstm", hidden=128, embedding=128),
+    "bilstm": StudentConfig(kind="bilstm", attention=False, words=False, hidden=128, embedding=128),
+    "biattentive": StudentConfig(kind="bilstm", words=False, hidden=128, embedding=128),
 }
 """The students that are trained, from random weights, by throughput.students."""
 LOOP_LOSS = LossConfig(kind="mse")

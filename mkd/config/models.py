@@ -126,8 +126,8 @@ class StudentConfig:
     BiLSTM with max pooling encodes each text on its own.
     """
     words: bool = True
-    """BiLSTM: whether the last layers also get the means and the comparison of the words of a bag,
-    beside the LSTM's output. With `ngrams` 0 and false it is the network of Liu et al. 2019.
+    """BiLSTM: whether it also has the parts of a bag: its last layers get the means and the
+    comparison of the words, and there is a wide part. false: the LSTM alone, as in Liu et al. 2019.
     """
     ngrams: int = 3
     """Bag and BiLSTM: largest n of the token n-grams with scores in the wide part.
@@ -146,11 +146,12 @@ class StudentConfig:
     def name(self) -> str:
         """Kind and size, as shown in run names.
 
-        Examples: `bilstm-128`, `transformer-3x384`, `bag-1x64-e32-min5`.
+        Examples: `bilstm-128`, `bilstm-64-max-alone`, `transformer-3x384`, `bag-1x64-e32-min5`.
         """
         size = f"{self.layers}x{self.hidden}"
         if self.kind == "bilstm":
             size = f"{self.hidden}" if self.attention else f"{self.hidden}-max"
+            size += "" if self.words else "-alone"
         embedding = f"-e{self.embedding_width}" if self.embedding_width != self.hidden else ""
         return f"{self.kind}-{size}{embedding}" + (
             f"-min{self.min_count}" if self.min_count else ""

@@ -107,8 +107,10 @@ def _on_words(
     }
     make: Callable[[], BiLstmStudent | BagStudent]
     if config.kind == "bilstm":
-        own = {"attention": config.attention, "words": config.words}
-        make = partial(BiLstmStudent, BiLstmConfig(**own, **sizes))
+        if not config.words:
+            sizes["ngrams"] = 0
+        kind_sizes = {"attention": config.attention, "words": config.words}
+        make = partial(BiLstmStudent, BiLstmConfig(**kind_sizes, **sizes))
     else:
         make = partial(BagStudent, BagConfig(layers=config.layers, **sizes))
     check_fits(make, SIZES)

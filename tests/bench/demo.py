@@ -33,11 +33,17 @@ from tests.support.linear import effective, linear_score, texts_of
 STUDENTS: dict[str, dict[str, Any]] = {
     "bag 1-grams": {"kind": "bag", "hidden": 32, "embedding": 16, "ngrams": 1},
     "bag 3-grams": {"kind": "bag", "hidden": 64, "embedding": 32, "ngrams": 3},
-    "bilstm-max 24": {"kind": "bilstm", "hidden": 24, "embedding": 32, "attention": False},
+    "bilstm-max 24": {
+        "kind": "bilstm",
+        "hidden": 24,
+        "embedding": 32,
+        "attention": False,
+        "words": False,
+    },
     "transformer 1x48": {},
     "transformer 1x48, hard labels": {},
     "transformer 2x64": {"layers": 2, "hidden": 64},
-    "bilstm 48": {"kind": "bilstm", "hidden": 48, "embedding": 64},
+    "bilstm 48": {"kind": "bilstm", "hidden": 48, "embedding": 64, "words": False},
     "transformer 3x96": {"layers": 3, "hidden": 96},
 }
 SETTING = "b1-text-t1/p50_ms"

@@ -247,6 +247,7 @@ def test_boundary_values_are_allowed(make: type, settings: dict[str, Any]) -> No
         (StudentConfig(kind="bilstm", hidden=128), "bilstm-128"),
         (StudentConfig(kind="bilstm", hidden=128, embedding=128), "bilstm-128"),
         (StudentConfig(kind="bilstm", hidden=128, attention=False), "bilstm-128-max"),
+        (StudentConfig(kind="bilstm", hidden=128, words=False), "bilstm-128-alone"),
         (StudentConfig(kind="transformer", layers=3, hidden=384, min_count=2),
          "transformer-3x384-min2"),
         (StudentConfig(kind="transformer", layers=2, hidden=128, embedding=32),

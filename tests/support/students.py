@@ -16,7 +16,7 @@ BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6, ngrams=2, buckets=5
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)
 FACTORISED = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, embedding=6)
 BAG = StudentConfig(kind="bag", hidden=8, embedding=6, layers=2, ngrams=3, buckets=50)
-MAX = replace(BILSTM, attention=False, words=False, ngrams=0)
+MAX = replace(BILSTM, attention=False, words=False)
 FIRST = replace(TRANSFORMER, pooling="first")
 ALL = pytest.mark.parametrize(
     "config", [BILSTM, MAX, TRANSFORMER, FIRST, FACTORISED, BAG], ids=lambda config: config.name

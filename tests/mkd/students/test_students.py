@@ -327,9 +327,7 @@ def test_a_bilstm_has_the_wide_part_of_a_bag(
     torch.testing.assert_close(added[0], added[1])
 
 
-def test_without_words_and_ngrams_a_bilstm_has_no_part_of_a_bag(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_without_words_a_bilstm_has_no_part_of_a_bag(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(MAX, datas, tokenizer)
     assert isinstance(student, BiLstmStudent)
     assert not list(student.wide.parameters())

@@ -211,7 +211,7 @@ def test_a_trimmed_student_is_smaller_by_exactly_the_removed_rows(
         sizes[trimmed] = size_metrics(student, tmp_path / str(trimmed), 8)
     kept, _ = kept_of(datas, tokenizer)
     # The wide part has a row of scores for each word, for each single-text task.
-    wide = config.kind != "transformer" and config.ngrams > 0
+    wide = config.kind == "bag" or config.kind == "bilstm" and config.words
     single = [data for data in datas if wide and not data.kind.pair]
     scores = sum(len(data.kind.labels) or 1 for data in single)
     gone = (len(tokenizer) - len(kept)) * (config.embedding_width + scores)
