@@ -19,13 +19,14 @@ teacher=(--config glue --data.path "$GLUE" --data.tasks "$tasks" --teacher.check
     --teacher.train.sampling.weights "$weights" --train.sampling.weights '{}' --threads 1)
 claims() { python tests/bench/claims.py "$out/$1" "${teacher[@]}" "${@:2}"; }
 
-bag=(--config bag --train.lazy true)
+bag=(--config bag --student.min_count 2)
 claims bag "${bag[@]}" --seeds 0 1 2 3 4 --variants distilled "labels alone"
 claims bag "${bag[@]}" --variants "one by one"
-claims bilstm --config bilstm --student.words false --student.embedding 128 --student.hidden 64 --student.attention false --train.lazy true \
+lstm=(--config bilstm --student.words false --student.embedding 128 --student.attention false --student.min_count 2)
+claims bilstm "${lstm[@]}" --student.hidden 64 --train.lazy true \
     --train.learning_rate 3e-3 --train.steps 2000 --train.precision bfloat16 --pretrain.steps 3000 \
     --variants distilled "labels alone" "text first"
-claims bilstm-128 --config bilstm --student.words false --student.embedding 128 --student.attention false --train.lazy true --train.learning_rate 3e-3 \
+claims bilstm-128 "${lstm[@]}" --train.lazy true --train.learning_rate 3e-3 \
     --train.eval_every 1500 --train.precision bfloat16 --variants distilled
 claims transformer --config scratch --train.lazy true --pretrain.steps 3000 --variants "labels alone" "text first"
 small=(--config transformer --student.init "$SMALL" --student.dropout 0 --train.lazy true --train.steps 3000 --train.eval_every 1000

@@ -45,7 +45,7 @@ def test_beside_a_pretrained_teacher_the_student_is_a_bag_that_starts_from_it(
     assert config.loss.temperature == 2 and config.train.lazy
     assert config.train.steps == DistillSettings().train.steps
     assert (
-        "student: bag-2x256-e32-min2, as none is asked for (others: --config bilstm or --config "
+        "student: bag-2x256-e32, as none is asked for (others: --config bilstm or --config "
         "transformer)\n"
     ) in printed
 
