@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -297,7 +298,11 @@ def test_flops_of_a_bilstm_by_formula(datas: Datas) -> None:
     attention = 2 * length**2 * both
     maxouts = 8 * both * 2 * both + both * 2 * both
     rest = length * width**2 + attention + length * both + maxouts + both * 2
-    assert flops(student_of(BILSTM, datas), length) == 2 * (lstm + integrator + rest)
+    alone = 2 * (lstm + integrator + rest)
+    assert flops(student_of(replace(BILSTM, words=False), datas), length) == alone
+    # With words: their mean, 6E + 1 more inputs of the first maxout layer, and n-grams of 1 to 3.
+    words = length * width + (6 * width + 1) * 2 * both + 3 * length * 2
+    assert flops(student_of(BILSTM, datas), length) == alone + 2 * words
 
 
 def test_counting_flops_leaves_the_backends_as_they_were(datas: Datas) -> None:
