@@ -513,7 +513,7 @@ def main(job: str, description: str | None, complete: str = "") -> int:
 
     The module is imported after the settings are read and printed, because that takes seconds.
     Returns the exit code; see `entry`. description: the module's docstring. complete: the name of
-    the function that `entry` calls so, or "".
+    the function that is `complete` in `entry`, or "".
     """
     command = job.partition(":")[0].rpartition(".")[2]
 

@@ -19,10 +19,10 @@ LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
 def with_default_student(
     config: DistillSettings, explicit: Set[str]
 ) -> tuple[DistillSettings, str]:
-    """Returns the settings, with the student that text and a pretrained teacher call for.
+    """Returns the settings, with the default student for a pretrained teacher.
 
-    It is that of `mkd.distil`, where `teacher.checkpoint` is given and no setting of the student.
-    The student of the other defaults has random weights and suits the small demo.
+    It is used if `teacher.checkpoint` is given and no setting of the student, and is the default of
+    `mkd.distil` too. The settings' own default, a Transformer with random weights, suits the demo.
 
     - `explicit`: the settings that the user has set, by dotted name. They win.
 
@@ -50,6 +50,8 @@ def with_student(
     known = cli.flat(base)
     shipped = dict(_leaves(read_config(config_file(student)), known, ""))
     kept = {name: value for name, value in shipped.items() if name not in LEFT_OUT}
+    if "loss.kind" in user_settings:  # another loss does not take this one's temperature
+        kept = {name: value for name, value in kept.items() if not name.startswith("loss.")}
     teachers = {name: value for name, value in user_settings.items() if name.startswith("teacher.")}
     teacher = cli.with_settings(base, teachers).teacher
     return cli.with_settings(base, kept | _sizes(teacher, student, kept) | dict(user_settings))

@@ -70,6 +70,9 @@ class BiLstmStudent(WordModel):
 
     Without attention it is the BiLSTM-max of Conneau et al. 2017: one BiLSTM with max pooling. Two
     texts u, v are compared by u, v, |u - v|, u * v; a single text is compared with itself.
+
+    With `words` the first maxout layer also gets what a bag's first layer gets (`compared`). With
+    `ngrams` there is a wide part (`WordModel`).
     """
 
     config_class = BiLstmConfig

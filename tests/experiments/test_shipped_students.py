@@ -62,6 +62,15 @@ def test_explicit_settings_win_over_those_of_the_default_student(
     assert config.data.tasks == ["sentiment"]
 
 
+@pytest.mark.parametrize("kind", ["mse", "sse"])
+def test_another_loss_does_not_get_the_temperature_of_the_default_student(
+    kind: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--teacher.checkpoint", str(checkpoint), "--loss.kind", kind]
+    config, _ = settings_of(*argv, capsys=capsys)
+    assert (config.student.kind, config.loss.kind, config.loss.temperature) == ("bag", kind, 1)
+
+
 @pytest.mark.parametrize(
     "argv",
     [
