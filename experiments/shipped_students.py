@@ -35,9 +35,12 @@ def with_default_student(
         for name, value in cli.flat(config).items()
         if any(f"{other}.".startswith(f"{name}.") for other in explicit)
     }
+    if config.loss.from_labels_alone:  # no teacher is made for its embeddings alone
+        user_settings["student.init"] = config.teacher.checkpoint
     config = with_student(config, DEFAULT, user_settings)
     others = " or ".join(f"--config {name}" for name in STUDENTS if name != DEFAULT)
-    return config, f"student: {config.student.name}, as none is asked for (others: {others})"
+    line = f"student: {config.student.name}, the default with teacher.checkpoint (others: {others})"
+    return config, line
 
 
 def with_student(

@@ -45,8 +45,8 @@ def test_beside_a_pretrained_teacher_the_student_is_a_bag_that_starts_from_it(
     assert config.loss.temperature == 2 and config.train.lazy
     assert config.train.steps == DistillSettings().train.steps
     assert (
-        "student: bag-2x256-e32, as none is asked for (others: --config bilstm or --config "
-        "transformer)\n"
+        "student: bag-2x256-e32, the default with teacher.checkpoint (others: --config bilstm or "
+        "--config transformer)\n"
     ) in printed
 
 
@@ -60,6 +60,14 @@ def test_explicit_settings_win_over_those_of_the_default_student(
     assert config.student.kind == "bag"
     assert (config.train.steps, config.train.sampling.alpha, config.loss.temperature) == (7, 1, 1)
     assert config.data.tasks == ["sentiment"]
+
+
+def test_on_labels_alone_the_default_student_starts_from_the_checkpoint_without_a_teacher(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--teacher.checkpoint", str(checkpoint), "--loss.hard_weight", "1"]
+    config, _ = settings_of(*argv, capsys=capsys)
+    assert (config.student.kind, config.student.init) == ("bag", str(checkpoint))
 
 
 @pytest.mark.parametrize("kind", ["mse", "sse"])
@@ -87,7 +95,7 @@ def test_a_student_that_is_asked_for_stays(
     stated = StudentConfig(init=str(checkpoint), hidden=32) if len(argv) == 3 else StudentConfig()
     assert config.student == stated
     assert config == cli.parse(filled, "", DistillSettings)
-    assert "as none is asked for" not in printed
+    assert "the default with" not in printed
 
 
 def test_a_transformer_student_is_sized_like_its_teachers_layers() -> None:
