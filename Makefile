@@ -5,14 +5,20 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set every process would compile all that it imports, as the installation does not.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint docs evidence
+.PHONY: run test test-all lint docs evidence
 
 # One thread: the demo's models are too small to gain from a second one.
 run: .venv/.run
 	$(BIN)/mlflow run . --env-manager local --experiment-name mkd -P threads=1
 
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Without the slow tests, such as servers that restart, searches on Spark and the pages' commands: .ci/run runs them too.
 test: .venv/.test
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/.test
+	$(PYTEST)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

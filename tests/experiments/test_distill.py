@@ -44,6 +44,7 @@ def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kills alternate between any file event and the replacement of a checkpoint.
 

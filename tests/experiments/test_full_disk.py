@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.bench.full_disks import tried
 from tests.support import disks
 from tests.support.entry import started
@@ -16,6 +18,7 @@ def try_disks() -> None:
         print(json.dumps([place, *tried(place, size)]), flush=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_and_the_run_finishes_on_a_larger_one(tmp_path: Path) -> None:
     folder = tmp_path / "disks"
     folder.mkdir()

@@ -138,7 +138,9 @@ def test_the_fronts_names_cover_nothing_and_are_counted(number: int, cost: str) 
     assert written >= min(number, 5)
 
 
-@pytest.mark.parametrize(("number", "count"), [(3, 2), (30, 5), (300, 9)])
+@pytest.mark.parametrize(
+    ("number", "count"), [(3, 2), (30, 5), pytest.param(300, 9, marks=pytest.mark.slow)]
+)
 def test_no_text_of_a_picture_is_covered_or_cut(number: int, count: int) -> None:
     wrong = {}
     for name, info, draw in drawn(number, names(count)):

@@ -342,6 +342,7 @@ def label(distilled: Distilled, file: Path, output: Path) -> subprocess.Complete
     return command(distilled.folder, "label", *argv, *files, **JAVA)
 
 
+@pytest.mark.slow
 def test_the_entry_point_logs_a_run_with_its_speed(distilled: Distilled, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a good film"], "key": [5]}), tmp_path / "a.parquet")
     done = label(distilled, tmp_path / "a.parquet", tmp_path / "out")

@@ -112,6 +112,7 @@ def ended(folder: Path) -> Ended:
     return Ended(*json.loads((folder / ENDED).read_text()))
 
 
+@pytest.mark.slow
 def test_each_trial_is_a_finished_child_run_of_the_study(folder: Path, ended: Ended) -> None:
     """Three trials by two workers."""
     folder = folder / FIRST
@@ -136,6 +137,7 @@ def test_each_trial_is_a_finished_child_run_of_the_study(folder: Path, ended: En
     assert {run.info.run_id for run in made if run.data.tags["mkd.front"] == "true"} == best
 
 
+@pytest.mark.slow
 def test_the_study_has_an_experiment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder / FIRST
     study = study_of(folder, monkeypatch)
@@ -147,6 +149,7 @@ def test_the_study_has_an_experiment(folder: Path, monkeypatch: pytest.MonkeyPat
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
+@pytest.mark.slow
 def test_a_lost_trial_is_replaced(
     folder: Path, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,12 +180,14 @@ def test_trials_with_the_same_number_have_their_own_ids(tmp_path: Path) -> None:
         assert [first_id(trial) for trial in again] == ids
 
 
+@pytest.mark.slow
 def test_another_searchs_study_is_refused(ended: Ended) -> None:
     assert ended.refusal.startswith(
         "search.study is 'mkd', a study of another search: sampler was 'tpe' and is 'random'"
     )
 
 
+@pytest.mark.slow
 def test_failed_and_infeasible_trials_have_runs_and_do_not_end_the_study(
     folder: Path, ended: Ended
 ) -> None:

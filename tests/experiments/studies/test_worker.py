@@ -195,6 +195,7 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
     assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
 
 
+@pytest.mark.slow
 def test_a_search_whose_workers_have_all_died_reports_it_and_can_continue(tmp_path: Path) -> None:
     folder = tmp_path / "dead"
     folder.mkdir()
@@ -217,6 +218,7 @@ def test_a_search_whose_workers_have_all_died_reports_it_and_can_continue(tmp_pa
     assert run in {found.info.run_id for found in runs(folder)}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_the_search_can_continue(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     folder.mkdir()
@@ -286,6 +288,7 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         )
 
 
+@pytest.mark.slow
 def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> None:
     """One orderly restart and one crash, each while trials run and report."""
     put_database(tmp_path)

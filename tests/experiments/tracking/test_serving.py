@@ -345,6 +345,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_replaced_limits_are_options_and_sigterm_ends_a_prediction(
     slow: Path, tmp_path: Path
 ) -> None:
