@@ -66,6 +66,8 @@ from tests.support.tiny import MINILM, Tokenizer
 TAB = "\t"
 pytestmark = pytest.mark.usefixtures("quiet")
 TRANSFORMER = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
+PLAIN = replace(BILSTM, attention=False, words=False)
+"""Its ONNX export takes half as long as that of BILSTM."""
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +370,7 @@ def real_reviews(split: str, num: int) -> list[str]:
     return lines_of(folder / "SST-2" / f"{split}.tsv", 1 + num)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reviews", [made_reviews, pytest.param(real_reviews, marks=pytest.mark.real_data)]
 )
@@ -584,7 +587,13 @@ def write_several(folder: Path) -> Path:
     return folder / "tasks.yaml"
 
 
-@pytest.mark.parametrize("student", [BILSTM, StudentConfig(kind="bag", hidden=8, embedding=8)])
+@pytest.mark.parametrize(
+    "student",
+    [
+        PLAIN,
+        StudentConfig(kind="bag", hidden=8, embedding=8),
+    ],
+)
 def test_a_multilabel_task_works_from_its_file_to_its_answers(
     student: StudentConfig, tmp_path: Path
 ) -> None:
@@ -661,6 +670,7 @@ def test_a_rare_class_has_a_threshold_in_the_run_and_the_export(tmp_path: Path) 
     config = demo_config(
         tmp_path / "cache",
         data=DataConfig("files", str(tmp_path / "tasks.yaml"), selection_fraction=0.2),
+        student=PLAIN,
         train=TrainConfig(steps=30, batch_size=16, eval_every=15, learning_rate=0.02),
         export=ExportConfig(max_loss=100),
     )

@@ -123,7 +123,10 @@ def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
         return load_file(student(folder, run_id))
 
 
-@pytest.mark.parametrize(("number", "start"), [(2, launched), (3, forked), (4, forked)])
+@pytest.mark.parametrize(
+    ("number", "start"),
+    [pytest.param(2, launched, marks=pytest.mark.slow), (3, forked), (4, forked)],
+)
 def test_several_processes_have_the_same_losses_as_one(
     number: int,
     start: Callable[..., subprocess.CompletedProcess[str]],

@@ -112,6 +112,7 @@ def written(
     return pd.read_parquet(output), metrics
 
 
+@pytest.mark.slow
 def test_single_texts_are_answered_as_by_the_model(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_single_texts_are_answered_as_by_the_model(
     assert metrics["label/rows_per_s"] == pytest.approx(300 / metrics["label/seconds"])
 
 
+@pytest.mark.slow
 def test_pairs_get_scores_or_errors(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_pairs_get_scores_or_errors(
     assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_corpus_folders_work(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = texts("sst2", 20)
     (tmp_path / "corpus.parquet").mkdir()
@@ -179,6 +182,7 @@ def rows_of(task: Task) -> pd.DataFrame:
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 
 
+@pytest.mark.slow
 def test_written_logits_teach_as_the_teacher(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
@@ -264,6 +268,7 @@ def test_a_wrong_corpus_or_setting_prints_one_line(
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_logits_need_texts(spark: "SparkSession", distilled: Distilled, tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
     config = config_of(tmp_path, frame, "sentiment", logits=True)
@@ -275,6 +280,7 @@ def test_logits_need_texts(spark: "SparkSession", distilled: Distilled, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
+@pytest.mark.slow
 def test_a_damaged_corpus_prints_one_line(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
@@ -296,6 +302,7 @@ def test_a_damaged_corpus_prints_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
+@pytest.mark.slow
 def test_an_error_of_the_model_prints_one_line(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:

@@ -228,9 +228,8 @@ def test_a_row_that_is_not_finite_fails_a_backend(datas: Datas, tokenizer: Token
 
 def small(datas: Datas, tokenizer: Tokenizer) -> Student:
     torch.manual_seed(0)
-    return make_student(
-        StudentConfig(kind="bilstm", hidden=8, attention=False), datas, len(tokenizer), 32, None
-    )
+    config = StudentConfig(kind="bilstm", hidden=8, attention=False, words=False)
+    return make_student(config, datas, len(tokenizer), 32, None)
 
 
 def exported(

@@ -517,6 +517,7 @@ def test_a_model_too_large_for_one_file_is_refused(
     assert not (tmp_path / "onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: Datas, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(MINILM, "tokenizer")
     config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
@@ -576,6 +577,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet")
 def test_a_saved_student_is_exported_with_a_card(saved: tuple[Path, Path], tmp_path: Path) -> None:
     made = exported(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])

@@ -13,7 +13,7 @@ from mkd.export.folder import export_int8, export_onnx
 from mkd.export.hub import CARD, add_backend, card_data, check_push, describe_exported, push
 from mkd.runtime.hub import student_manifest
 from mkd.students import make_student
-from tests.support.runs import BILSTM
+from tests.support.students import TRANSFORMER
 from tests.support.tiny import Datas, Tokenizer
 
 METRICS = {
@@ -46,7 +46,7 @@ def test_the_front_matter_has_the_stated_values_and_the_scores() -> None:
 def test_an_exported_folder_has_the_layout_of_the_hub(
     tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
-    student = make_student(BILSTM, datas, len(tokenizer), 32, None)
+    student = make_student(TRANSFORMER, datas, len(tokenizer), 32, None)
     made, home = tmp_path / "made", tmp_path / "home"
     export_onnx(student, tokenizer, made / "onnx")
     export_int8(made / "onnx", made / "int8", Int8Config())

@@ -179,6 +179,7 @@ def folder_of(model: TimedModel) -> Path | None:
     return first if isinstance(first, Path) else None
 
 
+@pytest.mark.slow
 def test_a_trial_and_a_run_time_a_student_alike(
     config: Config, ready: DataAndTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -743,6 +743,7 @@ def test_texts_of_a_table_that_are_not_clear_are_refused(
     assert main([str(exported), "--task=pair", "--input", str(path), "--text", "c", "a"]) == 0
 
 
+@pytest.mark.slow
 def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path: Path) -> None:
     """From a copy, as pip leaves its build beside what it installs."""
     source, made = tmp_path / "source", tmp_path / "venv"

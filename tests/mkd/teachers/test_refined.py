@@ -235,6 +235,7 @@ make_tokenizer(Path(sys.argv[1]), make_tasks(100))
 """
 
 
+@pytest.mark.slow
 def test_a_trained_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
     make_tokenizer(tmp_path / "here", make_tasks(100))
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
