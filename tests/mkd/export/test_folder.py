@@ -1,9 +1,9 @@
 """Each kind of student is exported once and compared with torch on real rows; also quantisation and
 the export command."""
 
+import copy
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -36,7 +36,6 @@ from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.runtime.manifest import MANIFEST, TOKENIZER, manifest_in_graphs
 from mkd.runtime.texts import Text
-from mkd.storage.pretrained import load_tokenizer
 from mkd.student_result import save_model
 from mkd.students import Student, make_student
 from mkd.students.bag import BagStudent
@@ -49,27 +48,35 @@ from tests.support.entry import client, command, outcome
 from tests.support.tiny import MINILM, Datas, Tokenizer, make_datas, make_tasks, make_tokenizer
 
 LENGTH = 12
-BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6, ngrams=2, buckets=50)
+WORDS = 30522
+"""The size of a whole vocabulary, that of BERT."""
+PLAIN = StudentConfig(kind="bilstm", hidden=8, embedding=6, attention=False, words=False, ngrams=0)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
 BAG = StudentConfig(kind="bag", hidden=8, embedding=6, buckets=50)
 KINDS = {
-    "bilstm": BILSTM,
-    "bilstm-max": replace(BILSTM, attention=False, min_count=3),
-    "transformer": replace(TRANSFORMER, pooling="first"),
+    "bilstm": StudentConfig(kind="bilstm", hidden=128, embedding=128),
+    "bilstm-max": replace(PLAIN, min_count=3),
+    "transformer": replace(TRANSFORMER, layers=2, pooling="first"),
     "electra": replace(TRANSFORMER, embedding=6),
     "bag": replace(BAG, min_count=3),
 }
+"""The first has all parts that a BiLSTM can have, the second none, and no words of its own."""
 
 
 Range = Literal["full", "reduced"]
 RANGES: list[Range] = ["full", "reduced"]
-QUANTISED = pytest.mark.parametrize(
-    "made", [kind for kind in KINDS if kind != "bag"], indirect=True
-)
+
+
+def of_kinds(*kinds: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("made", kinds, indirect=True)
+
+
+QUANTISED = of_kinds(*(kind for kind in KINDS if kind != "bag"))
 """The kinds whose int8 export is an ONNX graph with 8-bit products."""
 
 
 class Made(NamedTuple):
+    kind: str
     student: Student
     tokenizer: Tokenizer
     datas: Datas
@@ -87,10 +94,10 @@ class Made(NamedTuple):
         return to
 
 
-def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
+def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer, words: int) -> Student:
     """A random student with logits so large that a wrong product would show."""
     torch.manual_seed(0)
-    student = make_student(config, datas, len(tokenizer), LENGTH, None)
+    student = make_student(config, datas, words, LENGTH, None)
     for name, parameter in student.named_parameters():
         if "wide" in name:
             torch.nn.init.normal_(parameter)
@@ -105,17 +112,29 @@ def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Stu
     return student
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module")
+def exports() -> dict[str, Made]:
+    """The kinds that have been exported: each is exported once, in whatever order tests run."""
+    return {}
+
+
+@pytest.fixture(params=KINDS)
 def made(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Made]:
-    root = tmp_path_factory.mktemp(request.param)
-    tasks = make_tasks()
-    tokenizer = make_tokenizer(root, tasks)
-    datas = make_datas(root, tasks, tokenizer, LENGTH)
-    student = student_of(KINDS[request.param], datas, tokenizer)
-    export_onnx(student, tokenizer, root / "onnx")
-    yield Made(student, tokenizer, datas, root)
+    request: pytest.FixtureRequest,
+    exports: dict[str, Made],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Made:
+    kind = request.param
+    if kind not in exports:
+        root = tmp_path_factory.mktemp(kind)
+        tasks = make_tasks()
+        tokenizer = make_tokenizer(root, tasks)
+        datas = make_datas(root, tasks, tokenizer, LENGTH)
+        words = WORDS if kind == "bilstm" else len(tokenizer)
+        student = student_of(KINDS[kind], datas, tokenizer, words)
+        export_onnx(student, tokenizer, root / "onnx")
+        exports[kind] = Made(kind, student, tokenizer, datas, root)
+    return exports[kind]
 
 
 def batches(made: Made) -> list[tuple[str, Arrays]]:
@@ -260,12 +279,11 @@ def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -
 @QUANTISED
 @pytest.mark.parametrize("weight_range", RANGES)
 def test_each_row_of_a_table_has_a_scale_and_the_heads_stay_in_float32(
-    made: Made, weight_range: Literal["full", "reduced"], tmp_path: Path
+    made: Made, weight_range: Range
 ) -> None:
     """Tables use all 8 bits, whatever the range of the products: no error exceeds half a step of
     its row."""
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
-    graph = onnx.load(tmp_path / "int8" / "model_int8.onnx").graph
+    graph = onnx.load(made.int8(weight_range) / "model_int8.onnx").graph
     written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tables = {
         name: module.weight.detach().numpy()
@@ -320,34 +338,16 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
     )
 
 
-@pytest.fixture(scope="module", params=[TRANSFORMER, replace(TRANSFORMER, hidden=32, layers=2)])
-def sized(
-    request: pytest.FixtureRequest,
-    datas: Datas,
-    tokenizer: Tokenizer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[StudentConfig, Path]:
-    """A config, and the float32 export of its student, the source of both ranges."""
-    to = tmp_path_factory.mktemp("sized") / "onnx"
-    export_onnx(student_of(request.param, datas, tokenizer), tokenizer, to)
-    return request.param, to
-
-
+@of_kinds("transformer", "electra")
 @pytest.mark.parametrize("weight_range", RANGES)
 def test_int8_matches_the_student_with_integer_products_and_tables(
-    sized: tuple[StudentConfig, Path],
-    weight_range: Literal["full", "reduced"],
-    datas: Datas,
-    tokenizer: Tokenizer,
-    tmp_path: Path,
+    made: Made, weight_range: Range
 ) -> None:
     """The reference is torch with integer products in numpy in each linear layer but the heads."""
-    config, whole = sized
-    student = student_of(config, datas, tokenizer)
-    export_int8(whole, tmp_path / "int8", ExportConfig(weight_range=weight_range))
-    plain, infer = torch_infer(student), Runtime.load(tmp_path / "int8", 1).infer
-    layout = layout_of(tokenizer, student.joined, LENGTH)
-    given = [(padded(data.train, np.arange(20), layout), data.name) for data in datas]
+    student = copy.deepcopy(made.student)
+    plain, infer = torch_infer(made.student), Runtime.load(made.int8(weight_range), 1).infer
+    layout = layout_of(made.tokenizer, student.joined, LENGTH)
+    given = [(padded(data.train, np.arange(20), layout), data.name) for data in made.datas]
     right, found = (
         np.concatenate([one(*each).ravel() for each in given]) for one in (plain, infer)
     )
@@ -415,13 +415,12 @@ def test_scaling_tokens_changes_nothing_in_float32_and_skips_square_products() -
     assert computed(wide, with_one_huge_token()) == pytest.approx(before, rel=1e-5, abs=1e-5)
 
 
-def test_only_transformers_have_scaled_tokens(made: Made, tmp_path: Path) -> None:
+@QUANTISED
+def test_only_transformers_have_scaled_tokens(made: Made) -> None:
     """Twice per layer, and once where ELECTRA projects embeddings to the width of its layers."""
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
-    nodes = onnx.load(tmp_path / "int8" / "model_int8.onnx").graph.node
-    scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
+    nodes = onnx.load(made.int8() / "model_int8.onnx").graph.node
     found = sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
-    assert found == scaled
+    assert found == {"transformer": 4, "electra": 3}.get(made.kind, 0)
 
 
 def test_a_huge_token_does_not_reduce_the_precision_of_others(tmp_path: Path) -> None:
@@ -448,6 +447,7 @@ def test_a_huge_token_does_not_reduce_the_precision_of_others(tmp_path: Path) ->
     assert errors[True] < 0.01 and errors[False] > 0.1, errors
 
 
+@of_kinds("bilstm-max", "electra")
 @pytest.mark.parametrize("without_vnni", [False, True])
 def test_the_weight_range_is_reduced_without_vnni(
     made: Made, without_vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -461,25 +461,27 @@ def test_the_weight_range_is_reduced_without_vnni(
     ) < (65 if without_vnni else 129)
 
 
-@pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32)])
-def test_products_of_all_8_bits_are_exact_on_any_processor(
-    config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    """Compared with ONNX's reference evaluator, which uses 32-bit integers."""
-    student = student_of(config, datas, tokenizer)
-    for module in student.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.weight.data = (
-                module.weight.data.abs()
-            )  # sums of large products, which overflow 16 bits
-    export_onnx(student, tokenizer, tmp_path / "onnx")
+@of_kinds("bag", "transformer")
+def test_products_of_all_8_bits_are_exact_on_any_processor(made: Made, tmp_path: Path) -> None:
+    """Compared with ONNX's reference evaluator, which uses 32-bit integers.
+
+    All weights of products are made positive: sums of such products overflow 16 bits."""
+    shutil.copytree(made.folder / "onnx", tmp_path / "onnx")
+    model = onnx.load(tmp_path / "onnx" / "model.onnx")
+    read = {node.input[1] for node in model.graph.node if node.op_type in ("MatMul", "Gemm")}
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    assert len(weights) > 1
+    for weight in weights:
+        positive = np.abs(numpy_helper.to_array(weight))
+        weight.CopyFrom(numpy_helper.from_array(positive, weight.name))
+    onnx.save(model, tmp_path / "onnx" / "model.onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
     reference, student_at_work = (
         ReferenceEvaluator(str(tmp_path / "int8" / "model_int8.onnx")),
         Runtime.load(tmp_path / "int8", 1),
     )
     heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
-    for data in datas:
+    for data in made.datas:
         batch = padded(data.train, np.arange(20), student_at_work.layout)
         given = {name: array for name, array in batch._asdict().items() if array is not None}
         found = student_at_work.infer(batch, data.name)
@@ -492,6 +494,7 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
         )
 
 
+@of_kinds("bilstm", "bilstm-max", "electra", "bag")
 def test_a_torch_program_has_the_logits_of_the_student(made: Made, tmp_path: Path) -> None:
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     export_program(made.student, layout, tmp_path / "student.pt2")
@@ -513,19 +516,16 @@ def test_a_model_too_large_for_one_file_is_refused(
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
     message = r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
     with pytest.raises(ValueError, match=message):
-        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
+        export_onnx(student_of(BAG, datas, tokenizer, 120), tokenizer, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 
 
-@pytest.mark.slow
-def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: Datas, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(MINILM, "tokenizer")
-    config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
-    student = make_student(config, datas, len(tokenizer), 128, None)
-    assert input_table(student).weight.shape == (30522, 128)
-    export_onnx(student, tokenizer, tmp_path / "onnx")
-    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig())
-    assert sum(path.stat().st_size for path in (tmp_path / "int8").iterdir()) < 15_000_000
+@of_kinds("bilstm")
+def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(made: Made) -> None:
+    assert input_table(made.student).weight.shape == (WORDS, 128)
+    others = [path.stat().st_size for path in made.int8().iterdir() if path.name != TOKENIZER]
+    whole = (MINILM / TOKENIZER).stat().st_size
+    assert sum(others) + whole < 15_000_000
 
 
 # The entry point.
