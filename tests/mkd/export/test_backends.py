@@ -1,6 +1,8 @@
 """Which backends are offered: by made-up numbers, and for a real small student."""
 
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from mkd.export.backends import (
     latency_ms,
     ratios,
 )
-from mkd.export.folder import PROGRAM, export_int8, export_onnx
+from mkd.export.folder import PROGRAM, export_int8
 from mkd.result import MODEL, Report, no_report
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
@@ -254,45 +256,60 @@ def exported(
     return export_student(request, trained, tasks, None, to, report)
 
 
-def test_the_progress_of_exports_has_a_known_end_from_its_first_step(
-    tasks: list[Task], datas: Datas, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+class Exported(NamedTuple):
+    """All exports of `small`, with the steps and shares of their progress."""
+
+    folder: Path
+    found: Exports
+    progress: list[tuple[int, float]]
+
+
+@pytest.fixture(scope="module")
+def everything(
+    quiet: None,
+    tasks: list[Task],
+    datas: Datas,
+    tokenizer: Tokenizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Exported:
     steps: list[tuple[int, float]] = []
 
     def report(step: int, metrics: dict[str, float]) -> None:
         if "progress/export" in metrics:
             steps.append((step, metrics["progress/export"]))
 
-    export = ExportConfig(backends=["onnx"])
-    exported(export, small(datas, tokenizer), tasks, datas, tokenizer, tmp_path, report)
-    assert steps[0] == (0, 0.0) and steps[-1] == (100, 1.0) and steps == sorted(steps)
-    assert len(steps) > 4, "the comparison is counted too"
+    folder = tmp_path_factory.mktemp("everything")
+    asked = ExportConfig(backends=["int8", "onnx"], max_loss=100, torch=True)
+    found = exported(asked, small(datas, tokenizer), tasks, datas, tokenizer, folder, report)
+    return Exported(folder, found, steps)
+
+
+def test_the_progress_of_exports_has_a_known_end_from_its_first_step(everything: Exported) -> None:
+    """100 steps for each of onnx, int8 and the torch.export program."""
+    steps = everything.progress
+    assert steps[0] == (0, 0.0) and steps[-1] == (300, 1.0) and steps == sorted(steps)
+    assert len(steps) > 3 * 4, "the comparisons are counted too"
     # A progress bar computes its length from step and share.
-    assert all(step / share == pytest.approx(100) for step, share in steps if share)
+    assert all(step / share == pytest.approx(300) for step, share in steps if share)
 
 
-def test_the_fastest_backend_that_passed_is_offered(
-    tasks: list[Task], datas: Datas, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    student = small(datas, tokenizer)
-    export = ExportConfig(backends=["int8", "onnx"], max_loss=100, torch=True)
-    metrics, notes, folder, passed = exported(export, student, tasks, datas, tokenizer, tmp_path)
+def test_the_fastest_backend_that_passed_is_offered(everything: Exported) -> None:
+    made = everything.folder
+    metrics, notes, folder, passed = everything.found
     assert notes == [] and passed == ("torch", "onnx", "int8")
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-text-t1/p50_ms"])
-    assert folder == ("" if fastest == TORCH else str(tmp_path / fastest))
+    assert folder == ("" if fastest == TORCH else str(made / fastest))
     assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
     assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
     for name in ("onnx", "int8"):
-        expected = sum(path.stat().st_size for path in (tmp_path / name).iterdir())
+        expected = sum(path.stat().st_size for path in (made / name).iterdir())
         assert metrics[f"export/{name}/bytes"] == expected
-        assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
-    assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
-    # A second export into the same folder, as in a resumed run.
-    again = exported(ExportConfig(backends=["onnx"]), student, tasks, datas, tokenizer, tmp_path)
-    assert again.passed == ("torch", "onnx")
+        assert Runtime.load(made / name).predict(["a film"], "single")[0].error is None
+    assert metrics["export/program/bytes"] == (made / MODEL / PROGRAM).stat().st_size
 
 
 def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
+    everything: Exported,
     tasks: list[Task],
     datas: Datas,
     tokenizer: Tokenizer,
@@ -300,15 +317,14 @@ def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The int8 export is replaced by that of a student with negated heads, which are random heads
-    that happen to score better."""
+    that happen to score better. Exports of an earlier run, which was resumed, are overwritten."""
+    shutil.copytree(everything.folder, tmp_path, dirs_exist_ok=True)
     student = small(datas, tokenizer)
     for parameter in student.heads.parameters():
         parameter.data *= -1
 
     def wrong(source: Path, folder: Path, config: ExportConfig) -> None:
-        contrary = small(datas, tokenizer)
-        export_onnx(contrary, tokenizer, folder.parent / "contrary")
-        export_int8(folder.parent / "contrary", folder, config)
+        export_int8(everything.folder / "onnx", folder, config)
 
     monkeypatch.setattr("mkd.export.backends.export_int8", wrong)
     found = exported(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
