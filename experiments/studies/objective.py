@@ -1,12 +1,14 @@
 """The objective of a search: runs one trial, under its budgets and with pruning."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import NamedTuple
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from experiments import cli
 from experiments.settings import DistillSettings, SearchConfig, SearchSettings, distill_settings
@@ -23,6 +25,7 @@ from mkd.pipeline import DataAndTeacher, load_data_and_teacher
 from mkd.result import Report, Result, RunStopped
 from mkd.runs.candidate import StudentCost, measure_cost, run_candidate
 from mkd.storage.addresses import one_line
+from mkd.storage.run_folder import FolderInUse
 from mkd.storage.store import key_of
 
 PREPARED_FROM = ("seed", "device", "data", "teacher")
@@ -60,23 +63,29 @@ class StudyObjective:
     """The objective of a study, as Optuna calls it.
 
     Prepared data and teacher are kept in memory for the next trial, which usually has the same.
+
+    `taken`: whether the last trial was given to another worker, because this one sent no heartbeats
+    for too long. Optuna then raises ValueError, as it cannot end the trial.
     """
 
     def __init__(self, job: WorkerJob) -> None:
         self.job, self.base = job, shared_settings(job.config)
         self.space: Space = parse_space(job.config.search.space, job.tasks)
         self.prepared: dict[str, DataAndTeacher] = {}
+        self.taken = False
 
     def __call__(self, release: Callable[[], object], trial: optuna.Trial) -> list[float]:
         # The trial has been counted by the study, so the other workers may request theirs.
         release()
+        self.taken = False
         try:
             result = self.run_trial(trial, suggest(trial, self.space))
         except RunStopped as end:
             raise optuna.TrialPruned(str(end)) from end
         except KeyboardInterrupt:
             frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            retry(trial.study, frozen, WORKER_STOPPED)
+            if not frozen.state.is_finished():
+                retry(trial.study, frozen, WORKER_STOPPED)
             raise
         return [result.costs[name] for name in self.job.config.search.objectives]
 
@@ -88,6 +97,7 @@ class StudyObjective:
         search = self.job.config.search
         result = TrialResult(names.STATE_FAILED, f"t{trial.number:03d}", "", None, {}, {}, settings)
 
+        @_taken_trial_named(search.heartbeat_seconds)
         def train(run: OpenRun, report: Report) -> Result:
             nonlocal result
             # The result is filled in step by step: a trial that fails or is pruned keeps what is
@@ -122,8 +132,8 @@ class StudyObjective:
             result = result._replace(
                 name=f"{result.name} {config.student.name} {_loss_name(config)}"
             )
-            first = first_id(trial)
-            finished = record_trial(
+            record = partial(
+                record_trial,
                 run_of(self.job.run),
                 config,
                 result.name,
@@ -131,8 +141,12 @@ class StudyObjective:
                 train,
                 lambda step, shares: None,
                 weight_params(settings),
-                f"{self.job.run} {first}",  # two workers may draw the same settings
             )
+            # The place names the trial, as two workers may draw the same settings.
+            try:
+                finished = record(f"{self.job.run} {first_id(trial)}")
+            except FolderInUse:  # by the worker of an earlier copy, which was suspended, not dead
+                finished = record(f"{self.job.run} {trial._trial_id}")
             dev = finished.metrics[names.QUALITY_MEAN]
             result = result._replace(state=names.STATE_COMPLETE, dev=dev)
         except RunStopped as end:
@@ -143,7 +157,10 @@ class StudyObjective:
             result = result._replace(error=why[:MAX_ERROR_LENGTH])
             raise
         finally:
-            trial.set_user_attr(RESULT, result._asdict())
+            try:
+                trial.set_user_attr(RESULT, result._asdict())
+            except UpdateFinishedTrialError:
+                self.taken = True
         return result
 
     def pausing(self, report: Report) -> Report:
@@ -217,6 +234,18 @@ class TrialReport:
                 f"more than {self.config.pruning.margin:g} points behind one that is at least "
                 f"as fast, at step {step}",
             )
+
+
+@contextmanager
+def _taken_trial_named(heartbeat_seconds: float) -> Iterator[None]:
+    """Explains the error of a trial that was ended by another worker."""
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise ValueError(
+            "another worker has taken the trial, as this one was suspended or too busy to send a "
+            f"heartbeat every {heartbeat_seconds:g} s (search.heartbeat_seconds)"
+        ) from error
 
 
 def budgets(config: SearchConfig) -> dict[str, float]:

@@ -46,15 +46,32 @@ class RetryingStorage(RDBStorage):
     """Whether this thread is inside such a call. Only the outermost one is repeated."""
     back = float("-inf")
     """Time of the end of the last outage, by time.monotonic."""
+    seen = float("inf")
+    """Time of the last call that has to do with heartbeats, by time.time."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        self._notice_suspension()
+        super().record_heartbeat(trial_id)
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """Returns the trials whose workers have died.
 
         Returns none right after an outage, because workers could not send heartbeats.
         """
+        self._notice_suspension()
         if time.monotonic() - self.back < (self.grace_period or 0):
             return []
         return super()._get_stale_trial_ids(study_id)
+
+    def _notice_suspension(self) -> None:
+        """Treats a time in which this process was suspended as an outage.
+
+        The other workers were probably suspended too, such as by a laptop that slept.
+        """
+        now = time.time()
+        if now - self.seen > (self.grace_period or 0):
+            self.back = time.monotonic()
+        self.seen = now
 
 
 def _retried(name: str) -> Callable[..., Any]:

@@ -53,7 +53,11 @@ def _run_trials(job: WorkerJob) -> None:
     try:
         while _needs_trial(study, job, lock):
             # One trial at a time: the lock is needed before each one.
-            study.optimize(partial(objective, lock.release), n_trials=1, catch=(Exception,))
+            try:
+                study.optimize(partial(objective, lock.release), n_trials=1, catch=(Exception,))
+            except ValueError:
+                if not objective.taken:
+                    raise
     except KeyboardInterrupt:
         pass
     finally:

@@ -138,6 +138,10 @@ def run_folder_path(settings: Mapping[str, Any], kind: str) -> Path:
     return Path(settings["cache"]) / "runs" / key_of({"kind": kind, "settings": of})
 
 
+class FolderInUse(ValueError):
+    """Another process holds the lock of the same run."""
+
+
 @contextmanager
 def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
     """Context manager that creates, locks and yields the folder of a run.
@@ -146,7 +150,7 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
 
     The folder is deleted when the run finishes or raises RunStopped, or if its first start raises
     ValueError before a checkpoint exists. After any other error, or a kill, it is kept, and the
-    same run resumes from it. Raises ValueError if another process holds the lock of the same run,
+    same run resumes from it. Raises FolderInUse if another process holds the lock of the same run,
     and OSError with the reason if the folder is deleted while the run works in it.
     """
     folder = run_folder_path(settings, kind)
@@ -179,7 +183,7 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
                     folder.rmdir()  # only if it is empty
             shutil.rmtree(folder, ignore_errors=True)
     except Timeout:
-        raise ValueError(
+        raise FolderInUse(
             f"another process is running the same training, in {folder}; allowed: one at a "
             "time, or another cache"
         ) from None

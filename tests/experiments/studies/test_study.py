@@ -188,6 +188,30 @@ def test_after_a_long_outage_a_heartbeat_is_dropped_and_other_calls_raise(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_process_that_was_suspended_first_waits_for_the_heartbeats_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the workers of a laptop that slept: all of them are late."""
+    config = SearchConfig(storage=f"sqlite:///{tmp_path / 'x.db'}", heartbeat_seconds=1)
+    storage = open_storage(config)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()._trial_id
+    storage.record_heartbeat(trial)
+    with storage.engine.begin() as connection:
+        connection.execute(text("update trial_heartbeats set heartbeat = '2020-01-01 00:00:00'"))
+
+    def stale() -> list[int]:
+        return storage._get_stale_trial_ids(study._study_id)
+
+    assert stale() == [trial]
+    seconds, wall, monotonic = 4.0, time.time, time.monotonic  # the grace period is 3 s
+    monkeypatch.setattr(time, "time", lambda: wall() + seconds)
+    assert stale() == [] == stale()
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + seconds)
+    assert stale() == [trial], "its worker has had time to send one"
+    storage.engine.dispose()
+
+
 def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CONNECT_ARGS["connect_timeout"] < 10
     monkeypatch.setitem(CONNECT_ARGS, "connect_timeout", 2)  # the driver's minimum

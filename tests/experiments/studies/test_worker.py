@@ -196,6 +196,34 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_the_trial_of_a_suspended_worker_goes_to_another_and_both_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "suspended"
+    folder.mkdir()
+    child = started(
+        folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2",
+        "--search.trials=4", "--json",
+    )  # fmt: skip
+    run = run_with_score(folder)
+    pids = workers(child.stderr)
+    suspend(pids, folder)
+    late = worker_at(folder, run, pids)
+    resume([pid for pid in pids if pid != late])
+
+    def is_taken() -> bool:
+        return any(key.startswith(REPLACED) for key in study_of(folder).user_attrs)
+
+    wait_until(is_taken)
+    resume([late])
+    done = child.end()
+    assert outcome(done)["states"] == {"complete": 4}
+    assert "Traceback" not in done.stderr and "died" not in done.stderr
+    by_state = {run.data.tags["mkd.state"]: run for run in trial_runs(folder)}
+    assert states(folder) == {("FINISHED", "complete"): 4, ("FAILED", "failed"): 1}
+    assert by_state["failed"].info.run_id == run
+    assert by_state["failed"].data.tags["mkd.error"].startswith("another worker has taken the tr")
+
+
+@pytest.mark.slow
 def test_a_search_whose_workers_have_all_died_reports_it_and_can_continue(tmp_path: Path) -> None:
     folder = tmp_path / "dead"
     folder.mkdir()
