@@ -3,12 +3,12 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,7 @@ from mkd.runtime.inference import Student
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
+from tests.support import runs
 from tests.support.needs import real_glue
 from tests.support.official import lines_of, rows
 from tests.support.runs import (
@@ -51,7 +52,6 @@ from tests.support.runs import (
     TASKS,
     RecordedReports,
     changed,
-    demo_config,
     finetuning,
     reproducible,
     same_weights,
@@ -67,7 +67,11 @@ TAB = "\t"
 pytestmark = pytest.mark.usefixtures("quiet")
 TRANSFORMER = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
 PLAIN = replace(BILSTM, attention=False, words=False)
-"""Its ONNX export takes half as long as that of BILSTM."""
+
+
+def demo_config(cache: Path, settings: Mapping[str, Any] | None = None, **sections: Any) -> Config:
+    """As in runs.py, with a student whose export takes a third of the time."""
+    return runs.demo_config(cache, settings, **{"student": PLAIN} | sections)
 
 
 @pytest.fixture(scope="module")
@@ -231,26 +235,21 @@ def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: 
     assert some(hard.metrics, twin) == twin
 
 
-@pytest.mark.parametrize("end", [None, 1.0])
-def test_labels_alone_need_only_a_tokenizer(end: float | None, tmp_path: Path) -> None:
+def test_labels_alone_need_only_a_tokenizer(tmp_path: Path) -> None:
     load_tokenizer(MINILM, "").save_pretrained(tmp_path / "words")
     teacher = TeacherConfig(checkpoint=str(tmp_path / "words"))
-    config = demo_config(
-        tmp_path / "cache", teacher=teacher, loss=replace(HARD, hard_weight_end=end)
-    )
+    alone = replace(HARD, hard_weight_end=1.0)
+    config = demo_config(tmp_path / "cache", teacher=teacher, loss=alone)
     assert run(config, tmp_path / "student").teacher == ""
     with pytest.raises(ValueError, match="no readable config.json"):
         run(changed(config, {"loss.hard_weight_end": 0.9}), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "student", [TRANSFORMER, replace(BILSTM, init="teacher")], ids=lambda student: student.kind
-)
 def test_labels_alone_need_a_teacher_if_the_student_starts_from_its_weights(
-    student: StudentConfig, result: Result, shared: Path, tmp_path: Path
+    result: Result, shared: Path, tmp_path: Path
 ) -> None:
     told = RecordedReports()
-    config = demo_config(shared / "cache", loss=HARD, student=student)
+    config = demo_config(shared / "cache", loss=HARD, student=TRANSFORMER)
     hard = run(config, tmp_path / "hard", told)
     assert hard.teacher_key == result.teacher_key and "agreement/mean" in hard.metrics
     assert not any("logits" in name for name in told.names)
@@ -377,12 +376,12 @@ def real_reviews(split: str, num: int) -> list[str]:
 def test_a_student_of_minilm_learns_reviews(
     reviews: Callable[[str, int], list[str]], tmp_path: Path
 ) -> None:
-    """300 rows, 100 of them unlabelled, and 200 dev rows. The student has one layer of the
+    """180 rows, 60 of them unlabelled, and 100 dev rows. The student has one layer of the
     teacher."""
-    header, *lines = reviews("train", 300)
-    lines = [f"{line.split(TAB)[0]}{TAB}" if i >= 200 else line for i, line in enumerate(lines)]
+    header, *lines = reviews("train", 180)
+    lines = [f"{line.split(TAB)[0]}{TAB}" if i >= 120 else line for i, line in enumerate(lines)]
     (tmp_path / "train.tsv").write_text("".join(f"{line}\n" for line in (header, *lines)))
-    (tmp_path / "dev.tsv").write_text("".join(f"{line}\n" for line in reviews("dev", 200)))
+    (tmp_path / "dev.tsv").write_text("".join(f"{line}\n" for line in reviews("dev", 100)))
     described = {
         "kind": "classification", "labels": ["0", "1"], "text": "sentence", "label": "label",
         "metrics": ["accuracy"], "train": "train.tsv", "dev": "dev.tsv",
@@ -394,7 +393,7 @@ def test_a_student_of_minilm_learns_reviews(
         cache=str(tmp_path / "cache"),
         baseline=False,
         data=DataConfig(source="files", path=str(tmp_path / "tasks.yaml"), max_length=32),
-        teacher=TeacherConfig(checkpoint=str(MINILM), train=train),
+        teacher=TeacherConfig(checkpoint=str(MINILM), train=replace(train, steps=16, eval_every=8)),
         student=StudentConfig(kind="transformer", init="teacher", hidden=384, heads=12, layers=1),
         train=train,
         speed=SPEED,
@@ -403,7 +402,7 @@ def test_a_student_of_minilm_learns_reviews(
     found = run(config, tmp_path / "student")
     # Unlabelled rows that overlap with the selection split are left out.
     left_out = found.metrics["data/sst2/left_out"]
-    assert found.datasets[0][3:] == (280 - left_out, 100 - left_out, 20, 200) and left_out < 20
+    assert found.datasets[0][3:] == (168 - left_out, 60 - left_out, 12, 100) and left_out < 12
     labels = [line.split("\t")[1] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
     constant = 100 * max(labels.count(name) / len(labels) for name in "01")
     for name in ("teacher/quality/sst2/accuracy", "quality/sst2/accuracy", "agreement/sst2"):
@@ -567,46 +566,80 @@ def test_finetuning_is_the_same_with_a_stored_teacher(shared: Path, tmp_path: Pa
 SEVERAL_WORDS = ("sun", "rain", "snow")
 
 
-def write_several(folder: Path) -> Path:
-    """Rows labelled with the words in them; a tenth has none, and a tenth of train is unknown."""
-    draw = Random(0)
+def write_labelled(folder: Path) -> Path:
+    """Two tasks of words in a text.
+
+    weather: the labels are the words; a tenth of the rows has none, and of a tenth of train they
+    are unknown. rain: one word makes a rare class likely.
+    """
+    several, rare = Random(0), Random(3)
     for name, num in (("train", 120), ("dev", 40)):
         rows = []
         for place in range(num):
-            found = [word for word in SEVERAL_WORDS if draw.random() < 0.4 and place % 10]
-            text = draw.sample([*found, "the", "day", "is"], len(found) + 3)
+            found = [word for word in SEVERAL_WORDS if several.random() < 0.4 and place % 10]
+            text = several.sample([*found, "the", "day", "is"], len(found) + 3)
             cell = "" if name == "train" and place % 10 == 1 else json.dumps(found)
             rows.append(f"{' '.join(text)}{TAB}{cell}")
-        (folder / f"{name}.tsv").write_text("\n".join([f"text{TAB}labels", *rows]) + "\n")
-    task = {
-        "kind": "multilabel", "labels": list(SEVERAL_WORDS), "text": "text", "label": "labels",
-        "metrics": ["micro_f1", "macro_f1", "mean_average_precision"], "train": "train.tsv",
-        "dev": "dev.tsv",
+        (folder / f"weather_{name}.tsv").write_text("\n".join([f"text{TAB}labels", *rows]) + "\n")
+    for name, num in (("train", 200), ("dev", 60)):
+        rows = [f"text{TAB}label"]
+        for place in range(num):
+            words = rare.sample(SEVERAL_WORDS, 2)
+            found_rare = place % 5 == 0 and (SEVERAL_WORDS[0] in words or rare.random() < 0.5)
+            rows.append(f"the day is {' '.join(words)}{TAB}{'yes' if found_rare else 'no'}")
+        (folder / f"rain_{name}.tsv").write_text("\n".join(rows) + "\n")
+    tasks = {
+        "weather": {
+            "kind": "multilabel", "labels": list(SEVERAL_WORDS), "text": "text", "label": "labels",
+            "metrics": ["micro_f1", "macro_f1", "mean_average_precision"],
+            "train": "weather_train.tsv", "dev": "weather_dev.tsv",
+        },
+        "rain": {
+            "labels": ["no", "yes"], "metrics": ["f1", "average_precision"],
+            "train": "rain_train.tsv", "dev": "rain_dev.tsv",
+        },
     }  # fmt: skip
-    (folder / "tasks.yaml").write_text(yaml.safe_dump({"weather": task}))
+    (folder / "tasks.yaml").write_text(yaml.safe_dump(tasks))
     return folder / "tasks.yaml"
 
 
-@pytest.mark.parametrize(
-    "student",
-    [
-        PLAIN,
-        StudentConfig(kind="bag", hidden=8, embedding=8),
-    ],
-)
-def test_a_multilabel_task_works_from_its_file_to_its_answers(
-    student: StudentConfig, tmp_path: Path
-) -> None:
-    """The exported student and the dev predictions reproduce the run's scores."""
-    train = TrainConfig(steps=60, batch_size=16, eval_every=30, learning_rate=0.02)
+class Labelled(NamedTuple):
+    """A run on the tasks of `write_labelled`, and the folder with their files and the student."""
+
+    folder: Path
+    found: Result
+
+    def texts(self, task: str) -> list[str]:
+        lines = (self.folder / f"{task}_dev.tsv").read_text().splitlines()[1:]
+        return [line.split(TAB)[0] for line in lines]
+
+    def of_task(self, task: str, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The rows of a task in the dev predictions or in the curve of deferral."""
+        rows = np.asarray(columns["task"]) == task
+        return {name: np.asarray(column)[rows] for name, column in columns.items()}
+
+    def runtime(self, backend: str) -> Student:
+        return Student.load(self.folder / "run" / backend, threads=1)
+
+
+@pytest.fixture(scope="module", params=[PLAIN, StudentConfig(kind="bag", hidden=8, embedding=8)])
+def labelled(
+    request: pytest.FixtureRequest, quiet: None, tmp_path_factory: pytest.TempPathFactory
+) -> Labelled:
+    folder = tmp_path_factory.mktemp("labelled")
     config = demo_config(
-        tmp_path / "cache",
-        data=DataConfig("files", str(write_several(tmp_path)), selection_fraction=0.2),
-        student=student,
-        train=train,
+        folder / "cache",
+        data=DataConfig("files", str(write_labelled(folder)), selection_fraction=0.2),
+        student=request.param,
+        train=TrainConfig(steps=100, batch_size=16, eval_every=50, learning_rate=0.02),
         export=ExportConfig(max_loss=100),
     )
-    found = run(config, tmp_path / "run")
+    return Labelled(folder, run(config, folder / "run"))
+
+
+def test_a_multilabel_task_works_from_its_file_to_its_answers(labelled: Labelled) -> None:
+    """The exported student and the dev predictions reproduce the run's scores."""
+    found = labelled.found
     metrics = found.metrics
     for model in ("", "teacher/", "baseline/"):
         names = ("micro_f1", "macro_f1", "mean_average_precision", "ece", "score")
@@ -616,22 +649,21 @@ def test_a_multilabel_task_works_from_its_file_to_its_answers(
     (note,) = [note for note in found.notes if "serve distillation only" in note]
     assert " training rows have no label" in note
 
-    columns = found.predictions
+    columns = labelled.of_task("weather", found.predictions)
     margins, gold = (columns[name].reshape(-1, 3) for name in ("prediction", "label"))
     assert columns["row"].tolist() == np.repeat(np.arange(40), 3).tolist()
     together = 2 * (gold * (margins >= 0)).sum() / (gold.sum() + (margins >= 0).sum())
     assert 100 * together == pytest.approx(metrics["quality/weather/micro_f1"])
 
     assert metrics["quality/weather/ece"] < metrics["calibration/weather/ece_before"]
-    curve = found.deferral
-    assert set(curve["task"]) == {"weather"} and curve["lost"][0] == 0 == curve["answered"][0]
+    curve = labelled.of_task("weather", found.deferral)
+    assert curve["lost"][0] == 0 == curve["answered"][0]
     gap = metrics["teacher/quality/weather/score"] - metrics["quality/weather/score"]
     assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100
 
-    lines = (tmp_path / "dev.tsv").read_text().splitlines()[1:]
-    texts = [line.split(TAB)[0] for line in lines]
+    texts = labelled.texts("weather")
     for backend in ("onnx", "int8"):
-        runtime = Student.load(tmp_path / "run" / backend, threads=1)
+        runtime = labelled.runtime(backend)
         thresholds = runtime.heads["weather"].thresholds
         assert all(0 < each < 1 for each in thresholds) and thresholds != (0.5,) * 3
         answers = runtime.predict(texts, "weather")
@@ -652,40 +684,19 @@ def test_a_multilabel_task_works_from_its_file_to_its_answers(
         )
 
 
-def test_a_rare_class_has_a_threshold_in_the_run_and_the_export(tmp_path: Path) -> None:
+def test_a_rare_class_has_a_threshold_in_the_run_and_the_export(labelled: Labelled) -> None:
     """The exported student's labels equal the dev predictions, whose F1 is that of the run."""
-    draw = random.Random(3)
-    for name, num in (("train", 200), ("dev", 60)):
-        rows = [f"text{TAB}label"]
-        for place in range(num):
-            words = draw.sample(SEVERAL_WORDS, 2)
-            rare = place % 5 == 0 and (SEVERAL_WORDS[0] in words or draw.random() < 0.5)
-            rows.append(f"the day is {' '.join(words)}{TAB}{'yes' if rare else 'no'}")
-        (tmp_path / f"{name}.tsv").write_text("\n".join(rows) + "\n")
-    task = {
-        "labels": ["no", "yes"], "metrics": ["f1", "average_precision"], "train": "train.tsv",
-        "dev": "dev.tsv",
-    }  # fmt: skip
-    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"rain": task}))
-    config = demo_config(
-        tmp_path / "cache",
-        data=DataConfig("files", str(tmp_path / "tasks.yaml"), selection_fraction=0.2),
-        student=PLAIN,
-        train=TrainConfig(steps=30, batch_size=16, eval_every=15, learning_rate=0.02),
-        export=ExportConfig(max_loss=100),
-    )
-    found = run(config, tmp_path / "run")
-    columns, f1 = found.predictions, found.metrics["quality/rain/f1"]
+    found = labelled.found
+    columns, f1 = labelled.of_task("rain", found.predictions), found.metrics["quality/rain/f1"]
     gold, given = columns["label"] == 1, columns["prediction"] > 0
     assert f1 == pytest.approx(200 * (gold & given).sum() / (gold.sum() + given.sum()))
-    texts = [line.split(TAB)[0] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
-    runtime = Student.load(tmp_path / "run" / "onnx", threads=1)
+    texts, runtime = labelled.texts("rain"), labelled.runtime("onnx")
     low, high = runtime.heads["rain"].thresholds
     assert low + high == pytest.approx(1) and high != 0.5
     labels = [each.label for each in runtime.predict(texts, "rain")]
     assert labels == ["yes" if each else "no" for each in given]
     assert labels == [runtime.predict([text], "rain")[0].label for text in texts]
-    curve = found.deferral
+    curve = labelled.of_task("rain", found.deferral)
     gap = found.metrics["teacher/quality/rain/score"] - found.metrics["quality/rain/score"]
     assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100
 
