@@ -1,4 +1,4 @@
-"""Two or four processes that train together, compared with one that sees the same batches; two are
+"""Two to four processes that train together, compared with one that sees the same batches; two are
 started with accelerate, as users do."""
 
 import os
@@ -125,7 +125,7 @@ def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("number", "start"),
-    [pytest.param(2, launched, marks=pytest.mark.slow), (4, forked)],
+    [pytest.param(2, launched, marks=pytest.mark.slow), (3, forked), (4, forked)],
 )
 def test_several_processes_have_the_same_losses_as_one(
     number: int,
