@@ -22,7 +22,7 @@ callback stops the run.
 class RunStopped(Exception):
     """Raised inside a Report to stop a run on purpose; the run is not resumed.
 
-    state is `pruned` or `infeasible`. The message gives the reason.
+    state is `pruned`, `infeasible` or `interrupted`. The message gives the reason.
     """
 
     def __init__(self, state: str, why: str) -> None:

@@ -92,12 +92,12 @@ class StudyObjective:
     def run_trial(self, trial: optuna.Trial, settings: SettingValues) -> TrialResult:
         """Runs the trial as an MLflow run, stores its result in the study, and returns it.
 
-        Raises RunStopped if the trial exceeds a budget or is pruned.
+        Raises RunStopped if the trial exceeds a budget, is pruned, or was taken by another worker.
         """
         search = self.job.config.search
         result = TrialResult(names.STATE_FAILED, f"t{trial.number:03d}", "", None, {}, {}, settings)
 
-        @_taken_trial_named(search.heartbeat_seconds)
+        @_stopped_if_taken(search.heartbeat_seconds)
         def train(run: OpenRun, report: Report) -> Result:
             nonlocal result
             # The result is filled in step by step: a trial that fails or is pruned keeps what is
@@ -146,7 +146,8 @@ class StudyObjective:
             try:
                 finished = record(f"{self.job.run} {first_id(trial)}")
             except FolderInUse:  # by the worker of an earlier copy, which was suspended, not dead
-                finished = record(f"{self.job.run} {trial._trial_id}")
+                trial.set_user_attr(FIRST_ID, trial._trial_id)
+                finished = record(f"{self.job.run} {first_id(trial)}")
             dev = finished.metrics[names.QUALITY_MEAN]
             result = result._replace(state=names.STATE_COMPLETE, dev=dev)
         except RunStopped as end:
@@ -237,14 +238,15 @@ class TrialReport:
 
 
 @contextmanager
-def _taken_trial_named(heartbeat_seconds: float) -> Iterator[None]:
-    """Explains the error of a trial that was ended by another worker."""
+def _stopped_if_taken(heartbeat_seconds: float) -> Iterator[None]:
+    """Stops the run of a trial that another worker has ended, with the reason."""
     try:
         yield
     except UpdateFinishedTrialError as error:
-        raise ValueError(
+        raise RunStopped(
+            names.STATE_INTERRUPTED,
             "another worker has taken the trial, as this one was suspended or too busy to send a "
-            f"heartbeat every {heartbeat_seconds:g} s (search.heartbeat_seconds)"
+            f"heartbeat every {heartbeat_seconds:g} s (search.heartbeat_seconds)",
         ) from error
 
 

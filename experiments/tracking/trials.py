@@ -116,7 +116,7 @@ def fail_lost_run(run_id: str) -> None:
 
     def end() -> None:
         client.set_tag(run_id, names.TAG_STATE, names.STATE_FAILED)
-        client.set_tag(run_id, names.TAG_ERROR, "its worker died")
+        client.set_tag(run_id, names.TAG_ERROR, "its worker died or was suspended")
         client.set_terminated(run_id, "FAILED")
 
     with_retries(end)

@@ -4,7 +4,7 @@ A test that needs a missing program is skipped. The reason shows the command tha
 program, and one line at the end of the run counts these skips. With MKD_REQUIRE_ALL=1, as in
 .ci/run, the test fails instead.
 
-To see what is skipped without a program, hide it: MKD_HIDE=chromium,postgresql,java make test.
+To see what is skipped without a program, hide it: MKD_HIDE=chromium,postgresql,java make test-all.
 A PATH (and JAVA_HOME) without Chromium and Java hides them too.
 
 A test marked `real_data` reads the folder in MKD_TEST_DATA, or else the one beside the checkout,

@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 import optuna
@@ -29,6 +30,7 @@ from experiments.studies.storage import open_storage
 from experiments.studies.worker_processes import check_forks, progress_text
 from tests.support.database import put_database
 from tests.support.entry import (
+    Child,
     client,
     command,
     entry_point,
@@ -160,22 +162,34 @@ def check_quality(folder: Path) -> None:
         assert run.data.metrics["search/quality"] == expected
 
 
-def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> None:
-    folder = tmp_path / "killed"
-    folder.mkdir()
+class Suspended(NamedTuple):
+    """A search whose two workers are suspended. at_work: the worker that holds the run."""
+
+    child: Child
+    run: str
+    pids: list[int]
+    at_work: int
+
+
+def suspended_search(folder: Path, trials: int) -> Suspended:
+    """Starts a search of two workers, and suspends them once a trial has reported a score."""
     child = started(
         folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2",
-        "--search.trials=2", "--json",
+        f"--search.trials={trials}", "--json",
     )  # fmt: skip
     run = run_with_score(folder)
     pids = workers(child.stderr)
     suspend(pids, folder)
-    at_work = worker_at(folder, run, pids)
+    return Suspended(child, run, pids, worker_at(folder, run, pids))
+
+
+def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> None:
+    child, run, pids, at_work = suspended_search(tmp_path, 2)
     os.kill(at_work, signal.SIGKILL)
     resume([pid for pid in pids if pid != at_work])
     told = outcome(done := child.end())
     assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
-    study = study_of(folder)
+    study = study_of(tmp_path)
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
     assert (
@@ -190,37 +204,43 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
     assert again.number > lost.number
     # The retry has resumed from the checkpoint, in the same run.
     assert lost.user_attrs["run"] == again.user_attrs["run"] == run
-    assert states(folder) == {("FINISHED", "complete"): 2}
-    check_quality(folder)
-    assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
+    assert states(tmp_path) == {("FINISHED", "complete"): 2}
+    check_quality(tmp_path)
+    assert not [found for found in runs(tmp_path) if found.info.status == "RUNNING"]
+
+
+def taken(folder: Path) -> list[str]:
+    """The study's notes on trials that were given to another worker."""
+    return [key for key in study_of(folder).user_attrs if key.startswith(REPLACED)]
 
 
 @pytest.mark.slow
 def test_the_trial_of_a_suspended_worker_goes_to_another_and_both_go_on(tmp_path: Path) -> None:
-    folder = tmp_path / "suspended"
-    folder.mkdir()
-    child = started(
-        folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2",
-        "--search.trials=4", "--json",
-    )  # fmt: skip
-    run = run_with_score(folder)
-    pids = workers(child.stderr)
-    suspend(pids, folder)
-    late = worker_at(folder, run, pids)
-    resume([pid for pid in pids if pid != late])
-
-    def is_taken() -> bool:
-        return any(key.startswith(REPLACED) for key in study_of(folder).user_attrs)
-
-    wait_until(is_taken)
-    resume([late])
+    child, run, pids, at_work = suspended_search(tmp_path, 4)
+    resume([pid for pid in pids if pid != at_work])
+    wait_until(lambda: taken(tmp_path))
+    resume([at_work])
     done = child.end()
     assert outcome(done)["states"] == {"complete": 4}
     assert "Traceback" not in done.stderr and "died" not in done.stderr
-    by_state = {run.data.tags["mkd.state"]: run for run in trial_runs(folder)}
-    assert states(folder) == {("FINISHED", "complete"): 4, ("FAILED", "failed"): 1}
-    assert by_state["failed"].info.run_id == run
-    assert by_state["failed"].data.tags["mkd.error"].startswith("another worker has taken the tr")
+    assert states(tmp_path) == {("FINISHED", "complete"): 4, ("KILLED", "interrupted"): 1}
+    told = client(tmp_path).get_run(run).data.tags
+    assert told["mkd.state"] == "interrupted"
+    assert told["mlflow.note.content"].startswith("another worker has taken the trial")
+    assert not list(tmp_path.glob(".mkd/runs/*/")), "no folder is left"
+
+
+@pytest.mark.slow
+def test_processes_that_are_all_suspended_keep_their_trials(tmp_path: Path) -> None:
+    child, _, pids, _ = suspended_search(tmp_path, 2)
+    assert child.process.pid is not None
+    os.kill(child.process.pid, signal.SIGSTOP)
+    time.sleep(8)  # more than three heartbeats
+    resume([*pids, child.process.pid])
+    done = child.end()
+    assert outcome(done)["states"] == {"complete": 2} and not taken(tmp_path)
+    assert states(tmp_path) == {("FINISHED", "complete"): 2}
+    assert "Traceback" not in done.stderr and "died" not in done.stderr
 
 
 @pytest.mark.slow
