@@ -93,7 +93,7 @@ def workers(printed: Path) -> list[int]:
 
 def suspend(pids: list[int], folder: Path) -> None:
     """Suspends the workers, so that no trial ends meanwhile. It retries if one of them was writing
-    to MLflow's database, which would stay locked."""
+    to the database of MLflow or Optuna, which would stay locked."""
 
     def stopped() -> bool:
         return all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids)
@@ -103,9 +103,10 @@ def suspend(pids: list[int], folder: Path) -> None:
             os.kill(pid, signal.SIGSTOP)
         wait_until(stopped)
         try:
-            with closing(sqlite3.connect(folder / "mlflow.db", timeout=0.1)) as database:
-                database.execute("begin immediate")
-                return
+            for name in ("mlflow.db", "optuna.db"):
+                with closing(sqlite3.connect(folder / name, timeout=0.1)) as database:
+                    database.execute("begin immediate")
+            return
         except sqlite3.OperationalError:  # it is locked
             resume(pids)
 
