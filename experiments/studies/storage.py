@@ -44,6 +44,11 @@ class RetryingStorage(RDBStorage):
 
     calling = threading.local()
     """Whether this thread is inside such a call. Only the outermost one is repeated."""
+    away: float | None = None
+    """Time of the first call of an outage, by time.monotonic; None while the database answers.
+
+    All calls share it: otherwise each of those that end a trial would wait for OUTAGE_SECONDS.
+    """
     back = float("-inf")
     """Time of the end of the last outage, by time.monotonic."""
     seen = float("inf")
@@ -76,7 +81,7 @@ class RetryingStorage(RDBStorage):
 
 def _retried(name: str) -> Callable[..., Any]:
     """Returns a method of RDBStorage that is retried while the database is unreachable."""
-    method = getattr(RetryingStorage, name)
+    method, is_read = getattr(RetryingStorage, name), name.lstrip("_").startswith("get")
 
     @wraps(method)
     def call(self: RetryingStorage, *args: Any, **more: Any) -> Any:
@@ -93,8 +98,10 @@ def _retried(name: str) -> Callable[..., Any]:
                         return True
                     raise
                 except (StorageInternalError, SQLAlchemyError) as error:
+                    if self.away is None and _is_outage(error):
+                        self.away = begin
                     try:
-                        _wait(error, self.url, begin, waiting)
+                        _wait(error, self.url, self.away or begin, waiting)
                     except (StorageInternalError, SQLAlchemyError):
                         # Optuna sends heartbeats in a thread, which an error would end with a
                         # traceback. The calls of the training itself report the outage.
@@ -103,6 +110,8 @@ def _retried(name: str) -> Callable[..., Any]:
                         raise
                     waiting = True
                 else:
+                    if waiting or not is_read:  # a locked SQLite file can be read
+                        self.away = None
                     if waiting:
                         self.back = time.monotonic()
                         note(f"search.storage {without_passwords(self.url)} is back")

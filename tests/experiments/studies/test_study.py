@@ -4,8 +4,10 @@ trials."""
 import random
 import shutil
 import socket
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -186,6 +188,36 @@ def test_after_a_long_outage_a_heartbeat_is_dropped_and_other_calls_raise(
             assert connection.execute(text(beats)).scalar_one() == 1
         storage.engine.dispose()
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_calls_of_a_trial_wait_together_for_a_locked_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked SQLite file can be read, so an answer does not mean that it is back."""
+    monkeypatch.setattr("experiments.studies.storage.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("experiments.studies.storage.OUTAGE_SECONDS", 2.0)
+    monkeypatch.setattr("experiments.studies.storage.LOCKED_SECONDS", 0.1)
+    file = tmp_path / "x.db"
+    storage = open_storage(SearchConfig(storage=f"sqlite:///{file}"))
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()._trial_id
+
+    def waited() -> float:
+        begin = time.monotonic()
+        with pytest.raises((StorageInternalError, OperationalError)):
+            storage.set_trial_user_attr(trial, "key", "value")
+        return time.monotonic() - begin
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert waited() >= 2
+        assert storage.get_trial(trial).number == 0
+        assert waited() < 2, "the outage has lasted long enough"
+        other.execute("rollback")
+        storage.set_trial_user_attr(trial, "key", "value")
+        other.execute("begin immediate")
+        assert waited() >= 2, "another outage"
+    storage.engine.dispose()
 
 
 def test_a_process_that_was_suspended_first_waits_for_the_heartbeats_of_others(

@@ -136,14 +136,39 @@ def test_cutting_a_long_text_first_does_not_change_what_a_model_sees(
             np.testing.assert_array_equal(kept.offsets, expected.offsets)
 
 
-def test_a_huge_text_is_not_encoded_whole() -> None:
+@pytest.mark.parametrize("max_length", [8, 9, 10, 11])
+@pytest.mark.parametrize("words", [(90, 91), (91, 90), (90, 30), (30, 90)])
+def test_the_odd_token_of_two_huge_texts_goes_to_the_longer(
+    words: tuple[int, int], max_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "CHARACTERS", 1)
+    monkeypatch.setattr(encoding, "LONG", 40)
+    encode, sides = Encoder(wordpiece(), False), [["ab b " * count] for count in words]
+    (kept,) = truncated(encoding.encode_beginnings(encode, sides, max_length), max_length)[:1]
+    (expected,) = truncated([encode(side) for side in sides], max_length)[:1]
+    np.testing.assert_array_equal(kept.ids, expected.ids)
+    np.testing.assert_array_equal(kept.offsets, expected.offsets)
+
+
+@pytest.mark.parametrize("text", ["good film " * 10**5, "x" * 10**6, " " * 10**6])
+def test_a_huge_text_is_not_encoded_whole(text: str) -> None:
     seen: list[int] = []
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         seen.append(max(map(len, texts)))
+        return [list(range(10**4)) for _ in texts]
+
+    encoding.encode_beginnings(encode, [[text]], 128)
+    encoding.encode_beginnings(encode, [[text + " a b"], [text]], 128)
+    assert max(seen) <= 2 * encoding.LONG
+
+
+def test_a_text_with_few_tokens_in_its_beginning_is_read_further() -> None:
+    seen: list[int] = []
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        seen.extend(map(len, texts))
         return [list(range(len(text.split()))) for text in texts]
 
-    for text in ("good film " * 10**5, "x" * 10**6, " " * 10**6, "a\n" + " " * 10**6):
-        encoding.encode_beginnings(encode, [[text]], 128)
-        encoding.encode_beginnings(encode, [[text + " a b"], [text]], 128)
-    assert max(seen[:3]) < 2 * encoding.LONG
+    encoding.encode_beginnings(encode, [["a\n" + " " * 10**6]], 128)
+    assert seen[-1] >= 10**6 and seen == sorted(seen) and len(seen) < 10
