@@ -162,7 +162,7 @@ def lines(results: SearchResults, busy: bool = False) -> list[str]:
     corner = (
         f"above {reference.quality:.1f} points ({LOWEST_QUALITY}) and below {reference.cost:.3g} ms"
     )
-    summary = f"trials: {states}; hypervolume {volume} points x decades, {corner}"
+    summary = f"trials: {states or 'none'}; hypervolume {volume} points x decades, {corner}"
     return [*markdown(rows), "", UNITS_NOTE, summary]
 
 

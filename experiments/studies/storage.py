@@ -98,10 +98,11 @@ def _retried(name: str) -> Callable[..., Any]:
                         return True
                     raise
                 except (StorageInternalError, SQLAlchemyError) as error:
-                    if self.away is None and _is_outage(error):
-                        self.away = begin
+                    noted = self.away is not None
+                    if _is_outage(error):
+                        self.away = self.away or begin
                     try:
-                        _wait(error, self.url, self.away or begin, waiting)
+                        _wait(error, self.url, self.away or begin, noted)
                     except (StorageInternalError, SQLAlchemyError):
                         # Optuna sends heartbeats in a thread, which an error would end with a
                         # traceback. The calls of the training itself report the outage.
@@ -110,10 +111,9 @@ def _retried(name: str) -> Callable[..., Any]:
                         raise
                     waiting = True
                 else:
-                    if waiting or not is_read:  # a locked SQLite file can be read
-                        self.away = None
-                    if waiting:
-                        self.back = time.monotonic()
+                    # A locked SQLite file can be read.
+                    if self.away is not None and (waiting or not is_read):
+                        self.away, self.back = None, time.monotonic()
                         note(f"search.storage {without_passwords(self.url)} is back")
                     return value
         finally:
@@ -289,7 +289,10 @@ def storage_outages_named(config: SearchConfig) -> Iterator[None]:
     """Raises ConnectionError, naming search.storage, if the storage fails during a search."""
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError) as error:
+    except (SQLAlchemyError, StorageInternalError, AssertionError, UnboundLocalError) as error:
+        # Optuna raises the last two if it cannot store the end of a trial.
+        if isinstance(error, AssertionError | UnboundLocalError) and not _is_outage(error):
+            raise
         raise ConnectionError(
             f"search.storage is {without_passwords(config.storage)!r}: {reason(error)}; {AGAIN}"
         ) from error

@@ -34,7 +34,7 @@ def work(job: WorkerJob) -> None:
     transformers.utils.logging.set_verbosity_error()
     start_worker(job.tracking)
     try:
-        with storage_outages_named(job.config.search), store_errors():
+        with store_errors(), storage_outages_named(job.config.search):
             _run_trials(job)
     except ConnectionError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)

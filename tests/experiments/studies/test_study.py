@@ -40,7 +40,12 @@ from experiments.studies.importance import setting_importances
 from experiments.studies.pruning import Progress
 from experiments.studies.retry import WORKER_DIED, WORKER_STOPPED, retry
 from experiments.studies.sampler import SeededSampler
-from experiments.studies.storage import CONNECT_ARGS, open_storage, study_lock
+from experiments.studies.storage import (
+    CONNECT_ARGS,
+    open_storage,
+    storage_outages_named,
+    study_lock,
+)
 from experiments.studies.study import (
     OBJECTIVES,
     check_same_search,
@@ -217,6 +222,29 @@ def test_the_calls_of_a_trial_wait_together_for_a_locked_file(
         storage.set_trial_user_attr(trial, "key", "value")
         other.execute("begin immediate")
         assert waited() >= 2, "another outage"
+    storage.engine.dispose()
+
+
+def test_a_trial_whose_end_cannot_be_stored_names_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.studies.storage.OUTAGE_SECONDS", 0.5)
+    monkeypatch.setattr("experiments.studies.storage.LOCKED_SECONDS", 0.1)
+    file = tmp_path / "x.db"
+    config = SearchConfig(storage=f"sqlite:///{file}")
+    storage = open_storage(config)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+
+        def lock(trial: optuna.Trial) -> float:
+            other.execute("begin immediate")
+            return 1.0
+
+        study = optuna.create_study(storage=storage)
+        with (
+            pytest.raises(ConnectionError, match="^search.storage is .*: database is locked; "),
+            storage_outages_named(config),
+        ):
+            study.optimize(lock, n_trials=1)
     storage.engine.dispose()
 
 
