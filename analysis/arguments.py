@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import docstring_parser
 
+from analysis import empty_runs
 from analysis.presentation import printing
 from mkd.shell import called_as, complete, suggestion
 from mkd.storage.addresses import one_line
@@ -87,6 +88,8 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
             with full_disk_errors([Path(), Path(settings.to)]), own_temporary_folder():
                 pkgutil.resolve_name(JOB)(settings)
     except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        message = one_line(error)
+        print(f"error: {message}", file=sys.stderr)
+        empty_runs.discard_own_run(message)
         return 2
     return 0

@@ -34,6 +34,7 @@ from mlflow.exceptions import MlflowException
 from analysis import tables
 from analysis.arguments import ReportSettings
 from analysis.charts.gallery import Chart, charts, json_value
+from analysis.empty_runs import OWN_RUN
 from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
@@ -44,8 +45,6 @@ from mkd import names, progress
 from mkd.storage.addresses import without_passwords
 from mkd.storage.owners import is_gone, owner
 
-OWN_RUN = "MLFLOW_RUN_ID"
-"""The environment variable that `mlflow run` sets to the run that it has created."""
 PAGE = "report.html"
 """File name of the page."""
 OUTCOME = "report.json"

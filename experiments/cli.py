@@ -28,8 +28,8 @@ from jsonargparse import (
     set_loader,
 )
 
+from analysis import empty_runs
 from analysis.presentation import printing
-from experiments import empty_runs
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_signals

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import mlflow
 from mlflow.entities import Metric, Param, Run
 
+from analysis.empty_runs import OWN_RUN, discard_run
 from experiments.cli import flat, to_yaml
-from experiments.empty_runs import OWN_RUN, discard_run
 from experiments.settings import Command
 from experiments.tracking.interrupts import delayed_interrupts
 from experiments.tracking.store import connected, is_outage, retry_on_race, with_retries

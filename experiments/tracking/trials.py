@@ -10,7 +10,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from experiments.empty_runs import OWN_RUN
+from analysis.empty_runs import OWN_RUN
 from experiments.settings import DistillSettings
 from experiments.tracking.outputs import of_trial
 from experiments.tracking.record import FinishedRun, record

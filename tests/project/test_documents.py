@@ -38,7 +38,6 @@ NO_COMMANDS = (
     "printing",
     "settings",
     "signals",
-    "empty_runs",
     "shipped_students",
 )
 """Files of experiments/ that are not commands."""

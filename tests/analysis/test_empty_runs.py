@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support import stored
 from tests.support.database import put_database
-from tests.support.entry import client, command, environment
+from tests.support.entry import client, command, entry_point, environment, started
 
 PASSWORD = "k9wq7zt3"
 ADDRESS = f"postgresql://mkd:{PASSWORD}@127.0.0.1:1/x"
@@ -32,6 +35,21 @@ def test_a_password_stored_by_mlflow_run_is_refused_and_can_be_removed(
     subprocess.run(gc, env=environment(MLFLOW_TRACKING_URI=store), cwd=folder, check=True)
     with sqlite3.connect(folder / "mlflow.db") as database:
         assert database.execute("select count(*) from params").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("argv", [["--experiment=other"], ["--experimnt=x"], ["--to=/dev/null"]])
+def test_the_run_that_mlflow_run_made_for_a_refused_report_is_removed(
+    tmp_path: Path, argv: list[str]
+) -> None:
+    folder = tmp_path / "refused"
+    store = stored.with_two_students(folder)
+    own = store.create_run("0").info.run_id
+    address = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "MLFLOW_RUN_ID": own}
+    done = started(folder, entry_point, "analysis.report", *argv, **address).end()
+    assert done.returncode == 2
+    run = store.get_run(own)
+    assert (run.info.status, run.info.lifecycle_stage) == ("KILLED", "deleted")
+    assert f"error: {run.data.tags['mlflow.note.content']}" in done.stderr
 
 
 def test_an_address_without_a_password_is_accepted_under_mlflow_run(tmp_path: Path) -> None:
