@@ -272,16 +272,17 @@ def disturbed(place: Place, expected: State, at: float, draw: random.Random) -> 
 
 def difference(expected: State, actual: State) -> str:
     """Returns what differs, in one line; empty if nothing does."""
+    parts = []
     for name, one, other in zip(("files", "weights"), expected[1:], actual[1:], strict=True):
         if more := other - one:
-            return f"{name} that are left: {sorted(more)[:3]}"
-        if less := one - other:
-            return f"{name} that lack: {sorted(less)[:3]}"
+            parts.append(f"{name} that are left: {sorted(more)[:3]}")
+        elif less := one - other:
+            parts.append(f"{name} that lack: {sorted(less)[:3]}")
     if expected.runs != actual.runs:
         only = [run for run in actual.runs if run not in expected.runs]
         lacks = [run for run in expected.runs if run not in actual.runs]
-        return f"runs: {str(only)[:150]}; expected {str(lacks)[:150]}"
-    return ""
+        parts.append(f"runs: {str(only)[:150]}; expected {str(lacks)[:150]}")
+    return "; ".join(parts)
 
 
 def main() -> None:
