@@ -3,9 +3,10 @@
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -13,7 +14,7 @@ from filelock import FileLock
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, NullPool, create_engine, func, select
+from sqlalchemy import Connection, NullPool, create_engine, func, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -31,6 +32,12 @@ LOCK_SECONDS = 0.2
 """Pause between two tries to get the lock of a study."""
 TABLE = "studies"
 """A table that every database of Optuna has."""
+
+SILENT = text(
+    "select trial_id from trials where study_id = :study and state = 'RUNNING' "
+    "and trial_id not in (select trial_id from trial_heartbeats)"
+)
+"""The running trials of a study that have no heartbeat."""
 
 OnLostTrial = Callable[[FrozenTrial], None]
 """Called with a trial whose worker has died."""
@@ -53,6 +60,11 @@ class RetryingStorage(RDBStorage):
     """Time of the end of the last outage, by time.monotonic."""
     seen = float("inf")
     """Time of the last call that has to do with heartbeats, by time.time."""
+    silent: Mapping[int, float] = MappingProxyType({})
+    """Running trials without any heartbeat: the time when each was first seen, by time.monotonic.
+
+    Optuna never counts such a trial as stale. Its worker may have died before the first one.
+    """
 
     def record_heartbeat(self, trial_id: int) -> None:
         self._notice_suspension()
@@ -64,9 +76,14 @@ class RetryingStorage(RDBStorage):
         Returns none right after an outage, because workers could not send heartbeats.
         """
         self._notice_suspension()
-        if time.monotonic() - self.back < (self.grace_period or 0):
+        now, grace = time.monotonic(), self.grace_period or 0
+        if now - self.back < grace:
             return []
-        return super()._get_stale_trial_ids(study_id)
+        with self.engine.connect() as connection:
+            found = connection.scalars(SILENT, {"study": study_id})
+            self.silent = {trial: self.silent.get(trial, now) for trial in found}
+        never = [trial for trial, since in self.silent.items() if now - since > grace]
+        return super()._get_stale_trial_ids(study_id) + never
 
     def _notice_suspension(self) -> None:
         """Treats a time in which this process was suspended as an outage.

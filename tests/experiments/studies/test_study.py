@@ -272,6 +272,27 @@ def test_a_process_that_was_suspended_first_waits_for_the_heartbeats_of_others(
     storage.engine.dispose()
 
 
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_worker_that_died_before_its_first_heartbeat_is_noticed(
+    store: RDBStorage, queued: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna itself waits for such a trial for ever."""
+    study = optuna.create_study(storage=store)
+    if queued:
+        study.enqueue_trial({"x": 1})
+    trial = study.ask()._trial_id
+    monotonic, seconds = time.monotonic, float(store.grace_period or 0)
+
+    def stale() -> list[int]:
+        return store._get_stale_trial_ids(study._study_id)
+
+    assert stale() == [] == stale(), "it may be about to send one"
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + seconds + 1)
+    assert stale() == [trial]
+    store.record_heartbeat(trial)
+    assert stale() == []
+
+
 def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CONNECT_ARGS["connect_timeout"] < 10
     monkeypatch.setitem(CONNECT_ARGS, "connect_timeout", 2)  # the driver's minimum

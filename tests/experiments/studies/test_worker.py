@@ -210,6 +210,15 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
     assert not [found for found in runs(tmp_path) if found.info.status == "RUNNING"]
 
 
+@pytest.mark.slow
+def test_the_trial_of_a_worker_that_died_at_its_start_is_run_again(tmp_path: Path) -> None:
+    argv = [*SEARCH, *BEATS, "--search.trials=2"]
+    assert outcome(command(tmp_path, "search", *argv))["states"] == {"complete": 2}
+    study_of(tmp_path).ask()  # as by a worker that dies before its first heartbeat
+    again = command(tmp_path, "search", *SEARCH, *BEATS, "--search.trials=3")
+    assert outcome(again)["states"] == {"complete": 3}
+
+
 def taken(folder: Path) -> list[str]:
     """The study's notes on trials that were given to another worker."""
     return [key for key in study_of(folder).user_attrs if key.startswith(REPLACED)]
