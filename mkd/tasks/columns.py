@@ -6,6 +6,7 @@ A column is taken only if nothing else fits as well; else the user is asked to s
 import datetime
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
@@ -149,7 +150,7 @@ def choose_columns(
 
 
 def _looks(table: Columns) -> dict[str, ColumnSample]:
-    once = tuple(name for name in table.names if table.names.count(name) == 1)
+    once = tuple(name for name, num in Counter(table.names).items() if num == 1)
     rows = [cells for _, cells in islice(table.read(once), LOOK_ROWS)]
     if not rows:
         raise ValueError(f"{table.where}: no rows; allowed: one or more")

@@ -7,6 +7,7 @@ ValueError "file:line: ...", with lines counted from 1 (Parquet: rows).
 import csv
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -249,11 +250,12 @@ def _checked_names(table: Table) -> list[str]:
             f"{path}: header is False; allowed: True, as {ending} files name their columns"
         )
     names = FORMATS[ending].names(path, table.header)
+    num = Counter(names)
     for column in table.columns:
-        if column not in names:
+        if column not in num:
             raise ValueError(f"{path}:1: no column {column!r}; there are: {listed(names)}")
-        if names.count(column) > 1:
-            raise ValueError(f"{path}:1: {names.count(column)} columns {column!r}; allowed: one")
+        if num[column] > 1:
+            raise ValueError(f"{path}:1: {num[column]} columns {column!r}; allowed: one")
     return names
 
 
