@@ -140,14 +140,14 @@ def _empty_run_discarded(run: Run, parent: Run | None) -> Iterator[None]:
             parent is None
             and not run.data.metrics
             and not stored_run.data.metrics
-            and not _children(stored_run)
+            and not children(stored_run)
         ):
             mlflow.end_run("FAILED")
             discard_run(run.info.run_id, stored_run.info.run_name)
         raise
 
 
-def _children(run: Run) -> list[Run]:
+def children(run: Run) -> list[Run]:
     """Returns the runs that are nested in the run; at most one."""
     wanted = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     runs: list[Run] = mlflow.MlflowClient().search_runs(

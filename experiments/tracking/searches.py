@@ -16,7 +16,9 @@ from experiments.tracking.interrupts import delayed_interrupts
 from experiments.tracking.run import (
     OpenRun,
     Tags,
+    children,
     end_killed_runs,
+    equal_to,
     failure_logged,
     log_settings,
     start_run,
@@ -27,7 +29,7 @@ from experiments.tracking.trials import FINISHED_TRIAL
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.storage.addresses import reason
-from mkd.storage.owners import owner
+from mkd.storage.owners import is_gone, owner
 
 STUDY_FILE = "study.json"
 """Artifact of a search's run: its results as JSON."""
@@ -39,16 +41,23 @@ MOST_READ = 10_000
 def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> Iterator[OpenRun]:
     """Opens the run of a search.
 
-    It is the run with the id `known`, or else the one that `mlflow run` created, or a new one. Its
-    status is KILLED if the search is interrupted.
+    It is the run with the id `known`, or else that of a killed command which the study does not
+    know yet, or the one that `mlflow run` created, or a new one. Its status is KILLED if the search
+    is interrupted.
+    tags: of this study alone.
     Raises ValueError if the known run is deleted or not in this tracking store.
     """
-    kind_tags = {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_tag(config.data)}
+    study_tags = {names.TAG_KIND: names.KIND_SEARCH, **tags}
     with ExitStack() as stack:
         with connected(), delayed_interrupts():
             try:
                 run = stack.enter_context(
-                    start_run(name, known, None, {names.TAG_PROCESS: owner()})
+                    start_run(
+                        name,
+                        known or _unknown_run(study_tags),
+                        None,
+                        {names.TAG_PROCESS: owner(), **study_tags},
+                    )
                 )
                 end_killed_runs(run)
             except MlflowException as error:
@@ -60,7 +69,8 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
                     "allowed: a study whose run is in this tracking store, and not deleted"
                 ) from error
         with failure_logged(run):
-            with_retries(partial(log_settings, run, config, name, {**kind_tags, **tags}))
+            all_tags = {names.TAG_TASKS: tasks_tag(config.data), **study_tags}
+            with_retries(partial(log_settings, run, config, name, all_tags))
             try:
                 # A search has no working folder of its own.
                 yield OpenRun(run, Path(config.cache))
@@ -68,6 +78,21 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
                 mlflow.end_run("KILLED")  # not FAILED: the same command resumes it
                 raise
         with_retries(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
+
+
+def _unknown_run(tags: Tags) -> str:
+    """Returns the id of an unfinished run with these tags and without trials, or "".
+
+    Its process has ended: it was killed before it stored the run's id in the study.
+    """
+    client = mlflow.MlflowClient()
+    wanted = [f"tags.`{name}` {equal_to(value)}" for name, value in tags.items()]
+    runs = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()],
+        " and ".join([*wanted, "attributes.status != 'FINISHED'"]),
+    )
+    gone = (run for run in runs if is_gone(run.data.tags.get(names.TAG_PROCESS, "")))
+    return next((str(run.info.run_id) for run in gone if not children(run)), "")
 
 
 def tag_front(on_front: Mapping[str, bool]) -> None:

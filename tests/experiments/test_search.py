@@ -11,7 +11,7 @@ import torch
 
 from experiments import search
 from tests.support.database import put_database
-from tests.support.entry import client, command, entry_point, outcome, started
+from tests.support.entry import Event, client, command, dying, entry_point, outcome, started
 from tests.support.searches import SEARCH, SPACE, START, states, study_of, trial_runs
 
 Searched = tuple[Path, subprocess.CompletedProcess[str]]
@@ -54,6 +54,21 @@ def test_each_trial_is_a_finished_child_run_of_the_study(searched: Searched) -> 
         assert run.data.metrics["selected/mean"] == pytest.approx(
             run.data.metrics["search/quality"]
         )
+
+
+@pytest.mark.slow
+def test_a_search_killed_before_its_study_knows_its_run_continues_that_run(tmp_path: Path) -> None:
+    put_database(tmp_path)
+    argv = [*SEARCH, "--search.trials=1"]
+    child = started(tmp_path, dying, Event("open", "config.yaml"), 1, "search", *argv)
+    assert child.end().returncode == -9
+    store = client(tmp_path)
+    (experiment,) = (each for each in store.search_experiments() if each.name == "mkd")
+    (killed,) = store.search_runs([experiment.experiment_id])
+    assert "run" not in study_of(tmp_path).user_attrs
+    assert outcome(command(tmp_path, "search", *argv))["run_id"] == killed.info.run_id
+    runs = store.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
 
 
 def test_the_first_trial_has_the_given_settings(searched: Searched) -> None:
