@@ -11,7 +11,7 @@ import docstring_parser
 
 from analysis import empty_runs
 from analysis.presentation import printing
-from mkd.shell import called_as, complete, suggestion
+from mkd.shell import called_as, complete, escape_unprintable, suggestion
 from mkd.storage.addresses import one_line
 from mkd.storage.disk import full_disk_errors
 from mkd.storage.owners import own_temporary_folder
@@ -78,6 +78,7 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
 
     It is 0, or 2 after a user's mistake, which is printed in one line.
     """
+    escape_unprintable()
     try:
         with printing.json_only(JSON in (sys.argv[1:] if argv is None else argv)):
             settings = parse(argv, description or "")

@@ -34,7 +34,7 @@ from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_signals
 from mkd.config import DataConfig
-from mkd.shell import COMPLETION, called_as
+from mkd.shell import COMPLETION, called_as, escape_unprintable
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import one_line
 from mkd.storage.disk import full_disk_errors
@@ -556,11 +556,13 @@ def entry(
     Ctrl-C.
     """
     end_on_signals(_handle_sigterm, SystemExit)
+    escape_unprintable()
     tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
         with printing.json_only("--json" in (sys.argv[1:] if argv is None else argv)):
             empty_runs.refuse_stored_passwords(sys.argv[1:] if argv is None else argv)
             config = _read(argv, description, kind)
+            _check_encodable(config)
             tell(f"settings that differ from the defaults: {json.dumps(brief(overrides(config)))}")
             sys.stdout.flush()
             if isinstance(data := getattr(config, "data", None), DataConfig):
@@ -586,6 +588,15 @@ def entry(
         print("stopped; the same command continues", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_encodable(config: Command) -> None:
+    """Raises ValueError for a setting that no database can hold, such as a path in Latin-1."""
+    for name, value in flat(config).items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} is {value!r}; allowed: text in UTF-8") from None
 
 
 def _written(config: Command) -> list[Path]:

@@ -14,6 +14,7 @@ import os
 import runpy
 import sys
 from collections.abc import Iterable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     sys.argv[1:] = rest
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     raise AssertionError(f"{module} ends the process")
+
+
+def escape_unprintable() -> None:
+    """Makes stdout escape the characters that its encoding lacks, as stderr does."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 COMPLETION = "_ARGCOMPLETE"

@@ -49,6 +49,9 @@ def read_config(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file}: not valid YAML") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{file}: not a mapping; allowed: settings by name, such as `seed: 1`")
+    for name in settings:
+        if not isinstance(name, str):
+            raise ValueError(f"{file}: the key {name!r} is no text; allowed: names of settings")
     return settings
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow.entities import LoggedModelStatus, Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -18,7 +19,9 @@ from packaging.version import Version
 import mkd
 from experiments.settings import DistillSettings, FinetuneSettings, RegistryConfig, TeacherSettings
 from experiments.tracking.card import model_card, version_description
+from experiments.tracking.store import StoreError
 from mkd.result import Result
+from mkd.storage.addresses import reason, without_passwords
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
 """Packages that a logged model imports if it is an export."""
@@ -82,6 +85,19 @@ def log_model(
         description = version_description(result, run.info.run_id)
         _register(config.registry, run.info.run_id, f"models:/{model}", description)
     return model
+
+
+def check_registry() -> None:
+    """Raises StoreError if the model registry is another store that cannot be used."""
+    uri = mlflow.get_registry_uri()
+    if uri == mlflow.get_tracking_uri():
+        return
+    try:
+        mlflow.MlflowClient().search_registered_models(max_results=1)
+    except MlflowException as error:
+        raise StoreError(
+            f"MLFLOW_REGISTRY_URI is {without_passwords(uri)}: {reason(error)}"
+        ) from error
 
 
 def _logged_earlier(run: Run) -> str:

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 
 from analysis.presentation.printing import set_result
 from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
-from experiments.tracking.models import log_model
+from experiments.tracking.models import check_registry, log_model
 from experiments.tracking.outbox import Outbox
 from experiments.tracking.outputs import NOTE, Outputs, of_training
 from experiments.tracking.run import (
@@ -147,6 +147,8 @@ def record_training(
         result = training(folder_of(config, kind), no_report)
         return FinishedRun("", result.metrics, result)
     printed = print_notes(tasks)
+    if config.registry.name:
+        check_registry()
     return record(
         open_run(config, kind, name, tasks_tag(config.data), tags),
         lambda run, report: training(run.folder, report),

@@ -5,8 +5,11 @@ answers some of them with status 500.
 """
 
 import asyncio
+import csv
+import io
 import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, NoReturn
 
@@ -19,8 +22,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 JSON, CSV = "application/json", "text/csv"
+MOST_COLUMNS = 100
+"""Maximum number of columns of a request. A model reads two, and parsers are slow with many."""
 LONGEST_REASON = 300
 """Maximum number of characters of an error message."""
+
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -135,7 +143,7 @@ async def _body(stream: AsyncIterator[bytes], most: int) -> bytes:
 
 def _answer(body: bytes, kind: str, model: _BoundedModel, schema: Any) -> str:
     """Returns the answer to a request as JSON. Raises Refusal if there is none."""
-    data = _request(body) if kind == JSON else body
+    data: Any = _request(body) if kind == JSON else _checked_csv(body)
     try:
         response = scoring_server.invocations(data, kind, model, schema)  # type: ignore[no-untyped-call]
     except Refusal:
@@ -174,7 +182,63 @@ def _request(body: bytes) -> dict[str, Any]:
         raise Refusal(
             400, f"params is of type {type(content['params']).__name__}; allowed: an object"
         )
-    return content
+    for form in forms:
+        _check_columns(_columns_of(content.get(form)))
+    whole: dict[str, Any] = content
+    return _without_half_characters(whole) if b"\\ud" in body.lower() else whole
+
+
+def _columns_of(values: Any) -> Collection[Any]:
+    """Returns the names of the columns of a request's rows in one of MLflow's forms."""
+    if isinstance(values, list):
+        return {name for row in values if isinstance(row, dict) for name in row}
+    if not isinstance(values, dict):
+        return ()
+    columns = values.get("columns")
+    return columns if isinstance(columns, list) else values
+
+
+def _check_columns(names: Collection[Any]) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise Refusal(400, f"the request has {len(names)} columns; allowed: at most {MOST_COLUMNS}")
+
+
+def _without_half_characters(values: Any) -> Any:
+    """Returns the values with None for texts that hold half a surrogate pair.
+
+    UTF-8 has no such characters, so MLflow would refuse the whole request. A row without a text has
+    an error at its place.
+    """
+    if isinstance(values, dict):
+        return {name: _without_half_characters(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_without_half_characters(value) for value in values]
+    return None if isinstance(values, str) and HALF_CHARACTER.search(values) else values
+
+
+def _checked_csv(body: bytes) -> bytes:
+    """Returns the body of a CSV request. Raises Refusal if a row has too many or too few cells.
+
+    pandas, which MLflow reads it with, takes an additional first cell as the name of the row: a
+    text with a comma and without quotes would get the answer of its end.
+    """
+    csv.field_size_limit(max(len(body), csv.field_size_limit()))
+    try:
+        rows = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        names = next(rows, [])
+        _check_columns(names)
+        if len(set(names)) < len(names):
+            raise Refusal(400, "the request has two columns of one name; allowed: one")
+        for cells in rows:
+            if cells and len(cells) != len(names):
+                raise Refusal(
+                    400,
+                    f"line {rows.line_num} of the request has {len(cells)} cells; allowed: "
+                    f"{len(names)}, as in line 1 (a text with a comma needs quotes)",
+                )
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise Refusal(400, shortened(f"the request is no valid CSV: {error}")) from None
+    return body
 
 
 def _no_number(name: str) -> NoReturn:

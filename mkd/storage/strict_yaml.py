@@ -14,6 +14,8 @@ DEEPEST = 64
 """Largest depth of nested mappings and lists."""
 LARGEST = 1_000_000
 """Largest number of values, with those that aliases repeat."""
+SHOWN = 40
+"""Maximum number of characters of a value in an error message."""
 PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.\w+")
 """Numbers that read as they look, among them .5 and .inf."""
 
@@ -37,7 +39,7 @@ def check_yaml(text: str | bytes, file: str = "") -> None:
         for mapping in _mappings(root, set()):
             _check(loader, mapping, file)
         if file:
-            _check_numbers(loader, root, file, set())
+            _check_scalars(loader, root, file, set())
     finally:
         loader.dispose()
 
@@ -71,7 +73,7 @@ def _check(loader: Any, mapping: Any, file: str) -> None:
             # A merge key (<<) has no value of its own to construct.
             line, key = (
                 node.start_mark.line + 1,
-                node.value if node.tag.endswith(":merge") else loader.construct_object(node),
+                node.value if node.tag.endswith(":merge") else _value(loader, node, file),
             )
             if key in lines:
                 where = f"{file}:{line}: " if file else ""
@@ -107,13 +109,33 @@ def _size(node: Any, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def _check_numbers(loader: Any, node: Any, file: str, seen: set[int]) -> None:
-    """Raises ValueError for a number that is read differently from how it looks."""
+def _value(loader: Any, node: Any, file: str) -> Any:
+    """Returns the value of a scalar. Raises ValueError, with the line, if it has none."""
+    try:
+        value = loader.construct_object(node)
+        str(value)
+    except ValueError as error:  # a date such as 2020-13-45, or an integer of 5,000 digits
+        where = f"{file}:{node.start_mark.line + 1}: " if file else ""
+        kind = node.tag.rpartition(":")[2]
+        raise ValueError(
+            f"{where}{node.value[:SHOWN]} looks like a value of the kind {kind}, but is none "
+            f"({str(error).partition(';')[0]}); allowed: text in quotes"
+        ) from None
+    return value
+
+
+def _check_scalars(loader: Any, node: Any, file: str, seen: set[int]) -> None:
+    """Raises ValueError for a number that is read differently from how it looks.
+
+    Also for a scalar that has no value, such as a date of month 13.
+    """
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
     for child in _children(node):
-        _check_numbers(loader, child, file, seen)
+        _check_scalars(loader, child, file, seen)
+    if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":merge"):
+        _value(loader, node, file)
     number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
     if isinstance(node, yaml.ScalarNode) and number and not PLAIN_NUMBER.fullmatch(node.value):
         raise ValueError(

@@ -29,7 +29,10 @@ def _named(path: str, what: str, load: Callable[[], T]) -> T:
 
     try:
         return load()
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+    except (
+        OSError, ValueError, RuntimeError, DatasetsError,
+        TypeError, LookupError, AttributeError,  # by damaged files: `datasets` trusts their JSON
+    ) as error:  # fmt: skip
         reason = " ".join(str(error).split())
         raise ValueError(
             f"data.path is {path!r}: neither a folder nor a dataset{what} to load: {reason}"

@@ -205,7 +205,10 @@ ROW = {"dataframe_records": [{"text": "a"}]}
         ({"texts": ["a"]}, {}, "the request has texts, params; allowed: one of"),
         ({"dataframe_records": "a"}, {}, "must be a list of records"),
         ({"dataframe_records": [{"text": "a"}, 5, None]}, {}, "'records' format"),
-        ({"dataframe_records": [{"text": "\ud800"}]}, {}, "surrogates not allowed"),
+        ({"dataframe_records": [{f"c{i}": "a" for i in range(101)}]}, {}, "has 101 columns"),
+        ({"dataframe_records": [{f"c{i}": "a"} for i in range(101)]}, {}, "has 101 columns"),
+        ({"inputs": {f"c{i}": ["a"] for i in range(101)}}, {}, "has 101 columns; allowed: at"),
+        ({"dataframe_split": {"columns": ["c"] * 101, "data": []}}, {}, "has 101 columns"),
         ({"dataframe_split": {"columns": ["text"], "data": 3}}, {}, "'split' format"),
         ({"dataframe_split": {"columns": ["text", "text"], "data": [["a", "b"]]}}, {}, "text"),
         ({"inputs": 3}, {}, "Model is missing inputs ['text']"),
@@ -246,7 +249,21 @@ def test_a_text_of_a_wrong_type_gets_an_error(server: Served, text: object) -> N
 @pytest.mark.parametrize(
     ("kind", "data", "status", "message"),
     [
-        ("text/csv", b'text\nthe film\n"quo', 400, "EOF inside string"),
+        ("text/csv", b'text\nthe film\n"quo', 400, "unexpected end of data"),
+        (
+            "text/csv",
+            b"text\na film\nnot bad, I like it\n",
+            400,
+            "line 3 of the request has 2 cells",
+        ),
+        ("text/csv", b"text,text_pair\na film\n", 400, "has 1 cells; allowed: 2, as in line 1"),
+        ("text/csv", b"text,c,c\na,b,c\n", 400, "two columns of one name"),
+        (
+            "text/csv",
+            b"text" + b",c" * 100_000 + b"\n",
+            400,
+            "has 100001 columns; allowed: at most",
+        ),
         ("text/csv", b"text\n\xff\n", 400, "invalid start byte"),
         ("text/xml", b"<text/>", 415, "'text/xml'; allowed: application/json or text/csv"),
         ("application/json; charset=latin-1", b"{}", 415, "in UTF-8"),
@@ -265,6 +282,15 @@ def test_rows_can_be_sent_as_csv(server: Served) -> None:
     found = send(server, b"text\nthe film was good\n", "text/csv")
     # Without the param `task`, the first task answers.
     assert found.rows == ask(server, good).rows
+    quoted = {"dataframe_records": [{"text": 'not bad, "I" like it'}, {"text": "the\nfilm"}]}
+    found = send(server, b'text\n"not bad, ""I"" like it"\n\n"the\nfilm"\n', "text/csv")
+    assert found.rows == ask(server, quoted).rows
+
+
+def test_half_a_character_is_an_error_of_its_row(server: Served) -> None:
+    texts = ["a film", "half \ud83d of it", "\U0001f600"]
+    rows = ask(server, {"dataframe_records": [{"text": text} for text in texts]}).rows
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
 
 
 def test_requests_above_the_default_limits_are_refused(server: Served) -> None:
