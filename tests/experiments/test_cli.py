@@ -536,3 +536,13 @@ def test_each_command_reads_a_file_with_the_settings_of_all_commands(tmp_path: P
         file.write_text(wrong)
         with pytest.raises(ValueError, match=told):
             parsed("--config", str(file))
+
+
+def test_a_setting_that_is_not_utf_8_is_refused_by_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def job(config: DistillSettings) -> None:
+        raise AssertionError("it is not called")
+
+    assert cli.entry(job, "", DistillSettings, ["--data.path=t\udcff.csv"]) == 2
+    assert "error: data.path is 't\\udcff.csv'; allowed: text in UTF-8" in capsys.readouterr().err

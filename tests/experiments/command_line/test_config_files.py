@@ -35,6 +35,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(given: str) -> None:
         ("- secret\n", ": not a mapping"),
         ("", ": not a mapping"),
         ("a: b\x00secret", ": not valid YAML"),
+        ("seed: 1\n1: secret\n", ": the key 1 is no text"),
     ],
 )
 def test_a_wrong_file_is_named_without_its_content(tmp_path: Path, text: str, message: str) -> None:

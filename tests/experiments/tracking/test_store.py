@@ -18,9 +18,11 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
+from experiments.tracking.models import check_registry
 from experiments.tracking.store import (
     HTTP_SECONDS,
     NOTE_SECONDS,
+    StoreError,
     configure,
     connected,
     is_outage,
@@ -217,3 +219,12 @@ def test_a_link_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     run = mlflow.MlflowClient().create_run("0")
     use("http://mkd:secret@host:5000", monkeypatch)
     assert link_to(run).startswith("http://mkd:***@host:5000/#/experiments/0/runs/")
+
+
+def test_a_registry_that_cannot_be_used_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "foo://u:geheim@h")
+    with pytest.raises(StoreError, match=r"^MLFLOW_REGISTRY_URI is foo://u:\*\*\*@h: ") as caught:
+        check_registry()
+    assert "geheim" not in str(caught.value)

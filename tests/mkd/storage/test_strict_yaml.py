@@ -103,8 +103,17 @@ def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, message: str) -> 
     assert str(caught.value) == f"{tmp_path / 'tasks.yaml'}{message}; allowed: once"
 
 
-@pytest.mark.parametrize("value", ["2020-13-45", "9" * 5000, "0x" + "f" * 5000])
-@pytest.mark.parametrize("text", ["a: 1\n{}: 2\n", "a: 1\nb: {}\n", "a: 1\nb: [{}]\n"])
+KEY, VALUE, ITEM = "a: 1\n{}: 2\n", "a: 1\nb: {}\n", "a: 1\nb: [{}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, "2020-13-45") for text in (KEY, VALUE, ITEM)),
+        *((text, "9" * 5000) for text in (VALUE, ITEM)),
+        *((text, "0x" + "f" * 5000) for text in (VALUE, ITEM)),
+    ],
+)
 def test_a_value_that_only_looks_like_a_date_or_a_number_is_named(text: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"^f.yaml:2: (2020-13-45|9{40}|0xf{38}) .* in quotes$"):
         check_yaml(text.format(value), "f.yaml")
