@@ -94,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     ending = "" if arguments.format else Path(arguments.input).suffix.lower()
     form = arguments.format or ("jsonl" if ending in LINE_ENDINGS else "tsv")
     try:
+        if sys.stdout is None:  # Python's value for a closed one
+            raise ValueError("stdout is closed; allowed: a terminal, a file or a pipe")
         if ending in files.UNREAD_TABLES:
             raise ValueError(
                 f"--input is {arguments.input}; allowed: a file that ends in "

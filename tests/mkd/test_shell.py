@@ -1,6 +1,7 @@
 """The command `mkd`: its verbs, and messages if a verb cannot run."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,10 @@ def test_a_shell_completes_verbs_settings_and_values(
     environ = dict(os.environ) | asked
     subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, check=True)
     assert (tmp_path / "found").read_text().split("\n") == completions
+
+
+def test_predict_without_stdout_says_so() -> None:
+    line = f"{shlex.quote(sys.executable)} -m mkd nowhere >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "error: stdout is closed; allowed: a terminal, a file or a pipe\n"
