@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import mlflow
 import requests
@@ -90,11 +91,12 @@ def _check_store(uri: str) -> bool:
     """
     is_database = uri.split("+")[0].split(":")[0] in DATABASES
     try:
+        urlsplit(uri)
         if is_database:
             check_database(uri, TABLE)
         elif is_local_uri(uri):  # type: ignore[no-untyped-call]
             check_folder(Path(local_file_uri_to_path(uri)))  # type: ignore[no-untyped-call]
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         raise StoreError(f"MLFLOW_TRACKING_URI is {address()}: {error}; {AGAIN}") from error
     return is_database
 

@@ -61,6 +61,11 @@ def check_database(address: str, table: str, write: bool = True) -> None:
             except DiskFull as error:
                 raise ConnectionError(error.strerror) from error
         if not file.exists():
+            try:
+                url = make_url(address)
+                url.get_dialect()().create_connect_args(url)  # its options, such as ?timeout=5
+            except (SQLAlchemyError, ValueError) as error:
+                raise ConnectionError(reason(error)) from error
             return
     limit_waits()
     try:

@@ -228,3 +228,14 @@ def test_a_registry_that_cannot_be_used_is_named_without_its_password(
     with pytest.raises(StoreError, match=r"^MLFLOW_REGISTRY_URI is foo://u:\*\*\*@h: ") as caught:
         check_registry()
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["http://u:geheim@[::1", "sqlite:///new.db?timeout=geheim"])
+def test_an_address_that_cannot_be_read_is_named_before_anything_is_made(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(StoreError, match="^MLFLOW_TRACKING_URI is .*(IPv6|float)"), with_store():
+        raise AssertionError("it is refused")
+    assert not list(tmp_path.iterdir())
