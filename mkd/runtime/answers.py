@@ -4,6 +4,7 @@ Axes: N texts, C classes (1 for regression).
 """
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -96,6 +97,8 @@ def failed(error: str) -> Prediction:
 
 def check_confidence(least: float, head: Head, task: str) -> None:
     """Raises ValueError if no answer of the task can be asked for with this confidence."""
+    if not isinstance(least, numbers.Real) or isinstance(least, bool):
+        raise ValueError(f"min_confidence is {least!r:.80}; allowed: a number, from 0 to 1")
     if not 0 <= least <= 1:
         raise ValueError(f"min_confidence is {least!r}; allowed: from 0 to 1")
     if least and not head.labels:

@@ -7,6 +7,7 @@ Axes: N texts, B rows of a batch, C classes (1 for regression).
 
 import hashlib
 import math
+import numbers
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -180,8 +181,8 @@ class Student:
 
     def head(self, task: str) -> Head:
         """Returns the head of a task. Raises ValueError for an unknown task."""
-        if task not in self.heads:
-            raise ValueError(f"task is {task!r}; allowed: {', '.join(self.heads)}")
+        if not isinstance(task, str) or task not in self.heads:
+            raise ValueError(f"task is {task!r:.80}; allowed: {', '.join(self.heads)}")
         return self.heads[task]
 
     def _one(self, text: Any, head: Head, task: str) -> np.ndarray:
@@ -278,10 +279,14 @@ def saturates() -> bool:
 def _threads(threads: int) -> int:
     """Returns the number of threads: `threads`, or for 0 OMP_NUM_THREADS, or else the number of
     cores."""
+    if not isinstance(threads, numbers.Integral) or isinstance(threads, bool):
+        raise ValueError(
+            f"threads is {threads!r:.80}; allowed: a whole number, from 0 to {MOST_THREADS}"
+        )
     if not 0 <= threads <= MOST_THREADS:
         raise ValueError(f"threads is {threads}; allowed: from 0 to {MOST_THREADS}")
     if threads:
-        return threads
+        return int(threads)
     # The variable may be a list with a number for each level of nested parallelism.
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     # int() does not take thousands of digits.

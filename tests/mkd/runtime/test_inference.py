@@ -147,6 +147,11 @@ def test_a_confidence_is_a_probability_and_a_regression_has_none() -> None:
         made().predict(["5"], "single", 1.5)
     with pytest.raises(ValueError, match="as a regression has no confidence"):
         made().predict(["5"], "score", 0.5)
+    for wrong in ("0.5", None, True, [0.5]):
+        with pytest.raises(ValueError) as caught:
+            made().predict(["5"], "single", wrong)  # type: ignore[arg-type]
+        assert str(caught.value) == (f"min_confidence is {wrong!r}; allowed: a number, from 0 to 1")
+    assert made().predict(["5"], "single", np.float32(0.5))[0].answered  # type: ignore[arg-type]
     assert made().predict(["5"], "score", 0.0)[0].answered
 
 
@@ -268,6 +273,8 @@ def test_nothing_asked_is_nothing_answered() -> None:
 def test_an_unknown_task_is_refused(texts: list[str]) -> None:
     with pytest.raises(ValueError, match="^task is 'sst2'; allowed: single, pair, score, several$"):
         made().predict(texts, "sst2")
+    with pytest.raises(ValueError, match=r"^task is \['single'\]; allowed: single, pair, score"):
+        made().predict(texts, ["single"])  # type: ignore[arg-type]
 
 
 def shuffled(texts: list[Any]) -> pd.Series:
@@ -406,6 +413,11 @@ def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.Mon
     for wrong in (-1, 513, 100_000):
         with pytest.raises(ValueError, match=f"^threads is {wrong}; allowed: from 0 to 512$"):
             Student.load(exported, wrong)
+    for kind in (2.0, 1.5, "2", None, True):
+        with pytest.raises(ValueError) as caught:
+            Student.load(exported, kind)  # type: ignore[arg-type]
+        told = f"threads is {kind!r}; allowed: a whole number, from 0 to 512"
+        assert str(caught.value) == told
     monkeypatch.setenv("OMP_NUM_THREADS", "100000")
     with pytest.raises(ValueError, match="^OMP_NUM_THREADS is 100000; allowed: at most 512$"):
         Student.load(exported)
