@@ -86,8 +86,9 @@ def _warmer(chance: float, temperature: float) -> float:
     """Returns sigmoid(logit(chance) / temperature)."""
     if temperature == 1 or not 0 < chance < 1:
         return chance
-    odds = math.exp((math.log1p(-chance) - math.log(chance)) / temperature)
-    return 1 / (1 + odds)
+    logit = (math.log(chance) - math.log1p(-chance)) / temperature
+    small = math.exp(-abs(logit))  # it does not overflow
+    return (1.0 if logit >= 0 else small) / (1 + small)
 
 
 def failed(error: str) -> Prediction:

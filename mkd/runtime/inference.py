@@ -315,7 +315,11 @@ def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
     """
     try:
         if file.name == TOKENIZER:
-            return Tokenizer.from_str(content.decode())
+            tokenizer = Tokenizer.from_str(content.decode())
+            # A student is trained without them: its own layout pads and truncates.
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            return tokenizer
         return (
             bag.read_bag(content)
             if file.suffix == TABLES_ENDING

@@ -123,6 +123,16 @@ def test_a_temperature_softens_probabilities_and_changes_no_label() -> None:
     assert len(set(warm)) > 1
 
 
+def test_a_threshold_at_a_very_low_temperature_does_not_overflow() -> None:
+    stated = {"labels": ["up", "down"], "pair": False, "mean": 0.0, "std": 1.0} | {
+        "temperature": 1e-5, "multilabel": True, "thresholds": [0.3, 0.7],
+    }  # fmt: skip
+    assert head_of(stated).thresholds == (0.0, 1.0)
+    assert head_of(stated | {"temperature": 2.0}).thresholds == pytest.approx(
+        [1 / (1 + (7 / 3) ** 0.5), 1 / (1 + (3 / 7) ** 0.5)]
+    )
+
+
 def test_below_the_confidence_there_is_no_answer() -> None:
     """Probabilities 0.881 of `4 6` and 0.731 of `5`; of several labels the product of 0.731 of
     `up` and 1 - 0.269 of no `down`, and of 0.378 of no `up` and of `down`."""
@@ -525,6 +535,23 @@ def test_a_damaged_folder_is_refused_by_name(
     with pytest.raises(ValueError) as caught:
         Student.load(copied)
     assert str(caught.value).startswith(f"{copied}/{told}")
+
+
+def test_a_tokenizer_that_pads_or_truncates_does_neither(copied: Path) -> None:
+    """To pad to a thousand million tokens would end the process."""
+    texts = ["a film", "a good, long film of rain " * 3, ""]
+    expected = Student.load(copied).logits(texts, "single")[0]
+    rules = json.loads((copied / TOKENIZER).read_text())
+    padding = {
+        "strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+    }  # fmt: skip
+    truncation = {
+        "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0,
+    }  # fmt: skip
+    stated = json.dumps(rules | {"padding": padding, "truncation": truncation})
+    replaced(copied, TOKENIZER, stated.encode())
+    np.testing.assert_array_equal(Student.load(copied).logits(texts, "single")[0], expected)
 
 
 def test_a_folder_of_the_first_format_is_read_as_it_was(copied: Path) -> None:
