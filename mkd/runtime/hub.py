@@ -1,10 +1,11 @@
 """Finds an exported student: on this machine, or on the Hugging Face hub."""
 
 import json
+import os
 import re
 from pathlib import Path
 
-from mkd.runtime.manifest import GRAPHS, MANIFEST, manifest_in_graphs
+from mkd.runtime.manifest import GRAPHS, MANIFEST, is_file_name, manifest_in_graphs
 
 CONFIG = "config.json"
 """File beside the folders of an export. Its key BACKEND names the fastest backend."""
@@ -24,8 +25,19 @@ def student_manifest(where: str | Path) -> Path:
 
     A backend has a folder of its own, or its graph is in GRAPHS, beside those of other backends.
 
-    Raises ValueError if the hub does not have it, or if the folder is damaged.
+    Raises ValueError if the hub does not have it, if the folder is damaged, or if no folder can
+    have such a name.
     """
+    allowed = "allowed: an exported folder, or USER/NAME on the Hugging Face hub"
+    if not isinstance(where, str | os.PathLike) or "\0" in str(where):
+        raise ValueError(f"folder is {where!r:.80}; {allowed}")
+    try:
+        return _manifest_of(where)
+    except OSError as error:
+        raise ValueError(f"folder is {str(where)!r:.80}: {error.strerror}; {allowed}") from None
+
+
+def _manifest_of(where: str | Path) -> Path:
     folder = Path(where)
     if not folder.exists():
         if (graphs_manifest := folder.parent / GRAPHS / manifest_in_graphs(folder.name)).exists():
@@ -53,7 +65,7 @@ def _fastest(file: Path) -> str:
         backend = json.loads(file.read_text(encoding="utf-8")).get(BACKEND, "")
     except (OSError, ValueError, AttributeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the student again") from None
-    if not isinstance(backend, str) or Path(backend).name != backend:  # it must not point outside
+    if not isinstance(backend, str) or not is_file_name(backend):  # it must not point outside
         raise ValueError(f"{file} is damaged: export the student again")
     return backend
 

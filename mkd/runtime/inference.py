@@ -296,9 +296,9 @@ def _threads(threads: int) -> int:
 
 
 def _read(file: Path, digest: str) -> bytes:
-    if file.exists() and not file.is_file():
-        raise ValueError(f"{file} is no file; export the student again")
     try:
+        if file.exists() and not file.is_file():
+            raise ValueError(f"{file} is no file; export the student again")
         content = file.read_bytes()
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}; export the student again") from None

@@ -28,6 +28,11 @@ REDUCED = "reduced_range"
 AGAIN = "export the student again"
 LARGEST_LENGTH = 1 << 20
 """Largest number of tokens of an input."""
+LARGEST = 1e38
+"""Largest scale of a score, and largest temperature: about the largest number of float32. Scores
+and quotients in float64 then do not overflow."""
+LONGEST_NAME = 255
+"""Maximum length of a file name in bytes, as on most file systems."""
 
 
 def manifest_in_graphs(backend: str) -> str:
@@ -59,11 +64,25 @@ def read_manifest(file: Path) -> dict[str, Any]:
     stated = manifest.pop("digest", None)
     # A name with a directory in it could point out of the folder.
     files = manifest.get("files")
-    outside = not isinstance(files, dict) or any(Path(name).name != name for name in files)
-    if outside or stated != digest_of(manifest):
+    if not isinstance(files, dict) or stated != digest_of(manifest):
         raise ValueError(f"{file} is damaged: export the student again")
+    for name in files:
+        if not is_file_name(name):
+            raise ValueError(
+                f"{file} is damaged: export the student again; `files` has {name!r:.80}; allowed: "
+                f"printable names of files beside it, of at most {LONGEST_NAME} bytes"
+            )
     check_manifest(manifest, TOKENIZER, TABLES_ENDING, str(file))
     return manifest
+
+
+def is_file_name(name: str) -> bool:
+    """Returns whether a name can be that of a file in a folder, and of none outside of it."""
+    return (
+        Path(name).name == name
+        and name.isprintable()  # else it may have a zero byte, or be no text
+        and len(name.encode()) <= LONGEST_NAME
+    )
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
@@ -87,8 +106,56 @@ def check_manifest(manifest: Mapping[str, Any], tokenizer: str, tables: str, whe
     for name, head in tasks.items():
         if not isinstance(head, dict) or not _is_head(head, tables) or head["graph"] not in files:
             raise ValueError(f"{where} is damaged: `tasks.{name}` is no head: {AGAIN}")
+        _check_head(head, f"{where}: `tasks.{name}")
     if not isinstance(layout, dict) or not _is_layout(layout):
         raise ValueError(f"{where} is damaged: `layout` is none: {AGAIN}")
+    _check_layout(layout, {head["pair"] for head in tasks.values()}, f"{where}: `layout")
+
+
+def _check_head(head: Mapping[str, Any], where: str) -> None:
+    """Raises ValueError for a head whose values no student can have. `where`: its name, open."""
+    for name in ("mean", "std", "temperature"):
+        value, least = head.get(name, 1.0), 1 / LARGEST if name == "temperature" else -LARGEST
+        if not least <= value <= LARGEST:
+            raise ValueError(
+                f"{where}.{name}` is {_short(value)}; allowed: from {least:g} to {LARGEST:g}"
+            )
+    if head.get("multilabel") and not head["labels"]:
+        raise ValueError(
+            f"{where}.multilabel` is true; allowed: false, as a regression has no labels"
+        )
+
+
+def _check_layout(layout: Mapping[str, Any], pairs: set[bool], where: str) -> None:
+    """Raises ValueError for special tokens or token types that no sequence can have.
+
+    - `pairs`: whether a task's texts are pairs, of all tasks.
+    - `where`: the layout's name, open.
+    """
+    if not layout["joined"]:
+        return
+    prefix, middle, suffix = (layout.get(name, []) for name in ("prefix", "middle", "suffix"))
+    before, after = layout.get("single") or (prefix, suffix)
+    for pair in pairs:
+        special = sum(map(len, (prefix, middle, suffix) if pair else (before, after)))
+        if special >= layout["max_length"]:
+            raise ValueError(
+                f"{where}.max_length` is {layout['max_length']}; allowed: more than {special}, the "
+                f"number of special tokens of a {'pair' if pair else 'single text'}"
+            )
+        name, parts = ("pair_types", special + 2) if pair else ("single_types", special + 1)
+        types = layout.get(name, [])
+        if types and len(types) != parts:
+            raise ValueError(
+                f"{where}.{name}` has {len(types)} token types; allowed: none, or {parts}, one for "
+                "each special token and each text"
+            )
+
+
+def _short(value: float) -> str:
+    """Returns a number in few characters, however large it is."""
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:8]}... ({len(text)} digits)"
 
 
 def _is_head(head: Mapping[str, Any], tables: str) -> bool:
@@ -105,7 +172,7 @@ def _is_head(head: Mapping[str, Any], tables: str) -> bool:
         and type(head.get("multilabel", False)) is bool
         and ("thresholds" not in head or are_thresholds(head["thresholds"], len(labels)))
         and (head.get("multilabel") or len(labels) == 2 or "thresholds" not in head)
-        and is_temperature(head.get("temperature", 1.0))
+        and _is_finite(head.get("temperature", 1.0))
     )
 
 
@@ -119,8 +186,9 @@ def are_thresholds(value: object, labels: int) -> bool:
 
 
 def is_temperature(value: object) -> bool:
-    """Returns whether a value is a temperature of logits: a number above 0."""
-    return _is_finite(value) and value > 0  # type: ignore[operator]
+    """Returns whether a value is a temperature of logits: a number above 0. Neither it nor what is
+    divided by it overflows."""
+    return _is_finite(value) and 1 / LARGEST <= value <= LARGEST  # type: ignore[operator]
 
 
 def _is_layout(layout: Mapping[str, Any]) -> bool:
@@ -149,4 +217,5 @@ def _is_count(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    # A whole number may be larger than any float, which math.isfinite does not take.
+    return type(value) is int or (type(value) is float and math.isfinite(value))

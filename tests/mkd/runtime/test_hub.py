@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -50,6 +51,24 @@ def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match="config.json is damaged"):
         student_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["n" * 300, "n\0", "\ud800"])
+def test_a_backend_that_no_file_can_be_named_after_is_refused(tmp_path: Path, backend: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"backend": backend}))
+    with pytest.raises(ValueError, match="config.json is damaged"):
+        student_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [("n" * 300, f"'{'n' * 79}: File name too long"), ("n\0", r"'n\x00'"), (None, "None")],
+)
+def test_a_folder_that_cannot_be_is_refused(where: Any, told: str) -> None:
+    allowed = "allowed: an exported folder, or USER/NAME on the Hugging Face hub"
+    with pytest.raises(ValueError) as caught:
+        student_manifest(where)
+    assert str(caught.value) == f"folder is {told}; {allowed}"
 
 
 def test_a_name_on_the_hub_is_downloaded_unless_it_is_a_folder_here(

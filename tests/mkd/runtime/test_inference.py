@@ -514,6 +514,36 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a length of a million millions": (
         lambda f: restate(f, lambda m: m["layout"].update(max_length=10**12)),
         f"{MANIFEST} is damaged: `layout` is none"),
+    "a scale beyond any float": (
+        lambda f: restate(f, lambda m: m["tasks"]["single"].update(std=10**400)),
+        f"{MANIFEST}: `tasks.single.std` is 10000000... (401 digits); allowed: from -1e+38 to"),
+    "a temperature beyond any float": (
+        lambda f: restate(f, lambda m: m["tasks"]["single"].update(temperature=10**400)),
+        f"{MANIFEST}: `tasks.single.temperature` is 10000000... (401 digits); allowed: from 1e-38"),
+    "a temperature of zero": (
+        lambda f: restate(f, lambda m: m["tasks"]["single"].update(temperature=0)),
+        f"{MANIFEST}: `tasks.single.temperature` is 0; allowed: from 1e-38 to 1e+38"),
+    "a regression of several labels": (
+        lambda f: restate(f, lambda m: m["tasks"]["score"].update(multilabel=True)),
+        f"{MANIFEST}: `tasks.score.multilabel` is true; allowed: false, as a regression has no"),
+    "a long name": (
+        lambda f: restate(f, lambda m: m["files"].update({"n" * 300: "0"})),
+        f"{MANIFEST} is damaged: export the student again; `files` has 'nnnn"),
+    "a name with a zero byte": (
+        lambda f: restate(f, lambda m: m["files"].update({"n\0": "0"})),
+        f"{MANIFEST} is damaged: export the student again; `files` has 'n\\x00'; allowed: "),
+    "a name that is no text": (
+        lambda f: restate(f, lambda m: m["files"].update({"\ud800": "0"})),
+        f"{MANIFEST} is damaged: export the student again; `files` has '\\ud800'; allowed: "),
+    "more special tokens than tokens": (
+        lambda f: restate(f, lambda m: m["layout"].update(joined=True, suffix=[3] * 10**5)),
+        f"{MANIFEST}: `layout.max_length` is 32; allowed: more than 100000, the number of special"),
+    "a long prefix": (
+        lambda f: restate(f, lambda m: m["layout"].update(joined=True, prefix=[3] * 500)),
+        f"{MANIFEST}: `layout.max_length` is 32; allowed: more than 500, the number of special"),
+    "types of other tokens": (
+        lambda f: restate(f, lambda m: m["layout"].update(joined=True, pair_types=[1, 2, 3])),
+        f"{MANIFEST}: `layout.pair_types` has 3 token types; allowed: none, or 2, one for each"),
     "more classes than the graph": (
         lambda f: restate(f, lambda m: m["tasks"]["single"].update(labels=list("abcdefghij"))),
         f"{MANIFEST}: its files do not belong together, by its head 'single'"),
