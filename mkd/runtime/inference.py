@@ -129,6 +129,7 @@ class Student:
 
         encode = Encoder(opened[TOKENIZER], parallel=threads > 1)
         student = Student(heads, Layout(**stated), encode, infer)
+        _check_special_tokens(student.layout, opened[TOKENIZER], file)
         _check_answers(student, opened[TOKENIZER].get_vocab_size(), file)
         return student
 
@@ -218,21 +219,43 @@ class Student:
         return encode_beginnings(self.encode, sides, self.layout.max_length)
 
 
+def _check_special_tokens(layout: Layout, tokenizer: Tokenizer, manifest: Path) -> None:
+    """Raises ValueError for a special token that the tokenizer does not have."""
+    before, after = layout.single or ((), ())
+    special = layout._asdict() | {"pad": (layout.pad,), "single": before + after}
+    for name in ("pad", "prefix", "middle", "suffix", "single"):
+        for token in special[name]:
+            # A tokenizer without a padding token has 0, which need not be one of its own.
+            if token and tokenizer.id_to_token(token) is None:
+                raise ValueError(
+                    f"{manifest}: `layout.{name}` has the token {token}; allowed: the ids of the "
+                    f"{tokenizer.get_vocab_size()} tokens of {TOKENIZER}"
+                )
+
+
 def _check_answers(student: Student, tokens: int, manifest: Path) -> None:
-    """Raises ValueError if a head fails on the tokenizer's first or last token.
+    """Raises ValueError if a head fails on the tokenizer's first or last token, or on padding.
 
     Each file has its own digest, so files of two exports could be mixed.
     """
     for task, head in student.heads.items():
-        batch = one_row([[0, tokens - 1]] * (1 + head.pair), student.layout)
+        sides, classes = 1 + head.pair, len(head.labels) or 1
+        texts = truncated([[[0, tokens - 1], []]] * sides, student.layout.max_length)
+        both = Tokens(texts[0], texts[1] if head.pair else None)
         try:
-            shape = student.infer(batch, task).shape
+            shapes = [
+                student.infer(batch, task).shape
+                for batch in (
+                    one_row([[0, tokens - 1]] * sides, student.layout),
+                    padded(both, np.arange(2), student.layout),
+                )
+            ]
         # numpy and onnxruntime have no narrower exception in common.
         except Exception as error:
-            shape, reason = (), " ".join(str(error).split())[:200]
+            shapes, reason = [], " ".join(str(error).split())[:200]
         else:
-            reason = f"{shape} logits"
-        if shape != (1, len(head.labels) or 1):
+            reason = f"{' and '.join(map(str, shapes))} logits"
+        if shapes != [(1, classes), (2, classes)]:
             raise ValueError(
                 f"{manifest}: its files do not belong together, by its head {task!r} ({reason}): "
                 "export the student again"

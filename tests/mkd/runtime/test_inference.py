@@ -541,6 +541,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a long prefix": (
         lambda f: restate(f, lambda m: m["layout"].update(joined=True, prefix=[3] * 500)),
         f"{MANIFEST}: `layout.max_length` is 32; allowed: more than 500, the number of special"),
+    "a padding token of no text": (
+        lambda f: restate(f, lambda m: m["layout"].update(pad=2**31 - 1)),
+        f"{MANIFEST}: `layout.pad` has the token 2147483647; allowed: the ids of the "),
+    "a special token of no text": (
+        lambda f: restate(f, lambda m: m["layout"].update(single=[[2], [10**6]])),
+        f"{MANIFEST}: `layout.single` has the token 1000000; allowed: the ids of the "),
     "types of other tokens": (
         lambda f: restate(f, lambda m: m["layout"].update(joined=True, pair_types=[1, 2, 3])),
         f"{MANIFEST}: `layout.pair_types` has 3 token types; allowed: none, or 2, one for each"),
