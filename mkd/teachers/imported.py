@@ -231,7 +231,8 @@ def _by_split(
     by_split: dict[str, list[AnswerRow]] = {}
     for line, cells in chunk:
         split, row, numbers, *texts = cells if form.by_row else (cells[0], None, *cells[1:])
-        if split not in rows:
+        # Another program may write a list or an object, which is no key.
+        if not isinstance(split, str) or split not in rows:
             raise ValueError(
                 f"{path}:{line}: split is {short_repr(split)}; allowed: {listed(list(rows))}"
             )

@@ -140,6 +140,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"row": -1}, ":2: row is -1; allowed: 0 to 39, the rows of train"),
     ({"row": 1.0}, ":2: row is 1.0; allowed: 0 to 39, the rows of train"),
     ({"split": "test"}, ":2: split is 'test'; allowed: 'train', 'dev'"),
+    ({"split": ["dev"]}, ":2: split is ['dev']; allowed: 'train', 'dev'"),
+    ({"split": {"of": 1}}, ":2: split is {'of': 1}; allowed: 'train', 'dev'"),
     ({"logits": [1, 2, 3]},
      ":2: logits of row 1 of train are [1, 2, 3]; allowed: a list of 2, one for each of "),
     ({"logits": 0.5}, ":2: logits of row 1 of train are 0.5; allowed: a list of 2"),
