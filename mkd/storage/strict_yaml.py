@@ -19,7 +19,17 @@ SHOWN = 40
 PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.\w+")
 """Numbers that read as they look, among them .5 and .inf."""
 
+EXPONENT = re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$")
+"""Numbers such as 1e3, which PyYAML reads as text, and a task file as numbers."""
+
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes YAML for task files: a text such as 1e3 is in quotes."""
+
+
+Dumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
 
 
 def check_yaml(text: str | bytes, file: str = "") -> None:

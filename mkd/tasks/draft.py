@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from mkd.storage.strict_yaml import Dumper
 from mkd.tasks.build import DEFAULT_METRICS, DEV_SHARE
 from mkd.tasks.columns import LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS, Chosen, choose_columns
 from mkd.tasks.files import short_repr
@@ -133,7 +134,9 @@ def _summary_rows(table_scan: Scan) -> str:
 
 def _scalar(text: str) -> str:
     """Returns a text as YAML that is read as this text, in quotes if it needs them."""
-    shown: str = yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=10**9)
+    shown: str = yaml.dump(
+        [text], Dumper=Dumper, default_flow_style=True, allow_unicode=True, width=10**9
+    )
     return shown.strip()[1:-1]
 
 

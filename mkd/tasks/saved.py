@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from mkd.storage.store import cached_folder
+from mkd.storage.strict_yaml import Dumper
 from mkd.storage.versions import version_key
 from mkd.tasks.task import Kind, Row, Split, Task
 
@@ -42,7 +43,7 @@ def save_tasks(root: Path, tasks: Sequence[Task]) -> Path:
             task.name: _written(aside, f"{place}-{task.name}", task)
             for place, task in enumerate(tasks)
         }
-        text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
+        text = yaml.dump(described, Dumper=Dumper, sort_keys=False, allow_unicode=True)
         (aside / TASK_FILE).write_text(text, encoding="utf-8")
 
     key = {"tasks": task_keys} | version_key("tasks")

@@ -279,9 +279,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-_Loader.add_implicit_resolver(  # 1e3, which PyYAML reads as text
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", strict_yaml.EXPONENT, list("-+0123456789"))
 
 QUOTES = "; text with ? : # , [ ] { } & * ! | > % @ or ` at its start belongs in quotes"
 """End of a message about invalid YAML."""

@@ -101,3 +101,17 @@ def test_a_draft_asks_about_cells_that_may_be_several_labels(tmp_path: Path) -> 
     (tmp_path / "t.yaml").write_text(draft)
     (task,) = load_tasks(DataConfig(path=str(tmp_path / "t.yaml")))
     assert task.kind.labels == ("a", "b", "c") and task.kind.multilabel
+
+
+@pytest.mark.parametrize(
+    "word", ["1e3", "-2E5", "007", "on", "1_000", "12:30", ".inf", "2020-01-01"]
+)
+def test_labels_and_columns_that_look_like_other_values_are_in_quotes(
+    tmp_path: Path, word: str
+) -> None:
+    rows = [(f"{kind} film {i}", kind) for i in range(20) for kind in (word, "other")]
+    file = write(tmp_path / "rows.tsv", rows, ("text", word))
+    draft = draft_task([file], tmp_path, text=("text",), label=word)
+    (tmp_path / "tasks.yaml").write_text(draft.text)
+    (task,) = load_tasks(DataConfig(source="files", path=str(tmp_path / "tasks.yaml")))
+    assert sorted(task.kind.labels) == sorted([word, "other"])
