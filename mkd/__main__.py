@@ -26,6 +26,7 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from io import TextIOWrapper
 from itertools import islice
@@ -187,10 +188,13 @@ def answer_table(
     path: a CSV, TSV or Parquet file. text: its text columns; empty: they are found, and printed on
         standard error. least: as --min_confidence.
 
-    Raises ValueError if the file is no table, if a column is missing, or if no text is found.
+    Raises ValueError if the file is no table, if a column is missing or stands twice, or if no text
+    is found.
     """
-    every = files.column_names(path)
-    names = tuple(name for name in every if every.count(name) == 1)
+    names = tuple(files.column_names(path))
+    for name, num in Counter(names).items():
+        if num > 1:
+            raise ValueError(f"{path}:1: {num} columns {name!r}; allowed: one")
 
     def read(columns: tuple[str, ...]) -> Iterator[Record]:
         return files.read_table(Table(path, columns, None))

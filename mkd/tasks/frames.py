@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def columns_of_file(path: Path, header: bool = True) -> Columns:
 
 def _columns_of_frame(where: str, frame: pd.DataFrame) -> Columns:
     names = tuple(map(str, frame.columns))
+    if not names:
+        raise ValueError(f"{where}: no columns; allowed: one or more")
 
     def arrays(columns: tuple[str, ...]) -> list[Any]:
         return [_array(frame.iloc[:, names.index(column)]) for column in columns]
@@ -140,16 +143,17 @@ def _columns_of_frame(where: str, frame: pd.DataFrame) -> Columns:
 
 
 def _array(series: Any) -> Any:
-    """Returns a column as an Arrow array; values of several types become text."""
-    try:
-        return pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array(
-            [
-                None if gone else str(value)
-                for value, gone in zip(series, series.isna(), strict=True)
-            ]
-        )
+    """Returns a column as an Arrow array; values of several types become text.
+
+    So do those that Arrow has no type for, such as periods, complex and very large numbers.
+    """
+    with suppress(pa.ArrowException, OverflowError):
+        array = pa.array(series, from_pandas=True)
+        if not isinstance(array.type, pa.BaseExtensionType):
+            return array
+    return pa.array(
+        [None if gone else str(value) for value, gone in zip(series, series.isna(), strict=True)]
+    )
 
 
 def _columns_of_dataset(where: str, dataset: Any) -> Columns:

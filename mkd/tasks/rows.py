@@ -123,13 +123,13 @@ def _listed_labels(cell: str) -> list[Any] | None:
 def items_of(cell: object, separator: str) -> list[str]:
     """Returns the labels in a cell: a list, text that is a list in JSON or Python, or text.
 
-    separator: of labels in text.
+    separator: of labels in text. A null in a list is no label.
     """
     items = cell if isinstance(cell, list) else _listed_labels(str(cell).strip())
     return (
         [part.strip() for part in str(cell).split(separator)]
         if items is None
-        else [str(item) for item in items]
+        else [str(item) for item in items if item is not None]
     )
 
 

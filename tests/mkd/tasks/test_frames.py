@@ -211,3 +211,25 @@ def test_what_cannot_be_inferred_is_refused_with_the_choices(
     with pytest.raises(ValueError) as caught:
         task_from_data("x", data, **stated)
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (pd.PeriodIndex(["2000", "2001"] * 20, freq="Y"), {"2000", "2001"}),
+        (pd.Series([2**70, 2**71] * 20, dtype=object), {str(2**70), str(2**71)}),
+        (pd.Series([1j, 2j] * 20), {"1j", "2j"}),
+        ([["x", None], ["y"]] * 20, {"x", "y"}),
+    ],
+    ids=["periods", "large numbers", "complex numbers", "a null in a list"],
+)
+def test_labels_that_arrow_has_no_type_for_are_text(values: Any, classes: set[str]) -> None:
+    frame = pd.DataFrame({"text": [f"a film of {i} songs" for i in range(40)], "label": values})
+    kind = "multilabel" if "x" in classes else "classification"
+    task = task_from_data("films", frame, label="label", kind=kind)
+    assert set(task.kind.labels) == classes
+
+
+def test_a_frame_without_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match="no columns; allowed: one or more"):
+        task_from_data("films", pd.DataFrame(index=range(4)))
