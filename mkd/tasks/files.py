@@ -215,13 +215,20 @@ def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    row = 1
+    row, column = 1, ""
     try:
         with pq.ParquetFile(table.path) as file:
             for batch in file.iter_batches(1000, columns=list(dict.fromkeys(table.columns))):
-                cells = [batch.column(column).to_pylist() for column in table.columns]
+                cells = []
+                for column in table.columns:
+                    cells.append(batch.column(column).to_pylist())
                 yield from enumerate(zip(*cells, strict=True), row)
                 row += batch.num_rows
+    except OverflowError as error:  # a date after the year 9999, or a very long duration
+        raise ValueError(
+            f"{table.path}:{row}: column {column!r}: {error}; allowed: dates and durations that "
+            "Python has"
+        ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{table.path}:{row}: not readable as Parquet: {str(error).splitlines()[0]}"

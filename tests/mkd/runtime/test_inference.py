@@ -816,6 +816,10 @@ def test_texts_of_a_table_that_are_not_clear_are_refused(
         assert main([str(exported), "--input", str(path), *argv]) == 2
         assert capsys.readouterr() == ("", f"error: {told}\n")
     assert main([str(exported), "--task=pair", "--input", str(path), "--text", "c", "a"]) == 0
+    capsys.readouterr()
+    path.write_text(f"a,b,b\n{rows}")
+    assert main([str(exported), "--task=single", "--input", str(path), "--text", "a"]) == 2
+    assert capsys.readouterr() == ("", f"error: {path}:1: 2 columns 'b'; allowed: one\n")
 
 
 @pytest.mark.slow

@@ -1018,3 +1018,14 @@ def test_the_scores_of_real_stsb_have_the_means_that_its_readme_states(real: Pat
     for split, mean in (task.train, 2.701), (task.dev[""], 2.364):
         scores = [row.label or 0.0 for row in split.read()]
         assert round(sum(scores) / len(scores), 3) == mean
+
+
+@pytest.mark.parametrize("kind", [pa.duration("s"), pa.date64()], ids=str)
+def test_a_date_that_python_does_not_have_is_named_with_its_column(
+    tmp_path: Path, kind: pa.DataType
+) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = {"text": ["a film"] * 9, "label": list("ab") * 4 + ["a"], "when": [2**55] * 9}
+    pq.write_table(pa.table(rows).set_column(2, "when", pa.array([2**55] * 9, kind)), path)
+    with pytest.raises(ValueError, match=f"^{path}:1: column 'when': "):
+        load_tasks(DataConfig(source="files", path=str(path)))
