@@ -69,6 +69,8 @@ def task_from_data(
     table, dev_tables = splits_of(name, train)
     dev_source: Part | float | None = None
     if isinstance(dev, float):
+        if not 0 < dev < 1:
+            raise ValueError(f"{name}: dev is {dev}; allowed: a share between 0 and 1, or rows")
         dev_source = dev
     elif dev is not None:
         dev_source = Part(splits_of(f"{name}, dev", dev)[0])

@@ -233,3 +233,10 @@ def test_labels_that_arrow_has_no_type_for_are_text(values: Any, classes: set[st
 def test_a_frame_without_columns_is_refused() -> None:
     with pytest.raises(ValueError, match="no columns; allowed: one or more"):
         task_from_data("films", pd.DataFrame(index=range(4)))
+
+
+@pytest.mark.parametrize("dev", [-3.0, 0.0, 1.0, 5.0, float("nan")])
+def test_a_share_of_dev_rows_is_between_0_and_1(dev: float) -> None:
+    frame = pd.DataFrame({"text": ["a film", "no film"] * 9, "label": ["a", "b"] * 9})
+    with pytest.raises(ValueError, match=r"^films: dev is .*; allowed: a share between 0 and 1"):
+        task_from_data("films", frame, dev=dev)
