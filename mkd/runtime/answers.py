@@ -21,9 +21,10 @@ class Head(NamedTuple):
     - `pair`: whether the task has two texts.
     - `mean`, `std`: scale of a regression's scores.
     - `multilabel`: whether a text has any number of the labels, each with a probability of its own.
-    - `thresholds`: of a multilabel task, the probability of each label from which on a text has it.
-      Two classes may have them too: a text then has the one whose probability reaches its
-      threshold, and the two add up to 1. Else it is empty, and the most probable label counts.
+    - `cuts`: of a multilabel task, the logit of each label from which on a text has it. Two classes
+      may have them too: a text then has the second one if the difference of their logits reaches
+      its cut. Else it is empty, and the most probable label counts. They are the logits of the
+      stated thresholds, which are probabilities without the temperature.
     - `temperature`: probabilities are those of the logits divided by it.
     """
 
@@ -32,7 +33,7 @@ class Head(NamedTuple):
     mean: float
     std: float
     multilabel: bool = False
-    thresholds: tuple[float, ...] = ()
+    cuts: tuple[float, ...] = ()
     temperature: float = 1.0
 
 
@@ -63,12 +64,7 @@ class Prediction(NamedTuple):
 
 
 def head_of(stated: Mapping[str, Any]) -> Head:
-    """Returns the head that a manifest or a model's config states.
-
-    Stated thresholds are without the temperature. Those of the head are with it, so that each text
-    has the same labels.
-    """
-    temperature = stated.get("temperature", 1.0)
+    """Returns the head that a manifest or a model's config states."""
     multilabel = stated.get("multilabel", False)
     thresholds = stated.get("thresholds", [0.5] * len(stated["labels"]) if multilabel else [])
     return Head(
@@ -77,18 +73,15 @@ def head_of(stated: Mapping[str, Any]) -> Head:
         stated["mean"],
         stated["std"],
         multilabel,
-        tuple(_warmer(threshold, temperature) for threshold in thresholds),
-        temperature,
+        tuple(_logit(threshold) for threshold in thresholds),
+        stated.get("temperature", 1.0),
     )
 
 
-def _warmer(chance: float, temperature: float) -> float:
-    """Returns sigmoid(logit(chance) / temperature)."""
-    if temperature == 1 or not 0 < chance < 1:
-        return chance
-    logit = (math.log(chance) - math.log1p(-chance)) / temperature
-    small = math.exp(-abs(logit))  # it does not overflow
-    return (1.0 if logit >= 0 else small) / (1 + small)
+def _logit(chance: float) -> float:
+    if not 0 < chance < 1:
+        return math.inf if chance else -math.inf
+    return math.log(chance) - math.log1p(-chance)
 
 
 def failed(error: str) -> Prediction:
@@ -116,8 +109,9 @@ def confidence(predictions: Prediction, head: Head) -> float:
     """
     if not head.multilabel:
         return predictions.score
-    pairs = zip(predictions.probabilities, head.thresholds, strict=True)
-    return math.prod(chance if chance >= threshold else 1 - chance for chance, threshold in pairs)
+    given = set(predictions.labels or [])
+    pairs = zip(head.labels, predictions.probabilities, strict=True)
+    return math.prod(chance if label in given else 1 - chance for label, chance in pairs)
 
 
 def if_sure(answer: Prediction, head: Head, least: float) -> Prediction:
@@ -136,12 +130,12 @@ def predictions(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
 
 def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
     """Returns the label of each row. The softmax is in float64."""
-    exact_NC = logits_NC.astype(float) / head.temperature
-    shifted = exact_NC - exact_NC.max(1, keepdims=True)
+    exact_NC = logits_NC.astype(float)
+    shifted = (exact_NC - exact_NC.max(1, keepdims=True)) / head.temperature
     chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
     best = (
-        (chances_NC[:, 1] >= head.thresholds[1]).astype(int)
-        if head.thresholds
+        (exact_NC[:, 1] - exact_NC[:, 0] >= head.cuts[1]).astype(int)
+        if head.cuts
         else chances_NC.argmax(1)
     ).tolist()
     return [
@@ -152,19 +146,19 @@ def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
 
 def labelled(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
     """Returns the labels of each row of a multilabel task. The sigmoid is in float64."""
-    exact_NC = logits_NC.astype(float) / head.temperature
+    exact_NC = logits_NC.astype(float)
     # exp(-|x|) does not overflow.
-    small_NC = np.exp(-np.abs(exact_NC))
+    small_NC = np.exp(-np.abs(exact_NC) / head.temperature)
     chances_NC = np.where(exact_NC >= 0, 1.0, small_NC) / (1 + small_NC)
-    return [_with_labels(row, head) for row in chances_NC.tolist()]
-
-
-def _with_labels(chances_C: list[float], head: Head) -> Prediction:
-    labels = [
-        label
-        for label, chance, threshold in zip(head.labels, chances_C, head.thresholds, strict=True)
-        if chance >= threshold
+    given_NC = exact_NC >= np.array(head.cuts)
+    return [
+        _with_labels(chances_C, given_C, head)
+        for chances_C, given_C in zip(chances_NC.tolist(), given_NC.tolist(), strict=True)
     ]
+
+
+def _with_labels(chances_C: list[float], given_C: list[bool], head: Head) -> Prediction:
+    labels = [label for label, given in zip(head.labels, given_C, strict=True) if given]
     return Prediction(",".join(labels), max(chances_C), chances_C, None, labels)
 
 
@@ -180,7 +174,7 @@ def prediction(logits_C: list[float], head: Head) -> Prediction:
     weights = [math.exp((logit - largest) / head.temperature) for logit in logits_C]
     total = sum(weights)
     chances = [weight / total for weight in weights]
-    best = int(chances[1] >= head.thresholds[1]) if head.thresholds else logits_C.index(largest)
+    best = int(logits_C[1] - logits_C[0] >= head.cuts[1]) if head.cuts else logits_C.index(largest)
     return Prediction(head.labels[best], chances[best], chances)
 
 

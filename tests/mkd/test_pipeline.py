@@ -664,8 +664,8 @@ def test_a_multilabel_task_works_from_its_file_to_its_answers(labelled: Labelled
     texts = labelled.texts("weather")
     for backend in ("onnx", "int8"):
         runtime = labelled.runtime(backend)
-        thresholds = runtime.heads["weather"].thresholds
-        assert all(0 < each < 1 for each in thresholds) and thresholds != (0.5,) * 3
+        cuts = runtime.heads["weather"].cuts
+        assert np.isfinite(cuts).all() and cuts != (0,) * 3
         answers = runtime.predict(texts, "weather")
         temperature = runtime.heads["weather"].temperature
         assert temperature == pytest.approx(metrics["calibration/weather/temperature"]) != 1
@@ -691,8 +691,8 @@ def test_a_rare_class_has_a_threshold_in_the_run_and_the_export(labelled: Labell
     gold, given = columns["label"] == 1, columns["prediction"] > 0
     assert f1 == pytest.approx(200 * (gold & given).sum() / (gold.sum() + given.sum()))
     texts, runtime = labelled.texts("rain"), labelled.runtime("onnx")
-    low, high = runtime.heads["rain"].thresholds
-    assert low + high == pytest.approx(1) and high != 0.5
+    low, high = runtime.heads["rain"].cuts
+    assert low + high == pytest.approx(0) and high != 0
     labels = [each.label for each in runtime.predict(texts, "rain")]
     assert labels == ["yes" if each else "no" for each in given]
     assert labels == [runtime.predict([text], "rain")[0].label for text in texts]

@@ -147,7 +147,7 @@ def test_with_thresholds_the_answer_may_be_the_less_probable_of_two_classes() ->
         "temperature": 2.0,
     }  # fmt: skip
     head = runtime.head_of(stated)
-    assert head.thresholds == pytest.approx((2 / 3, 1 / 3))
+    assert head.cuts == pytest.approx((np.log(4), -np.log(4)))
     predicted = predictions(logits, head)
     assert [each.label for each in predicted] == ["yes", "no", "yes"]
     assert [runtime.prediction(row, head) for row in logits.tolist()] == predicted

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ from mkd.__main__ import answer, main
 from mkd.config import MOST_THREADS, StudentConfig
 from mkd.export.folder import export_onnx
 from mkd.runtime import inference
-from mkd.runtime.answers import Head, Prediction, head_of
+from mkd.runtime.answers import Head, Prediction, confidence, head_of, prediction, predictions
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import BATCH_TOKENS, Infer, Student, by_length
 from mkd.runtime.layout import Arrays, Layout
@@ -41,7 +42,7 @@ HEADS = {
     "single": Head(("bad", "good"), False, 0.0, 1.0),
     "pair": Head(("other", "same"), True, 0.0, 1.0),
     "score": Head((), False, 2.0, 0.5),
-    "several": Head(("up", "down"), False, 0.0, 1.0, True, (0.7, 0.3)),
+    "several": Head(("up", "down"), False, 0.0, 1.0, True, (math.log(7 / 3), math.log(3 / 7))),
 }
 APART = Layout(False, 0, 6)
 JOINED = Layout(True, 0, 8, (2,), (3,), (3,))
@@ -123,14 +124,27 @@ def test_a_temperature_softens_probabilities_and_changes_no_label() -> None:
     assert len(set(warm)) > 1
 
 
-def test_a_threshold_at_a_very_low_temperature_does_not_overflow() -> None:
+@pytest.mark.parametrize("temperature", [1e-5, 0.05, 1.0, 20.0, 1e5])
+def test_labels_are_those_of_the_logits_where_the_probabilities_round_to_0_and_1(
+    temperature: float,
+) -> None:
+    """0.3 and 0.7 are the logits -0.847 and 0.847, and the difference from which on the second of
+    two classes is given is 0.847."""
     stated = {"labels": ["up", "down"], "pair": False, "mean": 0.0, "std": 1.0} | {
-        "temperature": 1e-5, "multilabel": True, "thresholds": [0.3, 0.7],
+        "temperature": temperature, "thresholds": [0.3, 0.7],
     }  # fmt: skip
-    assert head_of(stated).thresholds == (0.0, 1.0)
-    assert head_of(stated | {"temperature": 2.0}).thresholds == pytest.approx(
-        [1 / (1 + (7 / 3) ** 0.5), 1 / (1 + (3 / 7) ** 0.5)]
-    )
+    logits = np.array([[-0.85, 0.84], [-0.84, 0.85], [0.0, 0.84], [0.0, 0.85], [2.0, -3.0]])
+    given = {
+        True: ["", "up,down", "up", "up,down", "up"],
+        False: ["down"] * 2 + ["up", "down", "up"],
+    }
+    for multilabel, labels in given.items():
+        head = head_of(stated | {"multilabel": multilabel})
+        assert head.cuts == pytest.approx((-0.8472979, 0.8472979))
+        answers = predictions(logits, head)
+        assert [each.label for each in answers] == labels
+        assert [prediction(row, head).label for row in logits.tolist()] == labels
+        assert all(0 <= confidence(each, head) <= 1 for each in answers)
 
 
 def test_below_the_confidence_there_is_no_answer() -> None:
@@ -247,14 +261,14 @@ def test_each_bad_item_has_its_error_at_its_place_and_all_others_an_answer(
     found = made(layout).predict(texts, task)
     (expected,) = made(layout).predict([good], task)
     assert found[::2] == [expected] * len(items)
-    assert [prediction.error for prediction in found[1::2]] == [error for _, error in items]
-    for prediction in found[1::2]:
-        if prediction.error is None:
-            assert prediction.label in HEADS[task].labels
-            assert np.isfinite(prediction.probabilities).all()
+    assert [answered.error for answered in found[1::2]] == [error for _, error in items]
+    for answered in found[1::2]:
+        if answered.error is None:
+            assert answered.label in HEADS[task].labels
+            assert np.isfinite(answered.probabilities).all()
         else:
-            assert (prediction.label, prediction.probabilities) == ("", [])
-            assert np.isnan(prediction.score)
+            assert (answered.label, answered.probabilities) == ("", [])
+            assert np.isnan(answered.score)
 
 
 def test_numbers_that_are_not_finite_are_an_error_of_their_text_alone() -> None:
