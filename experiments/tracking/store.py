@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import mlflow
@@ -20,6 +20,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
+from analysis.empty_runs import OWN_RUN
 from mkd.repeat import repeated
 from mkd.storage.addresses import reason, without_passwords
 from mkd.storage.databases import DATABASES, check_database, check_folder, sqlite_file
@@ -27,7 +28,9 @@ from mkd.storage.owners import aside_folder, remove_left_over
 
 T = TypeVar("T")
 EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
-"""The environment variable of MLflow that selects an experiment."""
+"""The environment variable of MLflow that selects an experiment by its name."""
+EXPERIMENT_ID = "MLFLOW_EXPERIMENT_ID"
+"""The environment variable of MLflow that selects an experiment by its id."""
 OUTAGE_SECONDS = 300
 """Seconds that an open run waits for its unreachable tracking store."""
 RETRY_SECONDS = 5
@@ -114,7 +117,39 @@ def with_store() -> Iterator[None]:
         with note_if_slow():
             if not _check_store(mlflow.get_tracking_uri()):
                 mlflow.MlflowClient().search_experiments(max_results=1)
+            _check_selected()
         yield
+
+
+def _check_selected() -> None:
+    """Raises StoreError if a run or experiment that the environment selects cannot be used."""
+    uri = mlflow.get_tracking_uri()
+    if (file := sqlite_file(uri)) is not None and not file.exists():
+        if not (os.environ.get(OWN_RUN) or os.environ.get(EXPERIMENT_ID)):
+            return  # an experiment of any name can be created
+        make_database(uri)
+    client = mlflow.MlflowClient()
+    calls: dict[str, Callable[[str], Any]] = {
+        OWN_RUN: lambda run_id: client.get_run(run_id).info,
+        EXPERIMENT_ID: client.get_experiment,
+        EXPERIMENT_NAME: client.get_experiment_by_name,  # a missing one is created
+    }
+    for name, call in calls.items():
+        if not (wanted := os.environ.get(name, "")):
+            continue
+        try:
+            known = call(wanted)
+        except MlflowException as error:
+            if is_outage(error):
+                raise
+            raise StoreError(
+                f"{name} is {wanted!r:.80}, which is not in {address()}; allowed: the id of one "
+                "that is there, or unset"
+            ) from error
+        if known is not None and known.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"{name} is {wanted!r:.80}, which is deleted; restore it, or select another"
+            )
 
 
 @contextmanager

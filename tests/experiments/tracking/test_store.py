@@ -174,6 +174,41 @@ def test_the_check_does_not_create_a_missing_store(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"])
+def test_a_selected_run_or_experiment_that_is_missing_is_refused_before_the_work(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use(f"sqlite:///{tmp_path}/new/mlflow.db", monkeypatch)
+    monkeypatch.setenv(name, "nonsense")
+    with (
+        pytest.raises(StoreError, match=f"^{name} is 'nonsense', which is not in .*"),
+        with_store(),
+    ):
+        raise AssertionError("the work has begun")
+
+
+def test_a_selected_run_or_experiment_that_is_deleted_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put_database(tmp_path)
+    use(f"sqlite:///{tmp_path}/mlflow.db", monkeypatch)
+    store = client(tmp_path)
+    experiment_id = store.create_experiment("gone")
+    run_id = store.create_run(experiment_id).info.run_id
+    store.delete_run(run_id)
+    store.delete_experiment(experiment_id)
+    for name, value in {
+        "MLFLOW_RUN_ID": run_id,
+        "MLFLOW_EXPERIMENT_ID": experiment_id,
+        "MLFLOW_EXPERIMENT_NAME": "gone",
+    }.items():
+        with monkeypatch.context() as selected:
+            selected.setenv(name, value)
+            message = f"^{name} is '{value}', which is deleted.*"
+            with pytest.raises(StoreError, match=message), with_store():
+                raise AssertionError("the work has begun")
+
+
 def test_an_unreachable_database_gives_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     use("postgresql://mkd:secret@127.0.0.1:9/x", monkeypatch)
     message = r"^MLFLOW_TRACKING_URI is postgresql://mkd:\*\*\*@127.0.0.1:9/x: .*refused.*lost.*$"
