@@ -11,7 +11,7 @@ import docstring_parser
 
 from analysis import empty_runs
 from analysis.presentation import printing
-from mkd.shell import called_as, complete, escape_unprintable, suggestion
+from mkd.shell import called_as, check_working_folder, complete, escape_unprintable, suggestion
 from mkd.storage.addresses import one_line
 from mkd.storage.disk import full_disk_errors
 from mkd.storage.owners import own_temporary_folder
@@ -81,6 +81,7 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
     escape_unprintable()
     try:
         with printing.json_only(JSON in (sys.argv[1:] if argv is None else argv)):
+            check_working_folder()
             settings = parse(argv, description or "")
             print(
                 f"reading the runs of {settings.study or settings.experiment or 'MLflow'}",

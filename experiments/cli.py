@@ -34,7 +34,7 @@ from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_signals
 from mkd.config import DataConfig
-from mkd.shell import COMPLETION, called_as, escape_unprintable
+from mkd.shell import COMPLETION, called_as, check_working_folder, escape_unprintable
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import one_line
 from mkd.storage.disk import full_disk_errors
@@ -560,6 +560,7 @@ def entry(
     tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
         with printing.json_only("--json" in (sys.argv[1:] if argv is None else argv)):
+            check_working_folder()
             empty_runs.refuse_stored_passwords(sys.argv[1:] if argv is None else argv)
             config = _read(argv, description, kind)
             _check_encodable(config)

@@ -84,6 +84,15 @@ COMPLETION = "_ARGCOMPLETE"
 of words that start the program."""
 
 
+def check_working_folder() -> None:
+    """Raises ValueError if the working folder was deleted, as some libraries then end the
+    process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the working folder was deleted; change to one that exists") from None
+
+
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answers a shell that asks for completions and ends the process; else does nothing."""
     if COMPLETION in os.environ and _installed("argcomplete"):

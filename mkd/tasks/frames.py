@@ -13,7 +13,7 @@ from mkd.storage.store import file_hash
 from mkd.tasks import files
 from mkd.tasks.build import Origin, Part, build_task
 from mkd.tasks.columns import Columns
-from mkd.tasks.files import Record, Table, listed
+from mkd.tasks.files import Record, Table, listed, short_repr
 from mkd.tasks.origins import DEV_SPLITS, TRAIN_SPLIT
 from mkd.tasks.stated import in_python
 from mkd.tasks.task import Task
@@ -134,7 +134,7 @@ def _columns_of_frame(where: str, frame: pd.DataFrame) -> Columns:
         raise ValueError(f"{where}: no columns; allowed: one or more")
 
     def arrays(columns: tuple[str, ...]) -> list[Any]:
-        return [_array(frame.iloc[:, names.index(column)]) for column in columns]
+        return [_array(where, frame.iloc[:, names.index(column)]) for column in columns]
 
     def batches(columns: tuple[str, ...]) -> Iterator[list[list[Any]]]:
         values = arrays(columns)
@@ -144,11 +144,22 @@ def _columns_of_frame(where: str, frame: pd.DataFrame) -> Columns:
     return _in_memory(where, names, batches, {})
 
 
-def _array(series: Any) -> Any:
+def _array(where: str, series: Any) -> Any:
     """Returns a column as an Arrow array; values of several types become text.
 
     So do those that Arrow has no type for, such as periods, complex and very large numbers.
+    Raises ValueError for half a surrogate pair.
     """
+    try:
+        return _as_arrow(series)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: column {series.name!r}: half a surrogate pair in "
+            f"{short_repr(error.object)}; allowed: whole characters"
+        ) from None
+
+
+def _as_arrow(series: Any) -> Any:
     with suppress(pa.ArrowException, OverflowError):
         array = pa.array(series, from_pandas=True)
         if not isinstance(array.type, pa.BaseExtensionType):

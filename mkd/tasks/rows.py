@@ -24,6 +24,8 @@ Raises ValueError if the label is not allowed.
 """
 SEPARATOR = ","
 """Default separator of the labels in a cell of text."""
+LARGEST_SCORE = 1e38
+"""Largest label of a regression: about the largest number of float32."""
 MOST_SOURCES = 5
 """Sources that joined splits name."""
 
@@ -172,7 +174,7 @@ def label_decoder(
         places = {normalise_label(value): place for place, value in enumerate(values)}
         return partial(_class_set, places, values, missing, separator)
     if not kind.labels:
-        return partial(_number, *(kind.range or (-math.inf, math.inf)), missing)
+        return partial(_number, *(kind.range or (-LARGEST_SCORE, LARGEST_SCORE)), missing)
     assert len(values) == len(kind.labels), f"{values} for {kind.labels}"
     shown = [value for value in missing if value not in NOT_AVAILABLE]
     # One table for both: classes have their index, "no label" has None. Classes come last and win.

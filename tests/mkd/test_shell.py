@@ -124,3 +124,16 @@ def test_predict_without_stdout_says_so() -> None:
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == "error: stdout is closed; allowed: a terminal, a file or a pipe\n"
+
+
+@pytest.mark.parametrize("module", ["experiments.distill", "analysis.report"])
+def test_a_deleted_working_folder_is_refused(module: str, tmp_path: Path) -> None:
+    script = f'cd "{tmp_path}" && rmdir "{tmp_path}" && exec {sys.executable} -m {module}'
+    process = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    message = "error: the working folder was deleted; change to one that exists\n"
+    assert (process.returncode, process.stderr) == (2, message)

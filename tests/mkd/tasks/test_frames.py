@@ -230,6 +230,14 @@ def test_labels_that_arrow_has_no_type_for_are_text(values: Any, classes: set[st
     assert set(task.kind.labels) == classes
 
 
+def test_half_a_surrogate_pair_in_a_frame_is_named_with_its_column() -> None:
+    frame = pd.DataFrame(
+        {"text": ["fine"] * 9 + ["half \ud800 of one"], "label": ["x", "y"] * 5}, dtype=object
+    )
+    with pytest.raises(ValueError, match=r"column 'text': half a surrogate pair in .*ud800.*"):
+        task_from_data("named", frame)
+
+
 def test_a_frame_without_columns_is_refused() -> None:
     with pytest.raises(ValueError, match="no columns; allowed: one or more"):
         task_from_data("films", pd.DataFrame(index=range(4)))

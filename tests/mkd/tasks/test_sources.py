@@ -370,6 +370,7 @@ def test_labels_that_are_booleans_in_yaml_1_1_are_words(folder: Path) -> None:
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\tgood\n\nb\n", ":4: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
+        ("t.csv", b"a\0,\0b\0", ":1: starts with a zero byte; allowed: UTF-8"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\t" + "x" * 500 + "\n",
@@ -402,12 +403,14 @@ def test_a_score_that_is_no_finite_number_in_range_is_refused(folder: Path, valu
 
 
 def test_a_score_may_be_any_finite_number_without_a_range(folder: Path) -> None:
-    write(folder, train_csv="review,verdict\na,-1e6\n", dev_csv="review,verdict\na,inf\n")
-    task = reviews(folder, **(SCORES | {"range": None}), labels=None)
-    assert rows(task.train) == [Row("a", None, -1e6)]
-    assert refusal(lambda: rows(task.dev[""])).endswith(
-        "dev.csv:2: label is 'inf'; allowed: a finite number from -inf to inf"
-    )
+    write(folder, train_csv="review,verdict\na,-1e6\n")
+    for value in ("inf", "1.7e308"):
+        write(folder, dev_csv=f"review,verdict\na,{value}\n")
+        task = reviews(folder, **(SCORES | {"range": None}), labels=None)
+        assert rows(task.train) == [Row("a", None, -1e6)]
+        assert refusal(partial(rows, task.dev[""])).endswith(
+            f"dev.csv:2: label is '{value}'; allowed: a finite number from -1e+38 to 1e+38"
+        )
 
 
 @pytest.mark.parametrize("value", ["", "-1"])
