@@ -128,10 +128,8 @@ def values(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> di
     }
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page if page == "README.md" else pytest.param(page, marks=pytest.mark.slow) for page in RUN],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN)
 def test_a_page_runs(page: str, home: Path, values: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "page"
     shutil.copytree(home, folder, symlinks=True)

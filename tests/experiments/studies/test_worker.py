@@ -51,6 +51,7 @@ BEATS = ["--search.heartbeat_seconds=2"]
 on a busy machine do not count as dead."""
 
 
+@pytest.mark.slow
 def test_four_workers_run_exactly_the_requested_trials(tmp_path: Path) -> None:
     folder = tmp_path / "four"
     folder.mkdir()
@@ -184,6 +185,7 @@ def suspended_search(folder: Path, trials: int) -> Suspended:
     return Suspended(child, run, pids, worker_at(folder, run, pids))
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> None:
     child, run, pids, at_work = suspended_search(tmp_path, 2)
     os.kill(at_work, signal.SIGKILL)
@@ -309,6 +311,7 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_continue(tmp_path: Path) -> 
     check_quality(folder)
 
 
+@pytest.mark.slow
 def test_two_commands_share_a_postgresql_study_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
