@@ -47,6 +47,7 @@ LARGEST = {
     "num_attention_heads": 1 << 12,
     "intermediate_size": 1 << 20,
     "vocab_size": 1 << 24,
+    "num_labels": 1 << 20,
     "max_position_embeddings": 1 << 24,
     "type_vocab_size": 1 << 12,
     "layers": 1000,
@@ -59,6 +60,8 @@ LARGEST = {
 SPARE_WEIGHTS = 2.0
 """A config may describe at most so many times the weights in its files. Checked before any is
 made."""
+WEIGHT_TYPES = ("F64", "F32", "BF16", "F16")
+"""Types of weights. Numbers of 8 bits need scales, which only quantised models have."""
 DISAGREE = "its config.json and its weights do not belong together"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -273,7 +276,8 @@ def _is_numbered_layer(model: PreTrainedModel, name: str) -> bool:
 def _num_weights(folder: Path, refusal: str) -> int:
     """Returns the number of weights in the safetensors files of a folder.
 
-    Raises ValueError, with `refusal` first, if a file is missing or damaged.
+    Raises ValueError, with `refusal` first, if a file is missing or damaged, or if a weight is no
+    floating-point number.
     """
     files = [folder / WEIGHTS]
     if not files[0].exists() and (folder / INDEX).exists():
@@ -293,11 +297,19 @@ def _num_weights(folder: Path, refusal: str) -> int:
             )
         try:
             with safe_open(file, "pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (no dict)
-                    total += math.prod(opened.get_slice(name).get_shape())
+                slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+                types = {name: each.get_dtype() for name, each in slices.items()}
+                total += sum(math.prod(each.get_shape()) for each in slices.values())
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             what = kind_of_file(file) or f"damaged ({_one_line(error)})"
             raise ValueError(f"{refusal}: {file.name} is {what}") from None
+        for name, kind in types.items():
+            # Others are lists of positions, as early checkpoints have them.
+            if name.endswith((".weight", ".bias")) and kind not in WEIGHT_TYPES:
+                raise ValueError(
+                    f"{refusal}: {name} in {file.name} is of type {kind}; allowed: "
+                    f"{', '.join(WEIGHT_TYPES)}"
+                )
     return total
 
 

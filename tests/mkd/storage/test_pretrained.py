@@ -220,6 +220,10 @@ def changed(folder: Path, name: str, **values: object) -> None:
         ),
         ({"hidden_size": "16"}, "it has no readable config.json of a known architecture (Valid"),
         ({"hidden_size": 10**9}, "hidden_size in its config.json is 1000000000; allowed: 0 to 65,"),
+        (
+            {"num_labels": 10**9},
+            "num_labels in its config.json is 1000000000; allowed: 0 to 1,048,",
+        ),
         ({"hidden_size": 20_000}, "its config.json and its weights do not belong together (a mode"),
         ({"num_attention_heads": 3}, "its config.json and its weights do not belong together (The"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers in its config.json is 1000000000; allow"),
@@ -261,6 +265,18 @@ def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str)
         load(folder, SETTING)
     assert f"{name} is {cause}" in str(caught.value) or (not cause and name in str(caught.value))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.float8_e4m3fn])
+def test_a_weight_that_is_no_float_is_refused_by_name(folder: Path, dtype: torch.dtype) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith(".bias"))
+    save_file(weights | {name: weights[name].to(dtype)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"{name} in model.safetensors is of type .*; allowed"):
+        load_encoder(folder, SETTING)
+    positions = {"embeddings.position_ids": torch.arange(9)}
+    save_file(weights | positions, folder / "model.safetensors")
+    load_encoder(folder, SETTING)
 
 
 @pytest.mark.parametrize("damage", ["a pointer", "empty", "zeros", "a page"])
