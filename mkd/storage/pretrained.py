@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ made."""
 WEIGHT_TYPES = ("F64", "F32", "BF16", "F16")
 """Types of weights. Numbers of 8 bits need scales, which only quantised models have."""
 DISAGREE = "its config.json and its weights do not belong together"
+RARE_TEXT = "a \N{SNOWMAN}"
+"""A text with a token that few tokenizers have."""
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -392,9 +395,18 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False
         )
-        tokens = 1 + max([len(tokenizer) - 1, *tokenizer.added_tokens_decoder])
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"{where}: its tokenizer is not a fast one (tokenizer.json)")
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise ValueError(
+            f"{unreadable}: model_max_length in tokenizer_config.json is "
+            f"{_short(tokenizer.model_max_length)}; allowed: a number"
+        )
+    with _refused(unreadable):
+        # It may lack the token of unknown words, or add special tokens that are not its own.
+        probes = (tokenizer(RARE_TEXT), tokenizer(RARE_TEXT, RARE_TEXT))
+        ids = [*tokenizer.get_vocab().values(), *chain(*(probe["input_ids"] for probe in probes))]
+        tokens = 1 + max(ids)
     known = _vocabulary_size(folder / "config.json")
     if known is not None and tokens > known:
         raise ValueError(

@@ -2,6 +2,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -294,6 +295,50 @@ def test_a_damaged_vocabulary_without_a_tokenizer_json_is_refused(
         load_tokenizer(folder, SETTING)
     start = f"{SETTING} is {str(folder)!r}: it has no readable tokenizer: {name} is {problem}"
     assert str(caught.value).startswith(start) and "\n" not in str(caught.value)
+
+
+def without(content: dict[str, Any], token: str) -> dict[str, Any]:
+    """A tokenizer.json without one of its tokens."""
+    vocabulary = dict(content["model"]["vocab"])
+    vocabulary.pop(token)
+    added = [each for each in content["added_tokens"] if each["content"] != token]
+    return content | {"model": content["model"] | {"vocab": vocabulary}, "added_tokens": added}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda raw: without(raw, "[UNK]"),
+            "it has no readable tokenizer (WordPiece error: Missing",
+        ),
+        (
+            lambda raw: json.loads(json.dumps(raw).replace('"ids": [2]', '"ids": [5000]')),
+            "its tokenizer has 5,001 tokens, and its model",
+        ),
+        (
+            lambda raw: (
+                raw | {"model": raw["model"] | {"vocab": raw["model"]["vocab"] | {"a": 5000}}}
+            ),
+            "its tokenizer has 5,001 tokens, and its model",
+        ),
+    ],
+)
+def test_a_tokenizer_whose_tokens_the_model_lacks_is_refused(
+    folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
+) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    changed(folder, "tokenizer_config.json", unk_token=None)
+    with pytest.raises(ValueError) as caught:
+        load_tokenizer(folder, SETTING)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_whose_length_is_no_number_is_refused(folder: Path) -> None:
+    changed(folder, "tokenizer_config.json", model_max_length="512")
+    with pytest.raises(ValueError, match="model_max_length in tokenizer_config.json is '512'; all"):
+        load_tokenizer(folder, SETTING)
 
 
 def test_a_vocabulary_alone_is_a_tokenizer(folder: Path) -> None:
