@@ -8,7 +8,7 @@ from functools import partial
 
 import optuna
 import transformers
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 from experiments.signals import end_on_signals
@@ -18,7 +18,7 @@ from experiments.studies.retry import fail_run_of, retry_lost_trials
 from experiments.studies.sampler import SeededSampler
 from experiments.studies.storage import open_with_retries, storage_outages_named
 from experiments.studies.trial_results import first_failure, own_trials
-from experiments.tracking.store import store_errors
+from experiments.tracking.store import NOTE_SECONDS, note, store_errors
 from experiments.tracking.trials import start_worker
 from mkd.storage.addresses import one_line
 
@@ -70,10 +70,7 @@ def _needs_trial(study: optuna.Study, job: WorkerJob, lock: FileLock) -> bool:
     A worker without a trial waits until the other workers have finished. If one of them dies, its
     trial is queued again and this worker runs it.
     """
-    parent = multiprocessing.parent_process()
-    # A worker must not outlive the command that started it.
-    while parent is None or parent.is_alive():
-        lock.acquire()
+    while _is_acquired(lock):
         trials = own_trials(study)
         if first_failure(trials, job.began) is not None:
             return False
@@ -85,6 +82,26 @@ def _needs_trial(study: optuna.Study, job: WorkerJob, lock: FileLock) -> bool:
             return False
         time.sleep(1)
         retry_lost_trials(study)
+    return False
+
+
+def _is_acquired(lock: FileLock) -> bool:
+    """Waits for the lock, and returns whether it is held: not if the parent process has ended.
+
+    A note is printed every NOTE_SECONDS, as the worker that holds the lock may be suspended.
+    """
+    parent, begin = multiprocessing.parent_process(), time.monotonic()
+    # A worker must not outlive the command that started it.
+    while parent is None or parent.is_alive():
+        try:
+            lock.acquire(timeout=NOTE_SECONDS)
+        except Timeout:
+            note(
+                f"waiting for {lock.lock_file} since {time.monotonic() - begin:.0f} seconds: "
+                "another worker of the study holds it; is it suspended?"
+            )
+        else:
+            return True
     return False
 
 

@@ -17,6 +17,7 @@ import mlflow
 import optuna
 import psutil
 import pytest
+from filelock import FileLock
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -240,6 +241,21 @@ def test_the_trial_of_a_suspended_worker_goes_to_another_and_both_go_on(tmp_path
     assert told["mkd.state"] == "interrupted"
     assert told["mlflow.note.content"].startswith("another worker has taken the trial")
     assert not list(tmp_path.glob(".mkd/runs/*/")), "no folder is left"
+
+
+@pytest.mark.slow
+def test_a_worker_that_waits_for_another_says_so_and_ends_with_its_command(tmp_path: Path) -> None:
+    assert outcome(command(tmp_path, "search", *SEARCH, "--search.trials=1"))
+    (file,) = (tmp_path / ".mkd" / "studies").glob("*.request.lock")
+    with FileLock(file):  # as a suspended worker that was asking for a trial
+        argv = [*SEARCH, "--search.workers=2", "--search.trials=2"]
+        child = started(tmp_path, entry_point, "search", *argv)
+        pids = workers(child.stderr)
+        wait_until(lambda: "another worker of the study holds it" in child.stderr.read_text())
+        child.process.kill()
+        wait_until(lambda: not any(map(psutil.pid_exists, pids)))
+    done = command(tmp_path, "search", *SEARCH, "--search.trials=2")
+    assert outcome(done)["states"] == {"complete": 2}
 
 
 @pytest.mark.slow
