@@ -140,13 +140,13 @@ def test_an_invalid_ablation_prints_one_line_and_creates_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = cli.entry(
+    code = cli.entry(
         ablate,
         "",
         AblationSettings,
         ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}'],
     )
-    assert found == 2
+    assert code == 2
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("error: ablation.variants.b: ")
     assert "hinge" in printed
@@ -198,11 +198,11 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
 def test_a_shipped_ablation_has_valid_and_distinct_variants(name: str, student: str) -> None:
     files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
     config = cli.parse(files, "", AblationSettings)
-    made = [
+    configs = [
         cli.to_yaml(cli.with_settings(distill_settings(config.core()), settings))
         for settings in config.ablation.variants.values()
     ]
-    assert len(set(made)) == len(made) > 1
+    assert len(set(configs)) == len(configs) > 1
 
 
 def test_the_demo_ablation_can_be_planned() -> None:
@@ -223,14 +223,14 @@ def ablated(tmp_path_factory: pytest.TempPathFactory) -> Ablated:
 
 def test_each_trial_is_a_finished_child_run_of_the_ablation(ablated: Ablated) -> None:
     folder, done = ablated
-    found = outcome(done)
-    parent = client(folder).get_run(found["run_id"])
+    result = outcome(done)
+    parent = client(folder).get_run(result["run_id"])
     assert (parent.info.status, parent.data.tags["mkd.kind"]) == ("FINISHED", "ablation")
-    assert [(trial["variant"], trial["seed"]) for trial in found["trials"]] == [
+    assert [(trial["variant"], trial["seed"]) for trial in result["trials"]] == [
         ("plain", 0),
         ("clipped", 0),
     ]
-    for trial, clipped in zip(found["trials"], ("1.0", "0.4"), strict=True):
+    for trial, clipped in zip(result["trials"], ("1.0", "0.4"), strict=True):
         run = client(folder).get_run(trial["run_id"])
         assert (run.info.status, run.info.run_name) == ("FINISHED", f"{trial['variant']} s0")
         assert run.data.tags["mkd.kind"] == "trial"
@@ -250,20 +250,20 @@ def test_each_trial_is_a_finished_child_run_of_the_ablation(ablated: Ablated) ->
 
 def test_the_comparison_uses_the_scores_of_the_trials(ablated: Ablated) -> None:
     folder, done = ablated
-    found = outcome(done)
+    result = outcome(done)
     plain, clipped = (
         client(folder).get_run(trial["run_id"]).data.metrics["quality/mean"]
-        for trial in found["trials"]
+        for trial in result["trials"]
     )
-    assert [row["mean"] for row in found["variants"]] == [plain, clipped]
-    assert (found["variants"][1]["differences"], found["variants"][1]["half"]) == (
+    assert [row["mean"] for row in result["variants"]] == [plain, clipped]
+    assert (result["variants"][1]["differences"], result["variants"][1]["half"]) == (
         [clipped - plain],
         None,
     )
-    parent = client(folder).get_run(found["run_id"])
+    parent = client(folder).get_run(result["run_id"])
     assert parent.data.metrics["mean/clipped"] == clipped
     assert parent.data.metrics["difference/clipped"] == clipped - plain
-    artifacts = {item.path for item in client(folder).list_artifacts(found["run_id"])}
+    artifacts = {item.path for item in client(folder).list_artifacts(result["run_id"])}
     assert artifacts == {
         "config.yaml",
         "table.md",

@@ -101,14 +101,14 @@ def test_the_automatic_precision_is_shown_in_the_settings(
     monkeypatch: pytest.MonkeyPatch, precision: str, ratio: float
 ) -> None:
     monkeypatch.setattr("mkd.precision.bfloat16_speedup", lambda root, device: ratio)
-    told: list[object] = []
+    lines: list[object] = []
     config = cli.parse(
         ["--teacher.train.precision=auto", "--finetune.train.precision=auto"],
         "",
         FinetuneSettings,
-        told.append,
+        lines.append,
     )
-    (line,) = told
+    (line,) = lines
     assert str(line).startswith(
         f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here"
     )
@@ -124,22 +124,22 @@ def test_the_automatic_precision_is_shown_in_the_settings(
 def test_with_settings_changes_only_the_given_settings_and_replaces_whole_lists_and_dicts() -> None:
     config = parsed("--seed", "5", "--train.sampling.weights", '{"a": 1, "b": 2}')
     transfer = [{"file": "a.tsv", "text": ["s"]}]
-    made = cli.with_settings(
+    changed = cli.with_settings(
         config,
         {"loss.temperature": 4, "train.sampling.weights": {"c": 1}, "data.transfer": transfer},
     )
-    assert made.data.transfer == [TransferConfig("a.tsv", ["s"])]
-    assert cli.overrides(made) == {
+    assert changed.data.transfer == [TransferConfig("a.tsv", ["s"])]
+    assert cli.overrides(changed) == {
         "seed": 5,
         "loss.temperature": 4.0,
         "train.sampling.weights": {"c": 1.0},
         "data.transfer": [{"file": "a.tsv", "text": ["s"], "tasks": [], "header": True}],
     }
-    assert cli.with_settings(made, {}) == made
+    assert cli.with_settings(changed, {}) == changed
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "words"),
     [
         ({"loss.temprature": 4}, ["loss.temprature", "loss.temperature"]),
         ({"loss": {"temperature": 4}}, ["there is no setting 'loss'"]),
@@ -150,11 +150,11 @@ def test_with_settings_changes_only_the_given_settings_and_replaces_whole_lists_
         ({"data.tasks": None}, ["data.tasks", "list", "None"]),
     ],
 )
-def test_with_settings_refuses_like_the_cli(settings: dict[str, object], told: list[str]) -> None:
+def test_with_settings_refuses_like_the_cli(settings: dict[str, object], words: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
         cli.with_settings(DistillSettings(), settings)
     assert "\n" not in str(caught.value)
-    for part in told:
+    for part in words:
         assert part in str(caught.value)
 
 
@@ -186,7 +186,7 @@ def test_flat_names_every_leaf_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "words"),
     [
         (["--loss.temperature", "0"], ["loss.temperature", "0.0", "above 0"]),
         (["--loss.temperature", "warm"], ["loss.temperature", "warm"]),
@@ -206,10 +206,10 @@ def test_flat_names_every_leaf_once() -> None:
     ],
 )
 def test_a_wrong_command_line_prints_one_line_and_exits_with_2(
-    argv: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
+    argv: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = refusal(capsys, *argv)
-    for part in told:
+    for part in words:
         assert part in printed
 
 
@@ -280,8 +280,8 @@ def test_an_error_about_a_command_line_value_names_no_file(
 
 def test_a_long_setting_is_printed_by_its_size() -> None:
     long = {f"setting{place}": [0.1, 0.2] for place in range(30)}
-    found = cli.brief({"seed": 3, "search.space": long, "data.tasks": ["a"]})
-    assert found == {"seed": 3, "search.space": "30 entries", "data.tasks": ["a"]}
+    shortened = cli.brief({"seed": 3, "search.space": long, "data.tasks": ["a"]})
+    assert shortened == {"seed": 3, "search.space": "30 entries", "data.tasks": ["a"]}
 
 
 def test_a_missing_data_file_is_refused_before_the_job_is_imported(
@@ -299,7 +299,7 @@ def test_a_wrong_column_is_refused_before_the_job_is_imported(
     train = tmp_path / "train.csv"
     train.write_text("body,team\n" + "I lost my order again,sales\nIt is broken now,support\n" * 5)
     argv = ["--data.path", str(tmp_path)]
-    for asked, told in [
+    for asked, message in [
         (["--data.label", "tem"], "no column 'tem'; there are: 'body', 'team'"),
         (["--data.text", '["body", "title"]'], "no column 'title'; there are: 'body', 'team'"),
         (
@@ -308,7 +308,7 @@ def test_a_wrong_column_is_refused_before_the_job_is_imported(
         ),
     ]:
         assert cli.entry(jobs.append, "", DistillSettings, [*argv, *asked]) == 2
-        assert capsys.readouterr().err == f"error: {train}: {told}\n"
+        assert capsys.readouterr().err == f"error: {train}: {message}\n"
     assert jobs == [] and cli.entry(jobs.append, "", DistillSettings, argv) == 0
 
 
@@ -398,11 +398,11 @@ def test_a_config_whose_first_line_names_no_tasks_works_for_any_tasks(name: str)
     if isinstance(config, AblationSettings):
         variants = list(config.ablation.variants.values())
     for changes in variants:
-        own = cli.with_settings(distill_settings(config.core()), changes)
-        check_sampling_weights(OTHERS, own.train.sampling)
-        check_sampling_weights(OTHERS, own.teacher.train.sampling)
-        check_task_weights(OTHERS, own.loss)
-        assert own.data == DataConfig() and own.teacher.sources == {}
+        settings = cli.with_settings(distill_settings(config.core()), changes)
+        check_sampling_weights(OTHERS, settings.train.sampling)
+        check_sampling_weights(OTHERS, settings.teacher.train.sampling)
+        check_task_weights(OTHERS, settings.loss)
+        assert settings.data == DataConfig() and settings.teacher.sources == {}
     if isinstance(config, SearchSettings):
         space = parse_space(config.search.space, OTHERS)
         check_space(space, distill_settings(config.core()))
@@ -528,13 +528,13 @@ def test_each_command_reads_a_file_with_the_settings_of_all_commands(tmp_path: P
             == cli.from_yaml(file.read_text(), kind)
             == kind()
         )
-    for wrong, told in (
+    for wrong, unknown in (
         ("search: {trails: 5}", "trails"),
         ("serch: {trials: 5}", "serch"),
         ("export: {too: x}", "too"),
     ):
         file.write_text(wrong)
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=unknown):
             parsed("--config", str(file))
 
 

@@ -130,11 +130,11 @@ def test_a_damaged_checkpoint_is_reported_and_kept(tmp_path: Path) -> None:
 
     file.write_bytes(whole)
     (run,) = runs(tmp_path)
-    own = client(tmp_path).create_run(run.info.experiment_id).info.run_id
-    again = outcome(command(tmp_path, "distill", *SHORT, MLFLOW_RUN_ID=own))
+    other_run = client(tmp_path).create_run(run.info.experiment_id).info.run_id
+    again = outcome(command(tmp_path, "distill", *SHORT, MLFLOW_RUN_ID=other_run))
     assert again["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
-    empty = client(tmp_path).get_run(own)
+    empty = client(tmp_path).get_run(other_run)
     assert empty.info.run_name.endswith(f"continues in {run.info.run_id}")
     assert empty.data.metrics == {}
 

@@ -25,5 +25,5 @@ def test_a_full_disk_is_reported_and_the_run_finishes_on_a_larger_one(tmp_path: 
     disks.skip_without_mounts(folder)
     done = started(folder, try_disks).end()
     assert done.returncode == 0, done.stderr[-2000:]
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert found == [["cache", "told", ""], ["artifacts", "told", ""]]
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert results == [["cache", "told", ""], ["artifacts", "told", ""]]

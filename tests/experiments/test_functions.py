@@ -27,9 +27,9 @@ def test_a_data_file_is_scanned_once_and_its_dev_split_is_reported_once(
     (tmp_path / "films.tsv").write_text("text\tlabel\n" + "".join(rows))
     scanned: list[str] = []
 
-    def counted(table: Columns, *given: Any) -> Scan:
+    def counted(table: Columns, *args: Any) -> Scan:
         scanned.append(table.where)
-        return scan(table, *given)
+        return scan(table, *args)
 
     monkeypatch.setattr("mkd.tasks.build.scan", counted)
     changed = {
@@ -38,9 +38,9 @@ def test_a_data_file_is_scanned_once_and_its_dev_split_is_reported_once(
         "data.path": str(tmp_path / "films.tsv"),
     }
     config = demo_config(tmp_path / "cache", {"baseline": False, "data.tasks": [], **changed})
-    made = distill(distill_settings(config)).made
+    result = distill(distill_settings(config)).made
     assert scanned == [str(tmp_path / "films.tsv")]
-    assert len([note for note in made.notes if note.startswith("films: dev")]) == 1
+    assert len([note for note in result.notes if note.startswith("films: dev")]) == 1
     assert capsys.readouterr().out.count("films: dev: ") == 1, "at the start"
 
 
@@ -63,7 +63,7 @@ def test_functions_return_their_runs_and_results(
         order_by=[{"field_name": "metrics.quality/sentiment/score", "ascending": False} | where],
         output_format="list",
     )
-    scores = {found.key: found.value for found in best.metrics or []}
+    scores = {metric.key: metric.value for metric in best.metrics or []}
     assert best.source_run_id == distilled.run_id
     assert scores["quality/sentiment/score"] == distilled.metrics["quality/sentiment/score"]
     logged = client(tmp_path).get_run(distilled.run_id).data.metrics

@@ -20,9 +20,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_init_writes_a_valid_task_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["films.csv"]) == 0
-    first, told, following = capsys.readouterr().out.splitlines()
+    first, summary, following = capsys.readouterr().out.splitlines()
     assert first == "reading films.csv"
-    assert told == "films.yaml: text 'text', label 'label' (2 classes)"
+    assert summary == "films.yaml: text 'text', label 'label' (2 classes)"
     assert following.endswith("--data.path films.yaml")
     (task,) = load_tasks(DataConfig(path="films.yaml"))
     assert (task.name, task.kind.labels) == ("films", ("bad", "good"))
@@ -40,8 +40,8 @@ def test_init_accepts_a_given_kind(folder: Path, capsys: pytest.CaptureFixture[s
 def test_init_does_not_overwrite_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "films.yaml").write_text("mine")
     assert main(["films.csv"]) == 2
-    told = capsys.readouterr().err
-    assert told == "error: films.yaml is there already; it is not overwritten\n"
+    stderr = capsys.readouterr().err
+    assert stderr == "error: films.yaml is there already; it is not overwritten\n"
     assert (folder / "films.yaml").read_text() == "mine"
 
 

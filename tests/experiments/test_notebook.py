@@ -43,46 +43,48 @@ def frame(rows: int) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Distilled, Path]:
+def bag_and_cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Distilled, Path]:
     """A bag student trained on a frame, and its cache."""
     cache = tmp_path_factory.mktemp("cache")
     distilled = distil({"reviews": frame(80)}, settings=FEW | {"cache": str(cache)})
     return distilled, cache
 
 
-def test_distil_returns_scores_and_speed_as_frames(made: tuple[Distilled, Path]) -> None:
-    found, _ = made
-    assert list(found.scores) == ["task", "teacher", "student", "hard labels", "kept %"]
-    assert list(found.scores["task"]) == ["reviews"] and found.scores.notna().all(axis=None)
-    assert list(found.speed["model"]) == ["teacher", "student", "student", "student"]
-    assert (found.speed["ms a text"] > 0).all()
-    assert found.run_id == "" and found.settings.student.kind == "bag"
+def test_distil_returns_scores_and_speed_as_frames(bag_and_cache: tuple[Distilled, Path]) -> None:
+    distilled, _ = bag_and_cache
+    assert list(distilled.scores) == ["task", "teacher", "student", "hard labels", "kept %"]
+    assert list(distilled.scores["task"]) == ["reviews"] and distilled.scores.notna().all(axis=None)
+    assert list(distilled.speed["model"]) == ["teacher", "student", "student", "student"]
+    assert (distilled.speed["ms a text"] > 0).all()
+    assert distilled.run_id == "" and distilled.settings.student.kind == "bag"
 
 
-def test_the_student_predicts_and_is_saved(made: tuple[Distilled, Path], tmp_path: Path) -> None:
-    found, _ = made
+def test_the_student_predicts_and_is_saved(
+    bag_and_cache: tuple[Distilled, Path], tmp_path: Path
+) -> None:
+    distilled, _ = bag_and_cache
     texts = pd.Series(["a good film", "a bad film"])
-    answers = found.predict(texts)
+    answers = distilled.predict(texts)
     assert {answer.label for answer in answers} <= set(WORDS)
-    folder = found.save(tmp_path / "student")
+    folder = distilled.save(tmp_path / "student")
     again = mkd.Student.load(folder).predict(texts, "reviews")
     assert [answer.label for answer in again] == [answer.label for answer in answers]
     with pytest.raises(ValueError, match="allowed: one that does not exist yet"):
-        found.save(folder)
+        distilled.save(folder)
 
 
-def test_a_notebook_shows_the_result_with_its_chart(made: tuple[Distilled, Path]) -> None:
-    found, _ = made
-    assert isinstance(found.plot(), Figure)
-    page = found._repr_html_()
+def test_a_notebook_shows_the_result_with_its_chart(bag_and_cache: tuple[Distilled, Path]) -> None:
+    distilled, _ = bag_and_cache
+    assert isinstance(distilled.plot(), Figure)
+    page = distilled._repr_html_()
     assert page.count("<table") == 2 and "data:image/png;base64," in page and "<li>" in page
-    assert "reviews" in repr(found)
+    assert "reviews" in repr(distilled)
 
 
-def test_a_command_can_use_the_data_of_a_call(made: tuple[Distilled, Path]) -> None:
+def test_a_command_can_use_the_data_of_a_call(bag_and_cache: tuple[Distilled, Path]) -> None:
     """The cache has the rows as a task file, so that the run can be repeated or exported."""
-    found, cache = made
-    data = found.settings.data
+    distilled, cache = bag_and_cache
+    data = distilled.settings.data
     assert Path(data.path).is_relative_to(cache) and data.tasks == ["reviews"]
     (task,) = mkd.load_tasks(data)
     assert task.kind.labels == tuple(WORDS)
@@ -92,10 +94,10 @@ def test_a_command_can_use_the_data_of_a_call(made: tuple[Distilled, Path]) -> N
 # MLflow compares a data frame's columns with a range when it stores a model's example.
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 def test_a_tracked_call_is_an_mlflow_run(
-    made: tuple[Distilled, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bag_and_cache: tuple[Distilled, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_store(tmp_path, monkeypatch)
-    _, cache = made
+    _, cache = bag_and_cache
     settings = FEW | {"cache": str(cache), "baseline": False, "export.backends": []}
     distilled = distil({"reviews": frame(80)}, settings=settings, track="films")
     run = client(tmp_path).get_run(distilled.run_id)
@@ -141,15 +143,15 @@ def test_a_budget_that_the_fastest_student_misses_by_timing_noise_is_accepted(
     """The tolerance is a tenth of 0.1 ms, or half of it if other work took half of the core."""
     fake_costs(monkeypatch, busy)
     assert chosen(met) == ("bag", 0.1)
-    told = "the fastest, timed on a busy machine$" if busy else "the fastest$"
-    with pytest.raises(ValueError, match=told):
+    message = "the fastest, timed on a busy machine$" if busy else "the fastest$"
+    with pytest.raises(ValueError, match=message):
         chosen(missed)
 
 
 def test_a_student_near_its_budget_has_a_note(
-    made: tuple[Distilled, Path], capsys: pytest.CaptureFixture[str]
+    bag_and_cache: tuple[Distilled, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, cache = made
+    _, cache = bag_and_cache
     settings = {name: value for name, value in FEW.items() if not name.startswith("student.")}
     settings |= {"cache": str(cache), "baseline": False}
     distilled = distil({"reviews": frame(80)}, settings=settings, budget_ms=1000)
@@ -166,17 +168,19 @@ def test_a_student_near_its_budget_has_a_note(
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"student": "lstm"}, "student is 'lstm'; allowed: bag, bilstm, transformer"),
         ({"student": "bag", "budget_ms": 1.0}, "budget_ms is 1; allowed with student='bag': None"),
         ({"settings": {"train.stepz": 1}}, "there is no setting 'train.stepz'"),
     ],
 )
-def test_wrong_arguments_are_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
-    settings = {"cache": str(tmp_path)} | given.pop("settings", {})
+def test_wrong_arguments_are_refused(
+    arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    settings = {"cache": str(tmp_path)} | arguments.pop("settings", {})
     with pytest.raises(ValueError, match=message):
-        distil(frame(20), settings=settings, **given)
+        distil(frame(20), settings=settings, **arguments)
 
 
 def test_score_and_speed_frames_match_hand_computed_values() -> None:

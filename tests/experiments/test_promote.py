@@ -31,16 +31,16 @@ DEFAULT = Config().loss.temperature
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a search of three trials."""
-    found = tmp_path_factory.mktemp("promote")
-    outcome(command(found, "search", *SEARCH))
-    return found
+    root = tmp_path_factory.mktemp("promote")
+    outcome(command(root, "search", *SEARCH))
+    return root
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
     parent = client(folder).search_runs(["1"], "tags.`mkd.kind` = 'search'")[0]
     path = client(folder).download_artifacts(parent.info.run_id, "study.json", str(folder))
-    found: list[dict[str, Any]] = json.loads(Path(path).read_text())["trials"]
-    return found
+    study_trials: list[dict[str, Any]] = json.loads(Path(path).read_text())["trials"]
+    return study_trials
 
 
 def test_the_best_trial_is_retrained_with_its_settings_and_registered(folder: Path) -> None:
@@ -49,17 +49,17 @@ def test_the_best_trial_is_retrained_with_its_settings_and_registered(folder: Pa
     study = study.rename(
         study.with_name("aside")
     )  # like a stopped search: finished trials, but no such file
-    told = outcome(
+    result = outcome(
         command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8",
                 "--data.max_length=64", f"--loss.temperature={DEFAULT}"),
     )  # fmt: skip
     study.rename(study.with_name("study.json"))
-    assert (told["study"], told["trial"], told["model"]) == (
+    assert (result["study"], result["trial"], result["model"]) == (
         "little",
         best["number"],
         "models:/little@champion",
     )
-    runs = {seed: client(folder).get_run(run) for seed, run in told["runs"].items()}
+    runs = {seed: client(folder).get_run(run) for seed, run in result["runs"].items()}
     for seed, run in runs.items():
         params = run.data.params
         assert (run.info.status, run.data.tags["mkd.kind"], run.data.tags["mkd.promoted"]) == (
@@ -73,13 +73,13 @@ def test_the_best_trial_is_retrained_with_its_settings_and_registered(folder: Pa
         assert params["loss.temperature"] == str(DEFAULT)
         assert params["student.hidden"] == str(best["settings"]["student.hidden"])
         assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
-        assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
+        assert run.data.metrics["quality/mean"] == pytest.approx(result["quality"][seed])
         # Settings that are not the student's are those of the command.
         assert run.data.metrics["baseline/quality/mean"] >= 0
         # Speed settings are the trial's, as its latency depends on them; the length was not set.
         assert params["speed.seconds"] == "0.1" and params["speed.length"] == "64"
     version = client(folder).get_model_version_by_alias("little", "champion")
-    assert version.run_id == told["runs"]["0"]
+    assert version.run_id == result["runs"]["0"]
 
 
 def test_several_seeds_give_a_t_interval_and_one_seed_gives_a_warning() -> None:
@@ -91,7 +91,7 @@ def test_several_seeds_give_a_t_interval_and_one_seed_gives_a_warning() -> None:
 
 def test_a_missing_study_or_a_low_budget_is_refused(folder: Path) -> None:
     fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
-    for argv, told in (
+    for argv, message in (
         (
             ["--promote.study=litle"],
             "promote.study is 'litle'; allowed: little, the searches in sqlite:///",
@@ -103,7 +103,7 @@ def test_a_missing_study_or_a_low_budget_is_refused(folder: Path) -> None:
     ):
         done = command(folder, "promote", *COMMAND, *argv)
         last = done.stderr.strip().splitlines()[-1]
-        assert done.returncode == 2 and told in last and "Traceback" not in done.stderr, last
+        assert done.returncode == 2 and message in last and "Traceback" not in done.stderr, last
 
 
 def test_a_budget_is_refused_for_latencies_of_an_earlier_protocol(folder: Path) -> None:

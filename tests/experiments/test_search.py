@@ -34,9 +34,9 @@ def test_each_trial_is_a_finished_child_run_of_the_study(searched: Searched) -> 
         "search",
         "mkd",
     )
-    found = trial_runs(folder)
-    assert [run.data.tags["mkd.trial"] for run in found] == ["0", "1", "2", "3", "4"]
-    for run in found:
+    trials = trial_runs(folder)
+    assert [run.data.tags["mkd.trial"] for run in trials] == ["0", "1", "2", "3", "4"]
+    for run in trials:
         assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         speed = {f"{name}speed/torch/b1-text-t1/p50_ms" for name in ("", "teacher/")}
@@ -91,10 +91,10 @@ def test_the_first_trial_has_the_given_settings(searched: Searched) -> None:
 
 def test_the_run_of_the_study_reports_the_front_and_tags_its_trials(searched: Searched) -> None:
     folder, done = searched
-    told = outcome(done)
+    result = outcome(done)
     study = json.loads(
         Path(
-            client(folder).download_artifacts(told["run_id"], "study.json", str(folder))
+            client(folder).download_artifacts(result["run_id"], "study.json", str(folder))
         ).read_text()
     )
     points = [(row["quality"], row["latency_ms"], row["run_id"]) for row in study["trials"]]
@@ -103,18 +103,21 @@ def test_the_run_of_the_study_reports_the_front_and_tags_its_trials(searched: Se
         for q, ms, run in points
         if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
     }
-    assert {point["run"] for point in told["front"]} == best
-    found = {run.info.run_id for run in trial_runs(folder) if run.data.tags["mkd.front"] == "true"}
-    assert found == best
-    assert study["space"] == SPACE and told["states"] == {"complete": 5}
-    assert len(study["hypervolume"]) == 5 and study["hypervolume"][-1] == told["hypervolume"]
-    artifacts = {item.path for item in client(folder).list_artifacts(told["run_id"])}
+    assert {point["run"] for point in result["front"]} == best
+    on_front = {
+        run.info.run_id for run in trial_runs(folder) if run.data.tags["mkd.front"] == "true"
+    }
+    assert on_front == best
+    assert study["space"] == SPACE and result["states"] == {"complete": 5}
+    assert len(study["hypervolume"]) == 5 and study["hypervolume"][-1] == result["hypervolume"]
+    artifacts = {item.path for item in client(folder).list_artifacts(result["run_id"])}
     assert {"config.yaml", "study.json", "front.md", "front.png"} <= artifacts
-    parent = client(folder).get_run(told["run_id"]).data.metrics
+    parent = client(folder).get_run(result["run_id"]).data.metrics
     assert (
-        "| on the front" in client(folder).get_run(told["run_id"]).data.tags["mlflow.note.content"]
+        "| on the front"
+        in client(folder).get_run(result["run_id"]).data.tags["mlflow.note.content"]
     )
-    assert parent["trials/complete"] == 5 and parent["search/hypervolume"] == told["hypervolume"]
+    assert parent["trials/complete"] == 5 and parent["search/hypervolume"] == result["hypervolume"]
     assert any(name.startswith("importance/quality/") for name in parent)
 
 
@@ -167,10 +170,10 @@ def test_a_study_with_another_space_is_refused_with_the_difference(searched: Sea
     folder, _ = searched
     other = json.dumps(SPACE | {"train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}})
     done = command(folder, "search", *SEARCH, "--search.trials=6", "--search.space", other)
-    told = done.stderr.strip().splitlines()[-1]
+    message = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2
-    assert told.startswith("error: search.study is 'mkd', a study of another search")
-    assert "space.train.learning_rate.high was 0.01 and is 0.02" in told
+    assert message.startswith("error: search.study is 'mkd', a study of another search")
+    assert "space.train.learning_rate.high was 0.01 and is 0.02" in message
     assert len(study_of(folder).trials) == 5
 
 
@@ -185,8 +188,8 @@ def test_candidates_above_a_budget_are_not_trained(searched: Searched) -> None:
         *SEARCH, "--search.study=small", "--search.trials=4", "--search.start", json.dumps([START]),
     ]  # fmt: skip
     done = command(folder, "search", *small, f"--search.budget_parameters={sizes['bag'] - 1}")
-    told = outcome(done)["states"]
-    assert told["infeasible"] >= 1 and sum(told.values()) == 4
+    counts = outcome(done)["states"]
+    assert counts["infeasible"] >= 1 and sum(counts.values()) == 4
     closed = [
         run for run in trial_runs(folder, "small") if run.data.tags["mkd.state"] == "infeasible"
     ]
@@ -213,7 +216,7 @@ def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
         {"student.kind": "bag", "student.layers": 1, "train.learning_rate": 0.01},
         {"student.kind": "transformer", "student.layers": 4, "train.learning_rate": 1e-9},
     ]
-    own = [
+    options = [
         "--data.demo.train_rows=600",
         "--loss.hard_weight=1",
         "--train.steps=300",
@@ -221,9 +224,9 @@ def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
     ]
     pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--search.trials=2"]
     asked = ["--search.space", json.dumps(space), "--search.start", json.dumps(start)]
-    done = command(folder, "search", *SEARCH, *own, *pruning, *asked)
-    found = outcome(done)["states"]
-    assert found == {"complete": 1, "pruned": 1}
+    done = command(folder, "search", *SEARCH, *options, *pruning, *asked)
+    counts = outcome(done)["states"]
+    assert counts == {"complete": 1, "pruned": 1}
     assert states(folder) == {("FINISHED", "complete"): 1, ("KILLED", "pruned"): 1}
     behind = trial_runs(folder)[1]
     assert "behind one that is at least as fast" in behind.data.tags["mlflow.note.content"]

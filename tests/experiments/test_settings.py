@@ -49,8 +49,8 @@ def test_a_short_max_length_alone_is_accepted_and_the_timed_length_is_shown(comm
 
 @pytest.mark.parametrize("command", TIMED)
 def test_a_timed_length_above_max_length_is_refused(command: str) -> None:
-    told = "speed.length is 65; allowed: at most data.max_length=64"
-    with pytest.raises(ValueError, match=told):
+    message = "speed.length is 65; allowed: at most data.max_length=64"
+    with pytest.raises(ValueError, match=message):
         parsed(command, "--data.max_length=64", "--speed.length=65")
 
 

@@ -100,11 +100,13 @@ def test_a_student_that_is_asked_for_stays(
 
 def test_a_transformer_student_is_sized_like_its_teachers_layers() -> None:
     base = DistillSettings()
-    found = with_student(base, "transformer", FLOAT).student
-    assert (found.layers, found.hidden, found.heads) == (2, 128, 4)
+    student = with_student(base, "transformer", FLOAT).student
+    assert (student.layers, student.hidden, student.heads) == (2, 128, 4)
 
 
 def test_a_shipped_student_is_fitted_to_its_teacher_unless_settings_are_given() -> None:
-    found = with_student(DistillSettings(), "bag", {"teacher.hidden": 64, "loss.temperature": 3.0})
-    assert (found.student.init, found.student.embedding) == ("teacher", 64)
-    assert (found.loss.temperature, found.train.steps) == (3, DistillSettings().train.steps)
+    settings = with_student(
+        DistillSettings(), "bag", {"teacher.hidden": 64, "loss.temperature": 3.0}
+    )
+    assert (settings.student.init, settings.student.embedding) == ("teacher", 64)
+    assert (settings.loss.temperature, settings.train.steps) == (3, DistillSettings().train.steps)

@@ -35,11 +35,11 @@ def _signal_in_collection(number: int, times: int) -> None:
 
 
 def _signal_and_sleep(number: int, times: int) -> None:
-    told = sys.unraisablehook
+    previous_hook = sys.unraisablehook
 
     def hook(ignored: Any) -> None:
         print("ignored", flush=True)
-        told(ignored)
+        previous_hook(ignored)
 
     sys.unraisablehook = hook
     _signal_in_collection(number, times)

@@ -28,16 +28,16 @@ def measured(config: ThroughputSettings) -> Measured:
 
 
 def test_every_training_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> None:
-    found = measured(config_of(tmp_path, "sentiment"))
-    assert [timing.loop for timing in found.timings] == list(LOOPS)
-    assert found.rows == 16
-    plain = found.timings[0]
+    comparison = measured(config_of(tmp_path, "sentiment"))
+    assert [timing.loop for timing in comparison.timings] == list(LOOPS)
+    assert comparison.rows == 16
+    plain = comparison.timings[0]
     assert plain.ratio == 1
-    for timing in found.timings:
+    for timing in comparison.timings:
         assert timing.ratio == pytest.approx(plain.seconds.cpu / timing.seconds.cpu)
         assert 0 < timing.matrix_share < 1
     # All loops have the same number of FLOPs, so shares are inversely proportional to seconds.
-    shares = {timing.matrix_share * timing.seconds.cpu for timing in found.timings}
+    shares = {timing.matrix_share * timing.seconds.cpu for timing in comparison.timings}
     assert max(shares) == pytest.approx(min(shares))
 
 
@@ -72,13 +72,13 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--throughput.rounds",
         "1",
     ]
-    found = cli.entry(
+    code = cli.entry(
         throughput.compare_loops,
         "",
         ThroughputSettings,
         [*arguments, "--json", "--cache", str(tmp_path)],
     )
-    assert found == 0
+    assert code == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
     content = json.loads(last)
     ratios = {(t["student"], t["loop"]): t["ratio"] for t in content["timings"]}

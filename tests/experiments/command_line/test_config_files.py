@@ -20,10 +20,10 @@ def test_a_config_file_is_found_by_path_and_by_name(
     assert config_file("bilstm") == Path("bilstm"), "a path wins"
 
 
-@pytest.mark.parametrize("given", ["lstm", "no/bilstm", "", "/"])
-def test_an_unknown_name_is_refused_with_the_known_ones(given: str) -> None:
+@pytest.mark.parametrize("name", ["lstm", "no/bilstm", "", "/"])
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match="is no file; allowed: a YAML file, or ablation, bag, "):
-        config_file(given)
+        config_file(name)
 
 
 @pytest.mark.parametrize(

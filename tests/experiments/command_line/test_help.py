@@ -64,9 +64,9 @@ def test_the_whole_help_of_a_small_command(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_setting_has_a_meaning_and_its_allowed_values(command: str) -> None:
-    found = [each for group in groups(COMMANDS[command]) for each in group.settings]
-    assert found
-    assert [each.name for each in found if not each.meaning or not each.values] == []
+    settings = [each for group in groups(COMMANDS[command]) for each in group.settings]
+    assert settings
+    assert [each.name for each in settings if not each.meaning or not each.values] == []
 
 
 def test_required_settings_come_first() -> None:

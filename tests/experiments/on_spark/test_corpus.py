@@ -50,8 +50,8 @@ class Distilled(NamedTuple):
     @property
     def path(self) -> Path:
         """MLflow's folder of the model."""
-        (found,) = self.folder.glob("mlruns/*/models/*/artifacts")
-        return found
+        (artifacts,) = self.folder.glob("mlruns/*/models/*/artifacts")
+        return artifacts
 
     def student(self) -> Path:
         about = mlflow.models.Model.load(self.path)
@@ -117,18 +117,18 @@ def test_single_texts_are_answered_as_by_the_model(
     spark: "SparkSession", distilled: Distilled, tmp_path: Path
 ) -> None:
     frame = texts("sst2", 300)
-    found, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), distilled)
-    assert list(found.columns) == ["text", "id", "label", "score", "probabilities", "error"]
+    answers, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), distilled)
+    assert list(answers.columns) == ["text", "id", "label", "score", "probabilities", "error"]
     assert len(list((tmp_path / "out.parquet").glob("part-*"))) == 2, "both processes had rows"
-    found = found.sort_values("id", ignore_index=True)
+    answers = answers.sort_values("id", ignore_index=True)
     direct = distilled.model.predict(frame[["text"]], params={"task": "sentiment"})
-    assert found["text"].tolist() == frame["text"].tolist()
-    assert found["label"].tolist() == direct["label"].tolist()
-    np.testing.assert_allclose(found["score"], direct["score"], atol=1e-5)
+    assert answers["text"].tolist() == frame["text"].tolist()
+    assert answers["label"].tolist() == direct["label"].tolist()
+    np.testing.assert_allclose(answers["score"], direct["score"], atol=1e-5)
     np.testing.assert_allclose(
-        np.stack(found["probabilities"]), np.stack(direct["probabilities"]), atol=1e-5
+        np.stack(answers["probabilities"]), np.stack(direct["probabilities"]), atol=1e-5
     )
-    assert found["error"].isna().all()
+    assert answers["error"].isna().all()
     assert (metrics["label/rows"], metrics["label/errors"]) == (300, 0)
     assert metrics["label/rows_per_s"] == pytest.approx(300 / metrics["label/seconds"])
 
@@ -140,22 +140,22 @@ def test_pairs_get_scores_or_errors(
     frame = texts("stsb", 60)
     frame.loc[[3, 40], "text_pair"] = None
     frame.loc[7, "text"] = None
-    found, metrics = written(spark, config_of(tmp_path, frame, "similarity"), distilled)
-    found = found.sort_values("id", ignore_index=True)
+    answers, metrics = written(spark, config_of(tmp_path, frame, "similarity"), distilled)
+    answers = answers.sort_values("id", ignore_index=True)
     direct = distilled.model.predict(frame[["text", "text_pair"]], params={"task": "similarity"})
-    np.testing.assert_allclose(found["score"], direct["score"].astype(float), atol=1e-4)
+    np.testing.assert_allclose(answers["score"], direct["score"].astype(float), atol=1e-4)
     assert (
-        found.index[found["error"].notna()].tolist()
+        answers.index[answers["error"].notna()].tolist()
         == [3, 7, 40]
         == direct.index[direct["error"].notna()].tolist()
     )
     assert metrics["label/errors"] == 3
     assert (
-        found["error"][3] == direct["error"][3] == "the second text is missing; allowed: a string"
+        answers["error"][3] == direct["error"][3] == "the second text is missing; allowed: a string"
     )
-    whole = found[found["error"].isna()]
+    whole = answers[answers["error"].isna()]
     assert set(whole["label"]) == {""} and not any(len(row) for row in whole["probabilities"])
-    assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)
+    assert answers[answers["error"].notna()][["label", "score"]].isna().all(axis=None)
 
 
 @pytest.mark.slow
@@ -167,8 +167,8 @@ def test_corpus_folders_work(spark: "SparkSession", distilled: Distilled, tmp_pa
     config = LabelConfig(
         "m", "acceptability", str(tmp_path / "corpus.parquet"), str(tmp_path / "out.parquet")
     )
-    found, _ = written(spark, config, distilled)
-    assert sorted(found["id"]) == frame["id"].tolist()
+    answers, _ = written(spark, config, distilled)
+    assert sorted(answers["id"]) == frame["id"].tolist()
 
 
 def rows_of(task: Task) -> pd.DataFrame:
@@ -196,17 +196,17 @@ def test_written_logits_teach_as_the_teacher(
     side = tokenise_tasks(
         config.stores, tasks, tokenizer, torch.device("cpu"), "teacher", no_report
     )
-    own = make_teacher(config, tasks, side, side, no_report)
+    teacher = make_teacher(config, tasks, side, side, no_report)
     sources = {}
-    for task, data, labeller in zip(tasks, side.datas, own.task_teachers, strict=True):
+    for task, data, labeller in zip(tasks, side.datas, teacher.task_teachers, strict=True):
         if task.name in TAUGHT:
             folder = tmp_path / task.name
             folder.mkdir()
             frame = rows_of(task)
-            found, metrics = written(
+            answers, metrics = written(
                 spark, config_of(folder, frame, task.name, logits=True), distilled
             )
-            assert list(found.columns) == [
+            assert list(answers.columns) == [
                 "split",
                 "row",
                 "logits",
@@ -225,7 +225,7 @@ def test_written_logits_teach_as_the_teacher(
     ]  # fmt: skip
     metrics = outcome(command(tmp_path, "distill", *argv))["metrics"]
     for name in TAUGHT:
-        expected = pytest.approx(own.metrics[f"quality/{name}/score"], abs=1e-3)
+        expected = pytest.approx(teacher.metrics[f"quality/{name}/score"], abs=1e-3)
         assert metrics[f"teacher/quality/{name}/score"] == expected
 
 
@@ -353,17 +353,17 @@ def label(distilled: Distilled, file: Path, output: Path) -> subprocess.Complete
 def test_the_entry_point_logs_a_run_with_its_speed(distilled: Distilled, tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a good film"], "key": [5]}), tmp_path / "a.parquet")
     done = label(distilled, tmp_path / "a.parquet", tmp_path / "out")
-    found = outcome(done)
-    run = client(distilled.folder).get_run(found["run_id"])
+    result = outcome(done)
+    run = client(distilled.folder).get_run(result["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == "label sentiment a.parquet"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.tasks"]) == ("label", "sentiment")
     assert run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == distilled.run_id
-    assert run.data.tags["mkd.output"] == found["output"] == str(tmp_path / "out")
-    assert run.data.metrics == found["metrics"] and found["metrics"]["label/rows"] == 1
-    assert pd.read_parquet(found["output"])["key"].tolist() == [5]
+    assert run.data.tags["mkd.output"] == result["output"] == str(tmp_path / "out")
+    assert run.data.metrics == result["metrics"] and result["metrics"]["label/rows"] == 1
+    assert pd.read_parquet(result["output"])["key"].tolist() == [5]
     # stderr has Spark's lines and then the command's, as stdout has only the JSON.
-    of_spark, _, own = done.stderr.partition("Setting Spark log level")
-    assert 0 < len(of_spark.splitlines()) < 11 and len(own.splitlines()) < 20, done.stderr
+    of_spark, _, of_command = done.stderr.partition("Setting Spark log level")
+    assert 0 < len(of_spark.splitlines()) < 11 and len(of_command.splitlines()) < 20, done.stderr
     again = label(distilled, tmp_path / "a.parquet", tmp_path / "out")
     assert again.returncode == 2 and "Traceback" not in again.stderr
     last = again.stderr.strip().splitlines()[-1]

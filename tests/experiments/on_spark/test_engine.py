@@ -119,14 +119,14 @@ def test_each_trial_is_a_finished_child_run_of_the_study(folder: Path, ended: En
     parent = client(folder).get_run(ended.first["run_id"])
     assert (parent.info.status, parent.data.tags["mkd.kind"]) == ("FINISHED", "search")
     assert ended.first["states"] == {"complete": 3}
-    made = trial_runs(folder)
-    assert len(made) == 3 and len({run.data.params["train.learning_rate"] for run in made}) == 3
-    for run in made:
+    trials = trial_runs(folder)
+    assert len(trials) == 3 and len({run.data.params["train.learning_rate"] for run in trials}) == 3
+    for run in trials:
         assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert {"quality/mean", "search/quality", LATENCY, "size/bytes"} <= run.data.metrics.keys()
     points = [
-        (r.data.metrics["search/quality"], r.data.metrics[LATENCY], r.info.run_id) for r in made
+        (r.data.metrics["search/quality"], r.data.metrics[LATENCY], r.info.run_id) for r in trials
     ]
     best = {
         run
@@ -134,17 +134,17 @@ def test_each_trial_is_a_finished_child_run_of_the_study(folder: Path, ended: En
         if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
     }
     assert {point["run"] for point in ended.first["front"]} == best
-    assert {run.info.run_id for run in made if run.data.tags["mkd.front"] == "true"} == best
+    assert {run.info.run_id for run in trials if run.data.tags["mkd.front"] == "true"} == best
 
 
 @pytest.mark.slow
 def test_the_study_has_an_experiment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder / FIRST
     study = study_of(folder, monkeypatch)
-    made = {run.info.run_id: run.data.metrics for run in trial_runs(folder)}
+    metrics_by_run = {run.info.run_id: run.data.metrics for run in trial_runs(folder)}
     assert len(study.trials) == 3 and not (folder / "optuna.db").exists()
     for trial in study.trials:
-        metrics = made[trial.user_attrs[TRIAL_RUN]]
+        metrics = metrics_by_run[trial.user_attrs[TRIAL_RUN]]
         assert trial.values == [metrics["search/quality"], metrics[LATENCY]]
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
@@ -158,8 +158,8 @@ def test_a_lost_trial_is_replaced(
         {"complete": 4},
     )
     lost = client(folder).get_run(ended.lost)
-    told = (lost.info.status, lost.data.tags["mkd.error"])
-    assert told == ("FAILED", "its worker died or was suspended")
+    status_and_error = (lost.info.status, lost.data.tags["mkd.error"])
+    assert status_and_error == ("FAILED", "its worker died or was suspended")
     study = study_of(folder, monkeypatch)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
 
@@ -194,9 +194,9 @@ def test_failed_and_infeasible_trials_have_runs_and_do_not_end_the_study(
 ) -> None:
     states = ended.failing["states"]
     assert ended.failing["front"] == [] and set(states) <= {"failed", "infeasible"}
-    made = trial_runs(folder, "failing")
-    assert len(made) == sum(states.values()) == 4
-    for run in made:
+    trials = trial_runs(folder, "failing")
+    assert len(trials) == sum(states.values()) == 4
+    for run in trials:
         slow = run.data.params["student.hidden"] == "1024"
         assert (run.info.status, run.data.tags["mkd.state"]) == (
             ("KILLED", "infeasible") if slow else ("FAILED", "failed")

@@ -18,52 +18,54 @@ def trial(latency_ms: float, *scores: float) -> Progress:
     return Progress(latency_ms, {20 * (i + 1): score for i, score in enumerate(scores)})
 
 
-def behind(own: Progress, others: list[Progress], step: int, rule: PruningConfig = RULE) -> bool:
-    return is_behind(own, others, step, STEPS, rule)
+def behind(
+    current: Progress, others: list[Progress], step: int, rule: PruningConfig = RULE
+) -> bool:
+    return is_behind(current, others, step, STEPS, rule)
 
 
 def test_a_trial_is_pruned_if_one_as_fast_leads_by_more_than_the_margin() -> None:
-    own, rival = trial(2.0, 50, 60), trial(2.0, 50, 65.5)
-    assert lead(own, [rival], 40) == 5.5
-    assert behind(own, [rival], 40)
-    assert not behind(rival, [own], 40)
+    current, rival = trial(2.0, 50, 60), trial(2.0, 50, 65.5)
+    assert lead(current, [rival], 40) == 5.5
+    assert behind(current, [rival], 40)
+    assert not behind(rival, [current], 40)
 
 
 def test_a_lead_equal_to_the_margin_does_not_prune() -> None:
-    own = trial(2.0, 50, 60)
-    assert not behind(own, [trial(1.0, 50, 65)], 40)
-    assert behind(own, [trial(1.0, 50, math.nextafter(65, 66))], 40)
-    assert not behind(own, [trial(1.0, 50, 60)], 40, PruningConfig(margin=0.0, warmup=0.3))
+    current = trial(2.0, 50, 60)
+    assert not behind(current, [trial(1.0, 50, 65)], 40)
+    assert behind(current, [trial(1.0, 50, math.nextafter(65, 66))], 40)
+    assert not behind(current, [trial(1.0, 50, 60)], 40, PruningConfig(margin=0.0, warmup=0.3))
     assert behind(
-        own, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0, warmup=0.3)
+        current, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0, warmup=0.3)
     )
 
 
 def test_no_trial_is_pruned_during_the_warm_up() -> None:
-    own, rival = trial(2.0, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90)
-    assert [behind(own, [rival], step) for step in (20, 40, 60)] == [False, True, True]
+    current, rival = trial(2.0, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90)
+    assert [behind(current, [rival], step) for step in (20, 40, 60)] == [False, True, True]
     for warmup, first in ((0.0, 20), (0.2, 20), (0.4, 40), (0.41, 60), (0.8, 80)):
         stopped = [
             step
             for step in (20, 40, 60, 80)
-            if behind(own, [rival], step, PruningConfig(warmup=warmup))
+            if behind(current, [rival], step, PruningConfig(warmup=warmup))
         ]
         assert stopped[0] == first, "a share of the steps that is just met is enough"
 
 
 def test_no_trial_is_pruned_at_its_last_step_or_if_the_warm_up_is_the_whole_training() -> None:
-    own, rival = trial(2.0, 10, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90, 90)
-    assert behind(own, [rival], 80) and not behind(own, [rival], 100)
+    current, rival = trial(2.0, 10, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90, 90)
+    assert behind(current, [rival], 80) and not behind(current, [rival], 100)
     assert not any(
-        behind(own, [rival], step, PruningConfig(warmup=1.0)) for step in (20, 40, 60, 80, 100)
+        behind(current, [rival], step, PruningConfig(warmup=1.0)) for step in (20, 40, 60, 80, 100)
     )
 
 
 def test_slower_trials_are_ignored_however_good_they_are() -> None:
-    own = trial(2.0, 10, 10)
-    assert not behind(own, [trial(math.nextafter(2.0, 3.0), 99, 99)], 40)
-    assert lead(own, [trial(2.1, 99, 99)], 40) == -math.inf
-    assert behind(own, [trial(2.1, 99, 99), trial(1.9, 15.5, 15.5)], 40)
+    current = trial(2.0, 10, 10)
+    assert not behind(current, [trial(math.nextafter(2.0, 3.0), 99, 99)], 40)
+    assert lead(current, [trial(2.1, 99, 99)], 40) == -math.inf
+    assert behind(current, [trial(2.1, 99, 99), trial(1.9, 15.5, 15.5)], 40)
 
 
 def test_there_is_no_lead_without_other_trials() -> None:
@@ -72,12 +74,12 @@ def test_there_is_no_lead_without_other_trials() -> None:
 
 
 def test_only_scores_up_to_the_current_step_count() -> None:
-    own = trial(2.0, 50, 60)
+    current = trial(2.0, 50, 60)
     # At this step, the other was no better.
-    assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40)
+    assert not behind(current, [trial(1.0, 50, 60, 99, 99)], 40)
     # It has no score so early.
-    assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf
-    assert lead(own, [Progress(1.0, {30: 70.0, 50: 90.0})], 40) == 10, "scored at other steps"
+    assert lead(current, [Progress(1.0, {60: 99.0})], 40) == -math.inf
+    assert lead(current, [Progress(1.0, {30: 70.0, 50: 90.0})], 40) == 10, "scored at other steps"
 
 
 def test_the_best_score_so_far_counts_instead_of_the_last() -> None:
@@ -88,14 +90,14 @@ def test_the_best_score_so_far_counts_instead_of_the_last() -> None:
 
 
 def test_a_pruned_rival_counts_with_its_best_score() -> None:
-    own = trial(2.0, 10, 20, 30)
-    assert lead(own, [trial(1.0, 38)], 60) == 8
-    assert behind(own, [trial(1.0, 38)], 60) and not behind(own, [trial(1.0, 33)], 60)
+    current = trial(2.0, 10, 20, 30)
+    assert lead(current, [trial(1.0, 38)], 60) == 8
+    assert behind(current, [trial(1.0, 38)], 60) and not behind(current, [trial(1.0, 33)], 60)
 
 
 def test_the_best_of_several_rivals_counts() -> None:
-    own = trial(2.0, 50, 60)
-    assert lead(own, [trial(1.0, 40, 50), trial(1.5, 66, 64), trial(3.0, 99, 99)], 40) == 6
+    current = trial(2.0, 50, 60)
+    assert lead(current, [trial(1.0, 40, 50), trial(1.5, 66, 64), trial(3.0, 99, 99)], 40) == 6
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -107,17 +109,20 @@ def test_pruning_matches_its_definition_and_never_affects_the_front(seed: int) -
         num, margin = 8, float(rng.integers(0, 4))
         scores_NS = rng.integers(0, 12, (num, 4)).astype(float)
         latency_N = rng.integers(1, 5, num).astype(float)
-        told = rng.integers(1, 5, num)  # the number of scores that each trial has so far
+        num_scores_N = rng.integers(1, 5, num)  # the number of scores that each trial has so far
         trials = [
             trial(latency, *row[:n])
-            for latency, row, n in zip(latency_N, scores_NS, told, strict=True)
+            for latency, row, n in zip(latency_N, scores_NS, num_scores_N, strict=True)
         ]
-        for place in np.flatnonzero(told == 4):
+        for place in np.flatnonzero(num_scores_N == 4):
             others = [other for i, other in enumerate(trials) if i != place]
             for index in range(3):
                 step = 20 * (index + 1)
                 best_N = np.array(
-                    [row[: min(n, index + 1)].max() for row, n in zip(scores_NS, told, strict=True)]
+                    [
+                        row[: min(n, index + 1)].max()
+                        for row, n in zip(scores_NS, num_scores_N, strict=True)
+                    ]
                 )
                 on_front = front(best_N, latency_N)
                 gaps = [
@@ -126,9 +131,9 @@ def test_pruning_matches_its_definition_and_never_affects_the_front(seed: int) -
                     if i != place and latency_N[i] <= latency_N[place]
                 ]
                 rule = PruningConfig(margin=margin, warmup=0.2)
-                found = is_behind(trials[place], others, step, STEPS, rule)
-                assert found == any(gap > margin for gap in gaps)
-                assert not (found and on_front[place])
+                pruned = is_behind(trials[place], others, step, STEPS, rule)
+                assert pruned == any(gap > margin for gap in gaps)
+                assert not (pruned and on_front[place])
                 assert not on_front[place] or lead(trials[place], others, step) <= 0
 
 
@@ -143,25 +148,25 @@ def test_a_pruned_trial_was_behind_a_final_score_by_more_than_the_margin(margin:
         whole = [trial(latency, *row) for latency, row in zip(latency_N, scores_NS, strict=True)]
         seen: list[Progress] = []
         ended: list[int] = []
-        for own in whole:
+        for current in whole:
             until = [
-                own._replace(scores={s: v for s, v in own.scores.items() if s <= step})
-                for step in own.scores
+                current._replace(scores={s: v for s, v in current.scores.items() if s <= step})
+                for step in current.scores
             ]
             stop = next(
                 (i for i, part in enumerate(until) if behind(part, seen, 20 * (i + 1), rule)), 4
             )
             seen.append(until[stop])
             ended.append(20 * (stop + 1))
-        last = [own for own, step in zip(whole, ended, strict=True) if step == STEPS]
+        last = [each for each, step in zip(whole, ended, strict=True) if step == STEPS]
         on_front_N = front(scores_NS[:, -1], latency_N)
         for place, step in enumerate(ended):
             if step < STEPS:
-                own = whole[place]
+                current = whole[place]
                 best = max(
-                    other.best(STEPS) for other in last if other.latency_ms <= own.latency_ms
+                    other.best(STEPS) for other in last if other.latency_ms <= current.latency_ms
                 )
-                assert best - own.best(step) > margin
+                assert best - current.best(step) > margin
                 lost += int(on_front_N[place])
     assert lost > 0, "it is no promise that none of these is stopped"
 
@@ -177,8 +182,11 @@ def test_trials_on_the_final_front_are_never_pruned_if_all_have_the_same_learnin
     ]
     stopped_N = np.array(
         [
-            any(behind(own, [o for o in trials if o is not own], step) for step in (40, 60, 80))
-            for own in trials
+            any(
+                behind(current, [o for o in trials if o is not current], step)
+                for step in (40, 60, 80)
+            )
+            for current in trials
         ]
     )
     on_front_N = front(quality_N, latency_N)

@@ -75,7 +75,7 @@ def add(
         {"quality": quality} if complete else {}
     )
     seconds = {"cost": 1.0, "core": 4.0}
-    told = TrialResult(
+    result = TrialResult(
         state, name, f"run{number}", quality + 1 if complete else None, costs, seconds, {}, ""
     )
     trial = create_trial(
@@ -83,7 +83,7 @@ def add(
             state, TrialState.PRUNED
         ),
         values=[quality, latency] if complete else None,
-        user_attrs={RESULT: told._asdict()} | ({COPIED_FROM: taken_from} if taken_from else {}),
+        user_attrs={RESULT: result._asdict()} | ({COPIED_FROM: taken_from} if taken_from else {}),
     )
     trial.datetime_start, trial.datetime_complete = (
         BEGIN + timedelta(seconds=at) for at in (start, end)
@@ -95,16 +95,16 @@ def add(
 def study() -> optuna.Study:
     """Seven ended trials and a running one: the sixth ended before the third, and the fourth was
     copied from another study."""
-    made = optuna.create_study(directions=["maximize", "minimize"])
-    add(made, "complete", "t000 bag-1x16 T=2 1ms", 60, 1, 0, 7)
-    add(made, "infeasible", "t001 transformer-4x96 mse 90ms", 0, 90, 7, 9)
-    add(made, "complete", "t002 bilstm-48 mse 10ms", 80, 10, 9, 30)
-    add(made, "complete", "t003 transformer-1x32 T=1 20ms", 70, 20, 0, 100, "other/3")
-    add(made, "failed", "t004 bag-1x16 mse", 0, 0, 30, 31)
-    add(made, "complete", "t005 bag-1x32 T=8 2ms", 50, 2, 10, 16)
-    add(made, "pruned", "t006 bag-2x32 T=8 2ms", 0, 2, 31, 33)
-    made.ask()
-    return made
+    new_study = optuna.create_study(directions=["maximize", "minimize"])
+    add(new_study, "complete", "t000 bag-1x16 T=2 1ms", 60, 1, 0, 7)
+    add(new_study, "infeasible", "t001 transformer-4x96 mse 90ms", 0, 90, 7, 9)
+    add(new_study, "complete", "t002 bilstm-48 mse 10ms", 80, 10, 9, 30)
+    add(new_study, "complete", "t003 transformer-1x32 T=1 20ms", 70, 20, 0, 100, "other/3")
+    add(new_study, "failed", "t004 bag-1x16 mse", 0, 0, 30, 31)
+    add(new_study, "complete", "t005 bag-1x32 T=8 2ms", 50, 2, 10, 16)
+    add(new_study, "pruned", "t006 bag-2x32 T=8 2ms", 0, 2, 31, 33)
+    new_study.ask()
+    return new_study
 
 
 POINTS = [
@@ -142,12 +142,12 @@ def test_the_slowest_trial_is_the_reference_without_a_teacher(
 
 def test_timings_of_a_busy_machine_give_a_warning(study: optuna.Study) -> None:
     assert busy_warnings(study, TEACHER_SPEED) == []
-    told = TrialResult(
+    result = TrialResult(
         "complete", "t008 bag 3ms", "run8", 61.0,
         {"latency": 3.0, "busy_share": 0.2, "quality": 60.0}, {}, {}, "",
     )  # fmt: skip
     trial = create_trial(
-        state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()}
+        state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: result._asdict()}
     )
     study.add_trial(trial)
     expected = ["1 trial was timed on a busy machine: the times are too long"]
@@ -174,13 +174,13 @@ def test_the_table_lists_the_front_by_latency_and_then_the_teacher() -> None:
 
 
 def test_the_conclusion_does_not_repeat_the_only_student_of_the_front() -> None:
-    def told(points: list[TrialPoint]) -> str:
+    def sentence(points: list[TrialPoint]) -> str:
         return conclusion(SearchResults(points, STATES, [], Reference(0, 9.0), 3.0, None))
 
     front = [point for point in POINTS if point.on_front]
-    assert len(front) > 1 and ", and the fastest " in told(POINTS)
-    assert told(front[:1]).startswith("1 of 1 trained student is on the front; ")
-    assert "fastest" not in told(front[:1])
+    assert len(front) > 1 and ", and the fastest " in sentence(POINTS)
+    assert sentence(front[:1]).startswith("1 of 1 trained student is on the front; ")
+    assert "fastest" not in sentence(front[:1])
 
 
 def test_the_chart_info_has_each_trial_by_kind_and_the_front() -> None:
@@ -267,7 +267,7 @@ def test_the_suggested_next_commands_depend_on_the_trial_states(
 ) -> None:
     points = POINTS[:1] if "complete" in states else []
     results = SearchResults(points, states, [], Reference(60, 100), math.nan, None)
-    found = next_commands(results, SearchConfig(study="a b", trials=7))
-    assert [line[: len(wanted)] for (line, _), wanted in zip(found, commands, strict=True)] == (
+    suggested = next_commands(results, SearchConfig(study="a b", trials=7))
+    assert [line[: len(wanted)] for (line, _), wanted in zip(suggested, commands, strict=True)] == (
         commands
     )

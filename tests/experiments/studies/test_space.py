@@ -221,16 +221,16 @@ def test_a_trial_has_only_the_settings_of_its_choices() -> None:
 
 def test_each_choice_has_only_its_own_settings_in_many_samples() -> None:
     space = parse_space(NESTED, TASKS)
-    own = {
+    settings_by_kind = {
         "bag": {"student.hidden", "student.ngrams"},
         "bilstm": {"student.hidden", "student.attention"},
         "transformer": {"student.init", "student.hidden", "student.layers"},
     }
-    found = drawn(space, 300)
-    assert {settings["student.kind"] for settings in found} == own.keys()
-    for settings in found:
+    samples = drawn(space, 300)
+    assert {settings["student.kind"] for settings in samples} == settings_by_kind.keys()
+    for settings in samples:
         extra = settings.keys() - {"student.kind", "loss.kind", "train.learning_rate"}
-        assert extra - {"loss.temperature"} <= own[settings["student.kind"]]
+        assert extra - {"loss.temperature"} <= settings_by_kind[settings["student.kind"]]
         assert ("loss.temperature" in settings) == (settings["loss.kind"] == "kl")
         if settings["student.kind"] == "transformer":
             assert (
@@ -296,10 +296,10 @@ def test_given_weights_come_back_normalised(num: int) -> None:
     space = parse_space({WEIGHTS: "simplex"}, tasks)
     even = suggest(FixedTrial(params_of(space, {WEIGHTS: dict.fromkeys(tasks, 3)})), space)[WEIGHTS]
     assert even == pytest.approx(dict.fromkeys(tasks, 1 / num))
-    given = dict.fromkeys(tasks, 0.0) | {"task0": 9.0, tasks[-1]: 1.0}
-    found = suggest(FixedTrial(params_of(space, {WEIGHTS: given})), space)[WEIGHTS]
-    assert found == pytest.approx(
-        {task: weight / sum(given.values()) for task, weight in given.items()}, abs=1e-5
+    weights = dict.fromkeys(tasks, 0.0) | {"task0": 9.0, tasks[-1]: 1.0}
+    normalised = suggest(FixedTrial(params_of(space, {WEIGHTS: weights})), space)[WEIGHTS]
+    assert normalised == pytest.approx(
+        {task: weight / sum(weights.values()) for task, weight in weights.items()}, abs=1e-5
     )
 
 
@@ -423,12 +423,12 @@ def test_the_lowest_values_of_a_space_are_its_low_ends_and_first_choices() -> No
 
 
 def test_cheapest_settings_combine_the_smallest_sizes_with_all_other_choices() -> None:
-    given = NESTED | {
+    space = NESTED | {
         "student.min_count": [0, 2, 5],
         "student.embedding": [0, 16, 32],
         "train.steps": [10, 20],
     }
-    del given["loss.kind"]
+    del space["loss.kind"]
     outer = {"student.min_count": 5, "train.steps": 10, "train.learning_rate": 5e-4}
     students: list[dict[str, Any]] = [
         {"student.kind": "bag", "student.hidden": 32, "student.ngrams": 1},
@@ -440,7 +440,7 @@ def test_cheapest_settings_combine_the_smallest_sizes_with_all_other_choices() -
     expected = [
         student | outer | {"student.embedding": width} for student in students for width in (0, 16)
     ]
-    settings = cheapest_settings(parse_space(given, TASKS))
+    settings = cheapest_settings(parse_space(space, TASKS))
     assert len(settings) == len(expected) and all(corner in expected for corner in settings)
 
 
@@ -472,7 +472,7 @@ def test_the_smallest_student_of_a_space_is_among_the_cheapest_settings() -> Non
 
 
 @pytest.mark.parametrize(
-    ("space", "told"),
+    ("space", "message"),
     [
         ({"student.hiden": [32]},
          "search.space.student.hiden: there is no setting .*; did you mean student.hidden"),
@@ -499,13 +499,15 @@ def test_the_smallest_student_of_a_space_is_among_the_cheapest_settings() -> Non
     ],
     ids=str,
 )  # fmt: skip
-def test_a_space_refuses_what_the_config_refuses(space: dict[str, Any], told: str | None) -> None:
-    found = parse_space(space, TASKS)
-    if told is None:
-        check_space(found, DistillSettings())
+def test_a_space_refuses_what_the_config_refuses(
+    space: dict[str, Any], message: str | None
+) -> None:
+    parsed = parse_space(space, TASKS)
+    if message is None:
+        check_space(parsed, DistillSettings())
     else:
-        with pytest.raises(ValueError, match=told):
-            check_space(found, DistillSettings())
+        with pytest.raises(ValueError, match=message):
+            check_space(parsed, DistillSettings())
 
 
 def test_a_space_is_checked_against_the_fixed_settings() -> None:
@@ -545,19 +547,19 @@ def test_a_shipped_space_is_valid_and_contains_its_start_settings(name: str) -> 
             FixedTrial(params_of(space, start)), space
         )  # raises if a trial's setting is missing
         if weighted:
-            weights, given = whole.pop(WEIGHTS), start[WEIGHTS]
-            if given == EQUAL:
-                given = dict.fromkeys(tasks, 1)
+            weights, stated = whole.pop(WEIGHTS), start[WEIGHTS]
+            if stated == EQUAL:
+                stated = dict.fromkeys(tasks, 1)
             assert weights == pytest.approx(
-                {task: weight / sum(given.values()) for task, weight in given.items()}
+                {task: weight / sum(stated.values()) for task, weight in stated.items()}
             )
         assert whole == {setting: value for setting, value in start.items() if setting != WEIGHTS}
         cli.with_settings(distill_settings(config.core()), whole)
 
 
 def test_every_shipped_space_is_tested() -> None:
-    found = {path.name for path in CONFIGS.rglob("*.yaml") if "\nsearch:" in path.read_text()}
-    assert found == SHIPPED.keys()
+    names = {path.name for path in CONFIGS.rglob("*.yaml") if "\nsearch:" in path.read_text()}
+    assert names == SHIPPED.keys()
 
 
 def test_the_same_seed_samples_the_same_settings() -> None:

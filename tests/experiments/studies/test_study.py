@@ -96,7 +96,7 @@ def store(empty: Path, tmp_path: Path) -> RDBStorage:
     return open_storage(config_of(tmp_path).search)
 
 
-def made(
+def new_study(
     folder: Path,
     store: RDBStorage,
     name: str = "mkd",
@@ -112,15 +112,15 @@ def ended(
     state: TrialState, values: list[float] | None = None, error: str | None = None, **params: Any
 ) -> FrozenTrial:
     """A trial that has ended; with a result if an error is given."""
-    own = {name.replace("_", ":"): value for name, value in params.items()}
-    told = {RESULT: TrialResult("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
-    kinds = {name: KINDS[name] for name in own}
+    settings = {name.replace("_", ":"): value for name, value in params.items()}
+    attributes = {RESULT: TrialResult("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
+    kinds = {name: KINDS[name] for name in settings}
     return create_trial(
         state=state,
         values=values,
-        params=own,
+        params=settings,
         distributions=kinds,
-        user_attrs={} if error is None else told,
+        user_attrs={} if error is None else attributes,
     )
 
 
@@ -168,8 +168,8 @@ def test_a_study_lock_waits_for_a_restart_of_its_server(
             locks = "select count(*) from pg_locks where locktype = 'advisory'"
             with create_engine(database.address, poolclass=NullPool).connect() as connection:
                 assert connection.execute(text(locks)).scalar_one() == 1
-    told = capsys.readouterr().err
-    assert told.count("is away") == 1 and "Traceback" not in told and "secret" not in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("is away") == 1 and "Traceback" not in stderr and "secret" not in stderr
 
 
 def test_after_a_long_outage_a_heartbeat_is_dropped_and_other_calls_raise(
@@ -333,16 +333,18 @@ def drawn(study: optuna.Study) -> list[dict[str, Any]]:
 def test_a_resumed_study_samples_alike(sampler: Any, tmp_path: Path, store: RDBStorage) -> None:
     """The study is stopped after its 3rd and 12th trial, before and after TPE starts to model. Each
     start reads it from storage, with a sampler that has already sampled for another study."""
-    whole = made(tmp_path, store, "whole", sampler=sampler)
+    whole = new_study(tmp_path, store, "whole", sampler=sampler)
     run_trials(whole, 14)
-    other = made(tmp_path, store, "other", sampler=sampler)
-    made(tmp_path, store, "stopped", sampler=sampler)
+    other = new_study(tmp_path, store, "other", sampler=sampler)
+    new_study(tmp_path, store, "stopped", sampler=sampler)
     for num in (3, 9, 2):
-        own = SeededSampler(SearchConfig(sampler=sampler), seed=0)
-        other.sampler = own
+        used_sampler = SeededSampler(SearchConfig(sampler=sampler), seed=0)
+        other.sampler = used_sampler
         run_trials(other, 1)
         fresh = open_storage(config_of(tmp_path).search)
-        run_trials(optuna.load_study(study_name="stopped", storage=fresh, sampler=own), num)
+        run_trials(
+            optuna.load_study(study_name="stopped", storage=fresh, sampler=used_sampler), num
+        )
     stopped = optuna.load_study(study_name="stopped", storage=store)
     assert drawn(stopped) == drawn(whole)
     assert len({str(params) for params in drawn(whole)}) == 14
@@ -350,12 +352,12 @@ def test_a_resumed_study_samples_alike(sampler: Any, tmp_path: Path, store: RDBS
 
 def test_a_random_sample_depends_on_seed_and_number(tmp_path: Path, store: RDBStorage) -> None:
     first, second = (
-        made(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1)
+        new_study(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1)
     )
     run_trials(first, 5)
     run_trials(second, 5)
     assert not [params for params in drawn(first) if params in drawn(second)]
-    failing = made(tmp_path, store, "failing", sampler="random")
+    failing = new_study(tmp_path, store, "failing", sampler="random")
     for _ in range(4):
         failing.tell(failing.ask(), state=TrialState.FAIL)
     run_trials(failing, 1)
@@ -363,12 +365,12 @@ def test_a_random_sample_depends_on_seed_and_number(tmp_path: Path, store: RDBSt
 
 
 def test_a_study_keeps_its_first_settings(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store, objectives=["quality", "bytes", "latency"])
+    study = new_study(tmp_path, store, objectives=["quality", "bytes", "latency"])
     directions = [direction.name.lower() for direction in study.directions]
     assert directions == ["maximize", "minimize", "minimize"]
     assert study.metric_names == ["quality", "bytes", "latency"]
     objectives = ["quality", "bytes", "latency"]
-    again = made(tmp_path, store, objectives=objectives, settings={"train": {"steps": 9}})
+    again = new_study(tmp_path, store, objectives=objectives, settings={"train": {"steps": 9}})
     assert again.user_attrs == study.user_attrs, "the first command has the word"
     assert list(OBJECTIVES.values()) == ["maximize"] + ["minimize"] * 4
 
@@ -403,18 +405,20 @@ def test_swapped_labels_are_another_search(tmp_path: Path, store: RDBStorage) ->
     files = "metrics: [accuracy], train: [train.csv], dev: train.csv"
     file.write_text(f"reviews: {{{columns}, {files}}}\n")
 
-    def told(rows: str) -> dict[str, Any]:
+    def settings_of(rows: str) -> dict[str, Any]:
         (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
         return fixed_settings(
             replace(config_of(tmp_path), data=DataConfig("files", str(file))), SETTINGS
         )
 
-    first = told("a film,good\nno film,bad\n")
+    first = settings_of("a film,good\nno film,bad\n")
     open_study(config_of(tmp_path), store, first)
-    check_same_search(config_of(tmp_path).search, store, told("a film,good\nno film,bad\n"))
+    check_same_search(config_of(tmp_path).search, store, settings_of("a film,good\nno film,bad\n"))
     message = "a study of another search: rows.reviews was .* and is .*; allowed: another name"
     with pytest.raises(ValueError, match=message):
-        check_same_search(config_of(tmp_path).search, store, told("a film,bad\nno film,good\n"))
+        check_same_search(
+            config_of(tmp_path).search, store, settings_of("a film,bad\nno film,good\n")
+        )
 
 
 def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: Path) -> None:
@@ -466,8 +470,8 @@ def test_running_and_waiting_trials_do_not_reset_the_count() -> None:
 def test_the_first_failure_with_an_error_is_reported() -> None:
     dead = [at(10 + i, TrialState.FAIL) for i in range(5)]
     assert first_failure(dead, since=0) == "their workers died"
-    found = first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0)
-    assert found == "too small"
+    error = first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0)
+    assert error == "too small"
 
 
 def ask(study: optuna.Study) -> FrozenTrial:
@@ -482,7 +486,7 @@ def numbers(study: optuna.Study) -> list[int]:
 
 
 def test_a_trial_is_retried_once_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     first = ask(study)
     study.tell(first.number, state=TrialState.FAIL)
     assert numbers(study) == [0]
@@ -498,7 +502,7 @@ def test_a_trial_is_retried_once_and_counts_once(tmp_path: Path, store: RDBStora
 
 
 def test_an_interrupted_trial_is_always_retried(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     params = ask(study).params
     for number in range(3):
         study.tell(number, state=TrialState.FAIL)
@@ -510,7 +514,7 @@ def test_an_interrupted_trial_is_always_retried(tmp_path: Path, store: RDBStorag
 
 
 def test_interruptions_do_not_use_up_the_only_retry(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     params = ask(study).params
     for number, why in enumerate((WORKER_STOPPED, WORKER_DIED, WORKER_STOPPED)):
         study.tell(number, state=TrialState.FAIL)
@@ -522,7 +526,7 @@ def test_interruptions_do_not_use_up_the_only_retry(tmp_path: Path, store: RDBSt
 
 
 def test_a_retry_has_the_progress_of_its_predecessor(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     trial = study.ask()
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
     study.tell(trial, state=TrialState.FAIL)
@@ -532,7 +536,7 @@ def test_a_retry_has_the_progress_of_its_predecessor(tmp_path: Path, store: RDBS
 
 def test_no_trial_is_compared_with_a_failed_one(tmp_path: Path, store: RDBStorage) -> None:
     """Its model is not among the search's results; only that of its retry is."""
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     for state in (TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE):
         trial = study.ask()
         trial.set_user_attr(PROGRESS, Progress(trial.number + 0.5, {4: 50.0})._asdict())
@@ -541,7 +545,7 @@ def test_no_trial_is_compared_with_a_failed_one(tmp_path: Path, store: RDBStorag
 
 
 def test_the_progress_of_other_trials_is_read_back(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     for latency_ms in (1.5, 2.5):
         trial = study.ask()
         trial.set_user_attr(PROGRESS, Progress(latency_ms, {4: 50.0, 8: 60.25})._asdict())
@@ -553,7 +557,7 @@ def test_the_progress_of_other_trials_is_read_back(tmp_path: Path, store: RDBSto
 
 
 def test_a_result_is_read_back_once_its_trial_has_ended(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     left = TrialResult(
         "complete", "t000 bag", "r", 70.5, {"latency": 2.0}, {"core": 3.0},
         {"loss.kind": "kl", "x": {"a": 1.0}},
@@ -570,7 +574,7 @@ def test_a_result_is_read_back_once_its_trial_has_ended(tmp_path: Path, store: R
 def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
     """A study of four finished trials, one of them with four layers, and a pruned, a failed and a
     running one."""
-    study = made(folder, store, "source", **changes)
+    study = new_study(folder, store, "source", **changes)
     for layers in (1, 2, 4):
         study.add_trial(
             ended(TrialState.COMPLETE, [50.0 + layers, float(layers)], "", kind="bag",
@@ -584,11 +588,11 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
 
 
 def test_finished_trials_are_copied_once(tmp_path: Path, store: RDBStorage) -> None:
-    source, study = source_of(tmp_path, store), made(tmp_path, store)
+    source, study = source_of(tmp_path, store), new_study(tmp_path, store)
     assert copy_trials(study, "source", KINDS) == (4, 4)
     taken = study.get_trials()
-    found = [(t.params, t.values) for t in taken]
-    assert found == ([(t.params, t.values) for t in source.get_trials()[:4]])
+    copied = [(t.params, t.values) for t in taken]
+    assert copied == ([(t.params, t.values) for t in source.get_trials()[:4]])
     assert [trial.user_attrs[COPIED_FROM] for trial in taken] == [f"source/{i}" for i in range(4)]
     expected = [result_of(trial) for trial in source.get_trials()[:4]]
     assert [result_of(trial) for trial in taken] == expected
@@ -605,32 +609,32 @@ def test_trials_outside_the_space_are_not_copied(tmp_path: Path, store: RDBStora
         "layers:bag": IntDistribution(1, 3),
         "rate": FloatDistribution(0.01, 0.2, log=True),
     }
-    assert copy_trials(made(tmp_path, store, "narrow"), "source", narrow) == (2, 4)
+    assert copy_trials(new_study(tmp_path, store, "narrow"), "source", narrow) == (2, 4)
     without = {name: kind for name, kind in KINDS.items() if name != "layers:bag"}
-    study = made(tmp_path, store, "without")
+    study = new_study(tmp_path, store, "without")
     assert copy_trials(study, "source", without) == (1, 4)
     assert [trial.params for trial in study.get_trials()] == [{"kind": "bilstm", "rate": 0.5}]
     wide = KINDS | {
         "kind": CategoricalDistribution(["transformer", "bilstm", "bag"]),
         "layers:bag": IntDistribution(1, 9),
     }
-    study = made(tmp_path, store, "wide")
+    study = new_study(tmp_path, store, "wide")
     assert copy_trials(study, "source", wide) == (4, 4)
     assert study.get_trials()[3].distributions["kind"] == wide["kind"]
 
 
 def test_a_missing_study_is_refused_with_the_others(tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     with pytest.raises(ValueError, match="search.start_from is 'nosuch'; allowed: none"):
         copy_trials(study, "nosuch", KINDS)
-    made(tmp_path, store, "b")
-    made(tmp_path, store, "a")
+    new_study(tmp_path, store, "b")
+    new_study(tmp_path, store, "a")
     with pytest.raises(ValueError, match="search.start_from is 'nosuch'; allowed: a, b$"):
         copy_trials(study, "nosuch", KINDS)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "difference"),
     [
         ({"backend": "torch"}, "backend was 'torch' and is 'onnx'"),
         ({"seed": 1}, "seed was 1 and is 0"),
@@ -641,12 +645,12 @@ def test_a_missing_study_is_refused_with_the_others(tmp_path: Path, store: RDBSt
     ],
 )  # fmt: skip
 def test_a_study_with_incomparable_scores_is_refused_with_the_difference(
-    changes: dict[str, Any], told: str, tmp_path: Path, store: RDBStorage
+    changes: dict[str, Any], difference: str, tmp_path: Path, store: RDBStorage
 ) -> None:
     source_of(tmp_path, store, **changes)
-    message = f"search.start_from is 'source', whose scores are not comparable: {told}$"
+    message = f"search.start_from is 'source', whose scores are not comparable: {difference}$"
     with pytest.raises(ValueError, match=message):
-        copy_trials(made(tmp_path, store), "source", KINDS)
+        copy_trials(new_study(tmp_path, store), "source", KINDS)
 
 
 @pytest.mark.parametrize("selection", ["other", None])
@@ -663,7 +667,7 @@ def test_a_study_with_another_selection_split_is_neither_copied_nor_continued(
     difference = f"selection was {selection!r} and is {SPLIT_VERSION!r}"
     message = f"search.start_from is 'source', whose scores are not comparable: {difference}$"
     with pytest.raises(ValueError, match=message):
-        copy_trials(made(tmp_path, store), "source", KINDS)
+        copy_trials(new_study(tmp_path, store), "source", KINDS)
     message = f"search.study is 'source', a study of another search: {difference}; allowed"
     with pytest.raises(ValueError, match=message):
         check_same_search(config.search, store, fixed)
@@ -671,12 +675,12 @@ def test_a_study_with_another_selection_split_is_neither_copied_nor_continued(
 
 def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RDBStorage) -> None:
     source_of(tmp_path, store, space={"student.hidden": [8]}, budget_ms=3.0, sampler="random")
-    assert copy_trials(made(tmp_path, store), "source", KINDS) == (4, 4)
+    assert copy_trials(new_study(tmp_path, store), "source", KINDS) == (4, 4)
 
 
 def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage) -> None:
     """Quality depends on `rate` alone, and latency is constant."""
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     rng = random.Random(0)
     for _ in range(30):
         rate, layers = rng.uniform(1e-3, 1), rng.randint(1, 4)
@@ -692,7 +696,7 @@ def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage
 
 def test_training_settings_do_not_explain_latency(tmp_path: Path, store: RDBStorage) -> None:
     """Rate and width are correlated here, as they may be by chance in few trials."""
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     kinds: dict[str, BaseDistribution] = {
         "train.learning_rate": FloatDistribution(0, 1),
         "student.hidden": IntDistribution(1, 20),
@@ -711,13 +715,13 @@ def test_training_settings_do_not_explain_latency(tmp_path: Path, store: RDBStor
 
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 8])
 def test_importances_sum_to_one(num: int, tmp_path: Path, store: RDBStorage) -> None:
-    study = made(tmp_path, store)
+    study = new_study(tmp_path, store)
     for i in range(num):
-        own: dict[str, Any] = (
+        params: dict[str, Any] = (
             {"kind": "bilstm"} if i % 3 == 1 else {"kind": "bag", "layers_bag": 1 + i % 4}
         )
         study.add_trial(
-            ended(TrialState.COMPLETE, [float(i % 3), float(i)], rate=0.1 + i / 10, **own)
+            ended(TrialState.COMPLETE, [float(i % 3), float(i)], rate=0.1 + i / 10, **params)
         )
         study.add_trial(ended(TrialState.FAIL, rate=0.5))
     importances = setting_importances(study, ["quality", "latency"])

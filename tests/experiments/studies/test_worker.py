@@ -64,7 +64,7 @@ def test_four_workers_run_exactly_the_requested_trials(tmp_path: Path) -> None:
 
 def run_with_score(folder: Path, number: int = 1) -> str:
     """Waits until `number` trials have reported a score, and returns the run id of one."""
-    found: list[str] = []
+    run_ids: list[str] = []
 
     def seen() -> bool:
         if (folder / "optuna.db").exists():
@@ -72,25 +72,25 @@ def run_with_score(folder: Path, number: int = 1) -> str:
                 query = """select value_json from trial_user_attributes where key = 'run' and
                     trial_id in (select trial_id from trial_user_attributes where key = ?)"""
                 try:
-                    found[:] = [
+                    run_ids[:] = [
                         json.loads(value) for (value,) in database.execute(query, (PROGRESS,))
                     ]
                 except sqlite3.OperationalError:  # it is being created
                     return False
-        return len(found) >= number
+        return len(run_ids) >= number
 
     wait_until(seen)
-    return found[0]
+    return run_ids[0]
 
 
 def workers(printed: Path) -> list[int]:
     """The process ids of a command's workers, from its printed output."""
 
-    def told() -> list[str]:
+    def worker_lines() -> list[str]:
         return [line for line in printed.read_text().splitlines() if line.startswith("workers: ")]
 
-    wait_until(told)
-    return [int(pid) for pid in told()[0].removeprefix("workers: ").split(", ")]
+    wait_until(worker_lines)
+    return [int(pid) for pid in worker_lines()[0].removeprefix("workers: ").split(", ")]
 
 
 def suspend(pids: list[int], folder: Path) -> None:
@@ -121,12 +121,12 @@ def resume(pids: list[int]) -> None:
 def worker_at(folder: Path, run: str, pids: list[int]) -> int:
     """The worker that runs the trial of a run: it holds the lock of the run's folder."""
     _, _, place = client(folder).get_run(run).data.tags["mkd.folder"].partition(":")
-    (found,) = [
+    (worker,) = [
         pid
         for pid in pids
         if f"{place}.lock" in {file.path for file in psutil.Process(pid).open_files()}
     ]
-    return found
+    return worker
 
 
 def has_pending_sigterm(pid: int) -> bool:
@@ -146,13 +146,13 @@ def test_a_resumed_trial_keeps_its_scores() -> None:
     study.enqueue_trial(
         {}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}}
     )
-    told: list[int] = []
+    steps: list[int] = []
     watch = TrialReport(
-        SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: told.append(step)
+        SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: steps.append(step)
     )
     assert (watch.own, watch.own.best(1000)) == (Progress(2.0, {50: 61.0, 100: 60.0}), 61.0)
     watch(150, {"selection/mean": 59.0})
-    assert watch.own.best(1000) == 61.0 and told == [150]
+    assert watch.own.best(1000) == 61.0 and steps == [150]
     assert study.trials[0].user_attrs[PROGRESS]["scores"] == {50: 61.0, 100: 60.0, 150: 59.0}
 
 
@@ -191,8 +191,8 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
     child, run, pids, at_work = suspended_search(tmp_path, 2)
     os.kill(at_work, signal.SIGKILL)
     resume([pid for pid in pids if pid != at_work])
-    told = outcome(done := child.end())
-    assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
+    result = outcome(done := child.end())
+    assert result["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
     study = study_of(tmp_path)
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
@@ -210,7 +210,7 @@ def test_the_trial_of_a_killed_worker_is_resumed_by_another(tmp_path: Path) -> N
     assert lost.user_attrs["run"] == again.user_attrs["run"] == run
     assert states(tmp_path) == {("FINISHED", "complete"): 2}
     check_quality(tmp_path)
-    assert not [found for found in runs(tmp_path) if found.info.status == "RUNNING"]
+    assert not [each for each in runs(tmp_path) if each.info.status == "RUNNING"]
 
 
 @pytest.mark.slow
@@ -237,9 +237,9 @@ def test_the_trial_of_a_suspended_worker_goes_to_another_and_both_go_on(tmp_path
     assert outcome(done)["states"] == {"complete": 4}
     assert "Traceback" not in done.stderr and "died" not in done.stderr
     assert states(tmp_path) == {("FINISHED", "complete"): 4, ("KILLED", "interrupted"): 1}
-    told = client(tmp_path).get_run(run).data.tags
-    assert told["mkd.state"] == "interrupted"
-    assert told["mlflow.note.content"].startswith("another worker has taken the trial")
+    tags = client(tmp_path).get_run(run).data.tags
+    assert tags["mkd.state"] == "interrupted"
+    assert tags["mlflow.note.content"].startswith("another worker has taken the trial")
     assert not list(tmp_path.glob(".mkd/runs/*/")), "no folder is left"
 
 
@@ -287,11 +287,11 @@ def test_a_search_whose_workers_have_all_died_reports_it_and_can_continue(tmp_pa
     assert done.returncode == 2 and last.startswith(
         "error: 1 of 1 trials missing, as workers have died; run the same command again"
     ), last
-    assert "FAILED" in {found.info.status for found in runs(folder)}
-    told = outcome(command(folder, "search", *argv))
-    assert told["states"] == {"complete": 1} and states(folder) == {("FINISHED", "complete"): 1}
-    assert {found.info.status for found in runs(folder)} == {"FINISHED"}
-    assert run in {found.info.run_id for found in runs(folder)}
+    assert "FAILED" in {each.info.status for each in runs(folder)}
+    result = outcome(command(folder, "search", *argv))
+    assert result["states"] == {"complete": 1} and states(folder) == {("FINISHED", "complete"): 1}
+    assert {each.info.status for each in runs(folder)} == {"FINISHED"}
+    assert run in {each.info.run_id for each in runs(folder)}
 
 
 @pytest.mark.slow
@@ -319,8 +319,8 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_continue(tmp_path: Path) -> 
     # The runs of the study and of each running trial.
     assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}
     assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
-    told = outcome(command(folder, "search", *argv))
-    assert told["states"] == {"complete": 2}
+    result = outcome(command(folder, "search", *argv))
+    assert result["states"] == {"complete": 2}
     # Two trials and the study, all continued.
     assert Counter(run.info.status for run in runs(folder)) == {"FINISHED": 3}
     assert not any("mkd.error" in run.data.tags for run in runs(folder))
@@ -338,12 +338,14 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         argv = [*SEARCH, "--search.storage", address, "--search.trials=5", "--search.workers=2"]
         first = started(folder, entry_point, "search", *argv, "--json")
         second = started(folder, entry_point, "search", *argv, "--json", "--cache=elsewhere")
-        told = [outcome(child.end()) for child in (first, second)]
-        assert told[0]["run_id"] == told[1]["run_id"] and told[1]["states"]["complete"] >= 5
+        results = [outcome(child.end()) for child in (first, second)]
+        assert (
+            results[0]["run_id"] == results[1]["run_id"] and results[1]["states"]["complete"] >= 5
+        )
         store = optuna.storages.RDBStorage(address)
-        made = optuna.load_study(study_name="mkd", storage=store).trials
+        trials = optuna.load_study(study_name="mkd", storage=store).trials
         store.engine.dispose()
-        assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
+        assert {trial.state.name for trial in trials} == {"COMPLETE"} and len(trials) <= 6
         # As documented: the password is in the environment and not in the address.
         bare = SearchConfig(storage=address.replace(":secret", ""))
         with pytest.raises(ConnectionError, match="no password supplied"):
@@ -352,10 +354,10 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         opened = open_storage(bare)
         assert optuna.study.get_all_study_names(opened) == ["mkd"]
         opened.engine.dispose()
-        parent = client(folder).get_run(told[0]["run_id"])
+        parent = client(folder).get_run(results[0]["run_id"])
         assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
         text = Path(
-            client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))
+            client(folder).download_artifacts(results[0]["run_id"], "config.yaml", str(folder))
         ).read_text()
         printed = [
             file.read_text() for child in (first, second) for file in (child.stdout, child.stderr)
@@ -376,13 +378,13 @@ def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> 
             query = "select count(*) from trial_user_attributes where key = :key"
             try:
                 with engine.connect() as connection:
-                    found = connection.execute(text(query), {"key": PROGRESS}).scalar_one()
+                    count = connection.execute(text(query), {"key": PROGRESS}).scalar_one()
             except ProgrammingError:  # the tables are being created
                 return False
-            return bool(found >= least)
+            return bool(count >= least)
 
-        own = ["--search.storage", database.address, "--search.trials=4", "--search.workers=2"]
-        child = started(tmp_path, entry_point, "search", *SEARCH, *SLOW, *own, "--json")
+        options = ["--search.storage", database.address, "--search.trials=4", "--search.workers=2"]
+        child = started(tmp_path, entry_point, "search", *SEARCH, *SLOW, *options, "--json")
         for number, mode in enumerate(("fast", "immediate"), 1):
             wait_until(partial(have_reported, number))
             database.stop(mode)
@@ -392,15 +394,15 @@ def test_a_search_outlasts_restarts_of_its_postgresql_server(tmp_path: Path) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             store = optuna.storages.RDBStorage(database.address)
-        made = optuna.load_study(study_name="mkd", storage=store).trials
+        trials = optuna.load_study(study_name="mkd", storage=store).trials
         store.engine.dispose()
     assert outcome(done)["states"] == {"complete": 4}
-    assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) == 4
-    for trial in made:
+    assert {trial.state.name for trial in trials} == {"COMPLETE"} and len(trials) == 4
+    for trial in trials:
         history = client(tmp_path).get_metric_history(trial.user_attrs["run"], "selection/mean")
         assert [point.step for point in history] == list(range(30, 601, 30))
-    told = [line for line in done.stderr.splitlines() if line.startswith("note: search.storage")]
-    assert any("is away" in line for line in told) and any("is back" in line for line in told)
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: search.storage")]
+    assert any("is away" in line for line in notes) and any("is back" in line for line in notes)
     assert "Traceback" not in done.stderr and "secret" not in done.stderr + done.stdout
 
 

@@ -49,7 +49,7 @@ def test_a_difference_within_the_sampling_error_is_not_claimed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("run_result", "words"),
     [
         (result(student=79.0), "scores above its teacher (79.0 against 77.0 points, one seed) at"),
         (
@@ -74,23 +74,23 @@ def test_a_difference_within_the_sampling_error_is_not_claimed() -> None:
         ),
     ],
 )
-def test_the_sentence_names_further_findings(made: Result, words: str) -> None:
-    assert words in conclusions.of_training(made)
+def test_the_sentence_names_further_findings(run_result: Result, words: str) -> None:
+    assert words in conclusions.of_training(run_result)
 
 
 def test_unmeasured_speed_is_reported_as_such() -> None:
-    made = result(ratio=None)
-    del made.metrics["speed/torch/b1-text-t1/p50_ms"]
-    assert "one seed); speed was not measured; int8" in conclusions.of_training(made)
-    assert conclusions.headline(made.metrics) == {
+    run_result = result(ratio=None)
+    del run_result.metrics["speed/torch/b1-text-t1/p50_ms"]
+    assert "one seed); speed was not measured; int8" in conclusions.of_training(run_result)
+    assert conclusions.headline(run_result.metrics) == {
         "mean_score": 74.0,
         "kept_percent": pytest.approx(100 * 74 / 77),
     }
 
 
 def test_the_sentence_of_a_teacher_alone() -> None:
-    made = result(teacher=None)._replace(student="", teacher="bert-4x160")
-    assert conclusions.of_training(made) == (
+    run_result = result(teacher=None)._replace(student="", teacher="bert-4x160")
+    assert conclusions.of_training(run_result) == (
         "The teacher scores 74.0 points, the mean over 2 tasks; it takes 0.35 ms a text; int8 "
         "costs nothing."
     )

@@ -56,8 +56,8 @@ def test_metrics_reported_during_an_outage_arrive_in_order(
     box.report(4, {"loss": 0.5})
     assert steps(run, "loss") == [1, 2, 3, 4] and steps(run, "score") == [2]
     assert not (tmp_path / "folder" / UNSENT).exists()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
-    assert len(told) == 2 and "is away (" in told[0] and "is back; 3" in told[1]
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert len(notes) == 2 and "is away (" in notes[0] and "is back; 3" in notes[1]
 
 
 def test_a_report_that_waits_for_a_locked_store_prints_a_note(

@@ -52,17 +52,17 @@ def test_the_table_has_a_row_per_task_and_a_column_per_role() -> None:
     assert printed[4].split() == [
         "|", "mean", "|", "75.0", "|", "70.0", "|", "68.0", "|", "93.3", "|", "80.0", "|",
     ]  # fmt: skip
-    told = [squeezed(line) for line in printed]
-    first = told.index("| ms a call (median) | teacher | torch | int8 | times faster |")
-    assert told[first + 2 : first + 4] == [
+    lines = [squeezed(line) for line in printed]
+    first = lines.index("| ms a call (median) | teacher | torch | int8 | times faster |")
+    assert lines[first + 2 : first + 4] == [
         "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 80.0 |",
         "| b1-l128-t1 | 33.00 | 1.50 | 1.60 | 22.0 |",
     ]
-    first = told.index("| rows a second | teacher | torch | int8 | times faster |")
+    first = lines.index("| rows a second | teacher | torch | int8 | times faster |")
     # The ratio is that of the fastest backend.
-    assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""]
-    assert table.FASTER in told
-    assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | yes |" in told
+    assert lines[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""]
+    assert table.FASTER in lines
+    assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | yes |" in lines
     assert printed[-1] == "note: sst2: a note"
     assert (
         "4.20 million parameters (1.10 without embeddings), 16.8 MB, 300 million FLOPs a row"
@@ -72,10 +72,10 @@ def test_the_table_has_a_row_per_task_and_a_column_per_role() -> None:
 
 def test_a_backend_that_failed_its_check_is_shown_but_never_the_fastest() -> None:
     failed = RESULT._replace(metrics=METRICS | {"export/int8/offered": 0.0})
-    told = [squeezed(line) for line in table.result_table(failed)]
-    assert "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 20.0 |" in told
-    assert "| b32-text-t2 | 200 | 5,000 | 6,000 | 25.0 |" in told
-    assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | no |" in told
+    lines = [squeezed(line) for line in table.result_table(failed)]
+    assert "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 20.0 |" in lines
+    assert "| b32-text-t2 | 200 | 5,000 | 6,000 | 25.0 |" in lines
+    assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | no |" in lines
     assert picture.picture_data(failed).setting == "torch/b1-text-t1"
 
 
@@ -93,11 +93,11 @@ def lines_with(**metrics: float) -> list[str]:
 
 
 def test_timings_of_a_busy_machine_are_marked_in_the_table() -> None:
-    for told in lines_with(speed__busy_share=0.2), lines_with(teacher__speed__busy_share=0.2):
+    for lines in lines_with(speed__busy_share=0.2), lines_with(teacher__speed__busy_share=0.2):
         columns = "busy machine | teacher | torch | int8 | times faster |"
-        assert f"| ms a call (median), {columns}" in told
-        assert f"| rows a second, {columns}" in told
-        assert "| b32-text-t2 | 200 | 5,000 | 6,000 | about 30 |" in told
+        assert f"| ms a call (median), {columns}" in lines
+        assert f"| rows a second, {columns}" in lines
+        assert "| b32-text-t2 | 200 | 5,000 | 6,000 | about 30 |" in lines
 
 
 def test_a_version_description_marks_ratios_of_a_busy_machine() -> None:
@@ -130,8 +130,8 @@ def test_retention_of_a_weak_teachers_score_has_a_note() -> None:
 
 
 def test_a_loss_that_rounds_to_zero_has_no_minus_sign() -> None:
-    told = lines_with(export__int8__loss_batches=-0.001)
-    assert "| int8 | 69.80 | 0.00 | 0.30 | 0.02 | 4.2 | yes |" in told
+    lines = lines_with(export__int8__loss_batches=-0.001)
+    assert "| int8 | 69.80 | 0.00 | 0.30 | 0.02 | 4.2 | yes |" in lines
 
 
 def test_a_run_without_a_baseline_has_no_column_for_it() -> None:

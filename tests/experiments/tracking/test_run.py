@@ -47,13 +47,13 @@ Distilled = tuple[Path, subprocess.CompletedProcess[str]]
 
 def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) -> None:
     folder, done = distilled
-    found = outcome(done)
-    run = client(folder).get_run(found["run_id"])
+    result = outcome(done)
+    run = client(folder).get_run(result["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags["mkd.kind"] == "distill" and run.data.tags["mkd.tasks"] == "demo"
-    told = run.data.tags["mlflow.note.content"]
-    assert all(f"- {task}: " in told for task in ("sentiment", "similarity"))
-    assert told.count("groups of rows that overlap") == 5
+    note = run.data.tags["mlflow.note.content"]
+    assert all(f"- {task}: " in note for task in ("sentiment", "similarity"))
+    assert note.count("groups of rows that overlap") == 5
     assert run.data.tags["mkd.selection"] == SPLIT_VERSION
     assert 1 <= run.data.metrics["data/sentiment/groups"] <= 60
     assert {
@@ -65,7 +65,7 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
     assert run.info.run_name.startswith(run.data.tags["mkd.student"])
     assert run.data.params["teacher.train.steps"] == "6"
     assert run.data.params["loss.hard_weight"] == "0.5"
-    assert run.data.metrics["quality/mean"] == pytest.approx(found["metrics"]["quality/mean"])
+    assert run.data.metrics["quality/mean"] == pytest.approx(result["metrics"]["quality/mean"])
     for prefix in (
         "quality/sentiment/",
         "teacher/quality/",
@@ -152,27 +152,27 @@ def test_the_logged_model_predicts(distilled: Distilled, monkeypatch: pytest.Mon
 
 def test_the_model_is_registered_with_scores_speed_and_data(distilled: Distilled) -> None:
     folder, done = distilled
-    found = outcome(done)
+    result = outcome(done)
     version = client(folder).get_model_version_by_alias("tiny", "best")
-    assert version.run_id == found["run_id"] and version.version in ("1", 1)
-    inputs = client(folder).get_run(found["run_id"]).inputs
+    assert version.run_id == result["run_id"] and version.version in ("1", 1)
+    inputs = client(folder).get_run(result["run_id"]).inputs
     assert inputs is not None and version.description is not None
     data = inputs.dataset_inputs[0].dataset
-    told = (
-        f"mean {found['metrics']['quality/mean']:.1f}",
+    expected = (
+        f"mean {result['metrics']['quality/mean']:.1f}",
         "times faster than its teacher",
         "teacher bert-1x32",
         data.digest,
     )
-    for words in (*told, found["run_id"]):
+    for words in (*expected, result["run_id"]):
         assert words in version.description
 
 
 def test_the_model_card_has_the_metrics_of_the_run(distilled: Distilled, tmp_path: Path) -> None:
     folder, done = distilled
-    found = outcome(done)
+    result = outcome(done)
     card = Path(
-        client(folder).download_artifacts(found["run_id"], "model_card.md", str(tmp_path))
+        client(folder).download_artifacts(result["run_id"], "model_card.md", str(tmp_path))
     ).read_text()
     for heading in (
         "# transformer-1x16",
@@ -182,7 +182,7 @@ def test_the_model_card_has_the_metrics_of_the_run(distilled: Distilled, tmp_pat
         "## Limits",
     ):
         assert heading in card.splitlines()
-    metrics = found["metrics"]
+    metrics = result["metrics"]
     for number in ("quality/mean", "teacher/quality/mean", "baseline/quality/mean"):
         assert f" {metrics[number]:.1f} " in card, number
     assert f" {metrics['export/int8/loss_single_rows']:z.2f} " in card
@@ -193,12 +193,12 @@ def test_the_model_card_has_the_metrics_of_the_run(distilled: Distilled, tmp_pat
 
 def test_a_saved_config_repeats_the_scores(distilled: Distilled, tmp_path: Path) -> None:
     folder, done = distilled
-    found = outcome(done)
-    path = client(folder).download_artifacts(found["run_id"], "config.yaml", str(tmp_path))
+    result = outcome(done)
+    path = client(folder).download_artifacts(result["run_id"], "config.yaml", str(tmp_path))
     again = outcome(command(tmp_path, "distill", "--config", path, "--export.backends=[]"))
     scores = {
         name: value
-        for name, value in found["metrics"].items()
+        for name, value in result["metrics"].items()
         if "speed/" not in name
         and "export/" not in name
         and name not in ("ms", "times_faster", "MB")
@@ -211,19 +211,19 @@ def test_the_run_of_a_finetuning_is_linked_to_that_of_its_student(distilled: Dis
     folder, done = distilled
     parent = outcome(done)["run_id"]
     steps = ["--finetune.train.steps=6", '--data.tasks=["sentiment"]']
-    found = outcome(
+    result = outcome(
         command(folder, "finetune", *tiny("finetune"), *steps, "--finetune.student",
                 f"runs:/{parent}/student"),
     )  # fmt: skip
-    run = client(folder).get_run(found["run_id"])
+    run = client(folder).get_run(result["run_id"])
     assert run.info.status == "FINISHED"
     assert run.info.run_name == f"finetune {parent[:8]} hard labels · sentiment"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("finetune", parent)
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.params["finetune.student"] == f"runs:/{parent}/student"
     scores = outcome(done)["metrics"]
-    assert found["metrics"]["before/quality/sentiment/score"] == scores["quality/sentiment/score"]
-    assert found["metrics"]["quality/mean"] == found["metrics"]["quality/sentiment/score"]
+    assert result["metrics"]["before/quality/sentiment/score"] == scores["quality/sentiment/score"]
+    assert result["metrics"]["quality/mean"] == result["metrics"]["quality/sentiment/score"]
 
 
 def test_a_submission_is_linked_to_its_registered_student(
@@ -233,16 +233,16 @@ def test_a_submission_is_linked_to_its_registered_student(
     folder, done = distilled
     parent = outcome(done)["run_id"]
     data = ["--data.source=glue", "--data.path", str(make_folder(tmp_path / "glue"))]
-    found = outcome(
+    result = outcome(
         command(folder, "submit", *data, "--submit.fill=true", "--submit.student",
                 "models:/tiny@best"),
     )  # fmt: skip
-    run = client(folder).get_run(found["run_id"])
+    run = client(folder).get_run(result["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == f"submit {parent[:8]}"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("submit", parent)
     assert run.data.tags["mlflow.parentRunId"] == parent
-    assert len(found["files"]) == 11 and all(file["filled"] for file in found["files"])
-    assert found["zip"].endswith("submission.zip")
+    assert len(result["files"]) == 11 and all(file["filled"] for file in result["files"])
+    assert result["zip"].endswith("submission.zip")
 
 
 @pytest.mark.parametrize(

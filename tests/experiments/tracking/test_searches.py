@@ -28,7 +28,9 @@ def test_a_missing_run_of_a_search_is_refused_with_the_reason(
         open_search(config, "name", run, {}),
     ):
         raise AssertionError("the run was opened")
-    told = str(caught.value)
-    assert f"its run {run} cannot be continued in sqlite:///" in told and why in told
-    assert told.endswith("; allowed: a study whose run is in this tracking store, and not deleted")
-    assert "\n" not in told and mlflow.active_run() is None
+    message = str(caught.value)
+    assert f"its run {run} cannot be continued in sqlite:///" in message and why in message
+    assert message.endswith(
+        "; allowed: a study whose run is in this tracking store, and not deleted"
+    )
+    assert "\n" not in message and mlflow.active_run() is None

@@ -38,15 +38,15 @@ PAIR = {"text": "the film was good", "text_pair": "the film was fine"}
 
 
 class Answer(NamedTuple):
-    """A server's answer; found: its JSON."""
+    """A server's answer; content: its JSON."""
 
     status: int
-    found: dict[str, Any]
+    content: dict[str, Any]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        assert self.status == 200, self.found
-        rows: list[dict[str, Any]] = self.found["predictions"]
+        assert self.status == 200, self.content
+        rows: list[dict[str, Any]] = self.content["predictions"]
         return rows
 
 
@@ -126,14 +126,14 @@ def test_invalid_rows_get_an_error_and_the_others_an_answer(server: Served, task
         {"text": "a", "text_pair": 3},
     ]
     rows = ask(server, {"dataframe_records": [PAIR, *bad, PAIR]}, task=task).rows
-    told = [
+    errors = [
         "the second text is missing",
         "the first text is missing",
         "the second text is of type int",
     ]
     assert [row["error"] for row in rows] == [
         None,
-        *(f"{wrong}; allowed: a string" for wrong in told),
+        *(f"{wrong}; allowed: a string" for wrong in errors),
         None,
     ]
     assert all(
@@ -233,10 +233,10 @@ def test_a_wrong_request_gets_status_400_and_a_one_line_message(
     assert ask(server, ROW).status == 200
 
 
-def assert_one_line(answer: Answer, told: str) -> None:
-    assert answer.found.keys() == {"error_code", "message"}
-    message = answer.found["message"]
-    assert told in message and "\n" not in message and "Traceback" not in message
+def assert_one_line(answer: Answer, expected: str) -> None:
+    assert answer.content.keys() == {"error_code", "message"}
+    message = answer.content["message"]
+    assert expected in message and "\n" not in message and "Traceback" not in message
     assert len(message) <= 301
 
 
@@ -279,12 +279,12 @@ def test_a_wrong_csv_or_content_type_gets_a_one_line_message(
 
 def test_rows_can_be_sent_as_csv(server: Served) -> None:
     good = {"dataframe_records": [{"text": "the film was good"}]}
-    found = send(server, b"text\nthe film was good\n", "text/csv")
+    answer = send(server, b"text\nthe film was good\n", "text/csv")
     # Without the param `task`, the first task answers.
-    assert found.rows == ask(server, good).rows
+    assert answer.rows == ask(server, good).rows
     quoted = {"dataframe_records": [{"text": 'not bad, "I" like it'}, {"text": "the\nfilm"}]}
-    found = send(server, b'text\n"not bad, ""I"" like it"\n\n"the\nfilm"\n', "text/csv")
-    assert found.rows == ask(server, quoted).rows
+    answer = send(server, b'text\n"not bad, ""I"" like it"\n\n"the\nfilm"\n', "text/csv")
+    assert answer.rows == ask(server, quoted).rows
 
 
 def test_half_a_character_is_an_error_of_its_row(server: Served) -> None:
@@ -317,7 +317,7 @@ def memory(server: Served) -> int:
 
 def test_an_exported_student_is_served_without_torch(server: Served) -> None:
     loaded = [
-        Path(found.path).name for process in server.processes() for found in process.memory_maps()
+        Path(file.path).name for process in server.processes() for file in process.memory_maps()
     ]
     assert any(name.startswith("onnxruntime_pybind") for name in loaded)
     assert not [name for name in loaded if name.startswith(("libtorch", "_C."))]
@@ -330,10 +330,10 @@ def test_a_model_is_downloaded_without_torch() -> None:
 
 def test_the_server_listens_only_on_the_loopback_address(server: Served) -> None:
     listening = {
-        found.laddr.ip
+        connection.laddr.ip
         for process in server.processes()
-        for found in process.net_connections("inet")
-        if found.status == psutil.CONN_LISTEN
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
 
@@ -380,22 +380,22 @@ def test_a_dead_worker_is_replaced_limits_are_options_and_sigterm_ends_a_predict
         (worker,) = (each for each in server.process.children() if not _is_tracker(each))
         worker.kill()  # after its first answer
         worker.wait(timeout=30)
-        found: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         end = time.monotonic() + 300
-        while not found and time.monotonic() < end:
+        while not content and time.monotonic() < end:
             with suppress(OSError, HTTPException):
-                found = ask(server, {"dataframe_records": [{"text": "a"}]}).found
+                content = ask(server, {"dataframe_records": [{"text": "a"}]}).content
             time.sleep(0.1)
-        assert found == {"predictions": ["a"]}
+        assert content == {"predictions": ["a"]}
 
         rows = [{"text": "a"}, {"text": "b"}]
-        assert ask(server, {"dataframe_records": rows}).found == {"predictions": ["a", "b"]}
+        assert ask(server, {"dataframe_records": rows}).content == {"predictions": ["a", "b"]}
         refused = ask(server, {"dataframe_records": [*rows, {"text": "c"}]})
-        assert (refused.status, refused.found["message"]) == (
+        assert (refused.status, refused.content["message"]) == (
             400, "the request has 3 rows; allowed: at most 2",
         )  # fmt: skip
         refused = ask(server, {"dataframe_records": [{"text": "a" * 200}]})
-        assert refused.status == 413 and "allowed: at most 200" in refused.found["message"]
+        assert refused.status == 413 and "allowed: at most 200" in refused.content["message"]
 
         with ThreadPoolExecutor() as threads:
             asking = threads.submit(ask, server, {"dataframe_records": [{"text": "slow"}]})

@@ -137,9 +137,9 @@ def test_a_hanging_server_gives_a_one_line_error(
         use(f"http://{user}127.0.0.1:{mute.getsockname()[1]}", monkeypatch)
         with pytest.raises(ConnectionError) as caught, connected():
             mlflow.MlflowClient().search_experiments()
-    told = str(caught.value)
-    assert "no answer within 1" in told and "the same command continues" in told
-    assert "secret" not in told and "\n" not in told and is_outage(caught.value)
+    message = str(caught.value)
+    assert "no answer within 1" in message and "the same command continues" in message
+    assert "secret" not in message and "\n" not in message and is_outage(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////dev/null/x.db", "folder"])

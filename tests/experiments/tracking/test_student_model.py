@@ -32,9 +32,11 @@ def sums(batch: Arrays, task: str) -> np.ndarray:
 def model() -> StudentModel:
     tokenizer = Tokenizer(WordLevel({"?": 1} | {str(i): i for i in range(2, 100)}, unk_token="?"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    found = StudentModel()
-    found.student = Student(HEADS, Layout(False, 0, 6), Encoder(tokenizer, parallel=False), sums)
-    return found
+    student_model = StudentModel()
+    student_model.student = Student(
+        HEADS, Layout(False, 0, 6), Encoder(tokenizer, parallel=False), sums
+    )
+    return student_model
 
 
 FRAME = pd.DataFrame({"text": ["7", "8", "9", "10"], "text_pair": ["2", "3", "4", "5"]})
@@ -43,8 +45,8 @@ FRAME = pd.DataFrame({"text": ["7", "8", "9", "10"], "text_pair": ["2", "3", "4"
 def test_answers_follow_the_order_of_the_rows_and_not_their_index(model: StudentModel) -> None:
     shuffled = FRAME.sample(frac=1, random_state=1)
     assert shuffled.index.tolist() != [0, 1, 2, 3]
-    found = model.predict(None, shuffled, {"task": "time"})["score"].tolist()
-    assert found == [
+    scores = model.predict(None, shuffled, {"task": "time"})["score"].tolist()
+    assert scores == [
         1.7e9 + 0.5 * (int(a) + int(b))
         for a, b in zip(shuffled["text"], shuffled["text_pair"], strict=True)
     ]
@@ -71,8 +73,8 @@ def test_a_row_below_the_confidence_has_no_label(model: StudentModel) -> None:
 
 
 def test_the_logits_of_a_regression_are_scores_in_full_precision(model: StudentModel) -> None:
-    found = model.predict(None, FRAME, {"task": "time", "logits": True})["logits"].tolist()
-    assert found == [[1.7e9 + 4.5], [1.7e9 + 5.5], [1.7e9 + 6.5], [1.7e9 + 7.5]]
+    logits = model.predict(None, FRAME, {"task": "time", "logits": True})["logits"].tolist()
+    assert logits == [[1.7e9 + 4.5], [1.7e9 + 5.5], [1.7e9 + 6.5], [1.7e9 + 7.5]]
     assert model.predict(None, FRAME, {"task": "single", "logits": True})["logits"].tolist()[0] == [
         7.0,
         -7.0,
