@@ -29,14 +29,23 @@ def _all_configs(config: Any) -> list[Any]:
     inner = [getattr(config, field.name) for field in fields(config)]
     return [
         config,
-        *(found for value in inner if is_dataclass(value) for found in _all_configs(value)),
+        *(
+            inner_config
+            for value in inner
+            if is_dataclass(value)
+            for inner_config in _all_configs(value)
+        ),
     ]
 
 
 def _groups(commands: Mapping[str, type]) -> list[Any]:
     """One instance of each config class in the settings of all commands."""
-    found = {type(each): each for made in commands.values() for each in _all_configs(made())}
-    return [*found.values(), TransferConfig(**TRANSFER)]
+    by_type = {
+        type(each): each
+        for settings_type in commands.values()
+        for each in _all_configs(settings_type())
+    }
+    return [*by_type.values(), TransferConfig(**TRANSFER)]
 
 
 REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
@@ -237,8 +246,8 @@ def test_every_number_has_a_bound(make: type, name: str, kind: type) -> None:
 
 @pytest.mark.parametrize(("make", "settings"), ALLOWED)
 def test_boundary_values_are_allowed(make: type, settings: dict[str, Any]) -> None:
-    made = make(**settings)
-    assert all(getattr(made, name) == value for name, value in settings.items())
+    config = make(**settings)
+    assert all(getattr(config, name) == value for name, value in settings.items())
 
 
 @pytest.mark.parametrize(

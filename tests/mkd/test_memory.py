@@ -35,14 +35,14 @@ def _store(folder: Path, num: int) -> TokenStore:
     """A store on disk: pairs with one to nine tokens per text, a third of them unlabelled."""
     folder.mkdir()
     generator = np.random.default_rng(num)
-    found = []
+    sides = []
     for side in "ab":
         offsets = np.concatenate([[0], np.cumsum(generator.integers(1, 10, num))]).astype("<i8")
         write_arrays(
             folder / f"{side}.int32", [generator.integers(5, 99, offsets[-1]).astype("<i4")]
         )
         write_arrays(folder / f"{side}_offsets.int64", [offsets])
-        found.append(
+        sides.append(
             Texts(
                 read_array(folder / f"{side}.int32", "<i4"),
                 read_array(folder / f"{side}_offsets.int64", "<i8"),
@@ -52,7 +52,7 @@ def _store(folder: Path, num: int) -> TokenStore:
         folder / "labels.float64",
         [np.where(np.arange(num) % 3 == 0, np.nan, np.arange(num) % 2).astype("<f8")],
     )
-    return TokenStore(found[0], found[1], read_array(folder / "labels.float64", "<f8"), str(num))
+    return TokenStore(sides[0], sides[1], read_array(folder / "labels.float64", "<f8"), str(num))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_batches_hold_only_the_order_of_an_epoch(stores: dict[int, TokenStore]) 
 
     def sample(num: int) -> None:
         data = TaskData("pair", PAIR, stores[num], {}, rows[num], rows[num][:1], 0.0, 1.0)
-        found = len(
+        num_batches = len(
             list(
                 islice(
                     joint_batches(
@@ -89,7 +89,7 @@ def test_batches_hold_only_the_order_of_an_epoch(stores: dict[int, TokenStore]) 
                 )
             )
         )
-        assert found == 100
+        assert num_batches == 100
 
     assert _growth(sample) <= 4.5, "4 bytes a row number"
 
@@ -125,8 +125,8 @@ def test_memory_of_labelling_does_not_grow_with_rows(
 def _joined_lengths(store: TokenStore, special: int, rows: np.ndarray) -> list[int]:
     """The lengths of the rows, joined with `special` special tokens."""
     assert store.b is not None
-    found: list[int] = (store.a.lengths(rows) + store.b.lengths(rows) + special).tolist()
-    return found
+    lengths: list[int] = (store.a.lengths(rows) + store.b.lengths(rows) + special).tolist()
+    return lengths
 
 
 def test_joining_stores_keeps_no_rows(stores: dict[int, TokenStore], tmp_path: Path) -> None:

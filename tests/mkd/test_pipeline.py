@@ -92,28 +92,28 @@ def result(shared: Path, reports: RecordedReports) -> Result:
 
 
 def test_a_run_gives_every_metric(result: Result) -> None:
-    def all_of(*parts: str) -> set[str]:
-        """All names that combine one word of each part; | separates words."""
+    def all_of(*choices: str) -> set[str]:
+        """All names that combine one word of each of `choices`; | separates words."""
         names = [""]
-        for part in parts:
+        for part in choices:
             names = [name + word for name in names for word in part.split("|")]
         return set(names)
 
     likewise, tasks = "|".join((*TASKS, "mean")), "|".join(TASKS)
     classes = "|".join(task for task in TASKS if task != "similarity")
-    settings, made = "b1-text-t1/|b1-l16-t1/|b2-text-t1/", "onnx/|int8/"
-    models = f"speed/torch/|speed/{made.replace('|', '|speed/')}|teacher/speed/torch/"
+    settings, backends = "b1-text-t1/|b1-l16-t1/|b2-text-t1/", "onnx/|int8/"
+    models = f"speed/torch/|speed/{backends.replace('|', '|speed/')}|teacher/speed/torch/"
     expected = (
         all_of("|teacher/|baseline/", "|".join(QUALITY))
         | all_of("agreement/|selected/|majority/selection/", likewise)
         | all_of("majority/quality/", tasks, "/score") | {"majority/quality/mean"}
         | all_of(models, settings, "calls|rows_per_s")
         | all_of(models, "b1-text-t1/|b1-l16-t1/", "p50_ms")
-        | all_of("speed/", f"torch/|{made}", settings, "ratio")
+        | all_of("speed/", f"torch/|{backends}", settings, "ratio")
         | all_of("|teacher/", "speed/busy_share|speed/protocol")
-        | all_of("export/", made, "max_difference|loss|bytes|offered|quality/mean")
-        | all_of("export/", made, "loss_batches|loss_single_rows")
-        | all_of("export/", made, "quality/", tasks, "/score")
+        | all_of("export/", backends, "max_difference|loss|bytes|offered|quality/mean")
+        | all_of("export/", backends, "loss_batches|loss_single_rows")
+        | all_of("export/", backends, "quality/", tasks, "/score")
         | all_of("size/", "parameters|parameters_without_embeddings|bytes|flops")
         | all_of("data/", tasks, "/groups|/largest_group|/grouped_share|/selected_groups")
         | all_of("data/", tasks, "/left_out|/apart|/cut|/unknown")
@@ -122,9 +122,9 @@ def test_a_run_gives_every_metric(result: Result) -> None:
     )  # fmt: skip
     depend_on_time = ("p95_ms", "p99_ms", "b2-text-t1/p50_ms")
     retained = starting(result.metrics, "retention/").keys()
-    found = {name for name in result.metrics if not name.endswith(depend_on_time)}
+    measured = {name for name in result.metrics if not name.endswith(depend_on_time)}
     thresholds = {name for name in starting(result.metrics, "deferral/") if "min_conf" in name}
-    assert found - retained - thresholds == expected
+    assert measured - retained - thresholds == expected
     useful = {t for t in TASKS if result.metrics[f"teacher/quality/{t}/score"] > 0}
     assert retained == {f"retention/{name}" for name in useful | {"mean"}}
     assert all(math.isfinite(value) for value in result.metrics.values())
@@ -132,18 +132,18 @@ def test_a_run_gives_every_metric(result: Result) -> None:
 
 def test_speed_is_not_measured_with_zero_seconds(shared: Path) -> None:
     config = demo_config(shared / "cache", {"baseline": False, "speed.seconds": 0})
-    found = run(config, shared / "unmeasured")
-    assert not [name for name in found.metrics if "speed/" in name] and found.exported == ""
-    assert not [line for line in table.result_table(found) if line.startswith(("| ms", "| rows"))]
+    untimed = run(config, shared / "unmeasured")
+    assert not [name for name in untimed.metrics if "speed/" in name] and untimed.exported == ""
+    assert not [line for line in table.result_table(untimed) if line.startswith(("| ms", "| rows"))]
 
 
 def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
-    found = result.metrics
+    metrics = result.metrics
     setting = "speed/torch/b1-text-t1"
-    ratio = found[f"teacher/{setting}/p50_ms"] / found[f"{setting}/p50_ms"]
-    assert found[f"{setting}/ratio"] == ratio
-    retention = 100 * found["quality/mean"] / found["teacher/quality/mean"]
-    assert found["retention/mean"] == pytest.approx(retention)
+    ratio = metrics[f"teacher/{setting}/p50_ms"] / metrics[f"{setting}/p50_ms"]
+    assert metrics[f"{setting}/ratio"] == ratio
+    retention = 100 * metrics["quality/mean"] / metrics["teacher/quality/mean"]
+    assert metrics["retention/mean"] == pytest.approx(retention)
 
 
 def test_the_best_weights_are_kept(result: Result, reports: RecordedReports) -> None:
@@ -160,10 +160,10 @@ def test_a_run_reports_its_data_teacher_and_hardware(result: Result, shared: Pat
         assert dataset[3:] == (74, 20, 6, 30)
         assert dataset.source == f"the generated suite, {dataset.task}, train"
     # After eight steps, teacher and student may be weak.
-    told = [note for note in result.notes if "WEAK" not in note and "deferral" not in note]
+    notes = [note for note in result.notes if "WEAK" not in note and "deferral" not in note]
     unlabelled = "20 of 74 training rows have no label and serve distillation only"
-    assert told[:3] == [f"{task}: {unlabelled}" for task in TASKS]
-    groups = [note.split(" groups of rows that overlap, the largest of ")[0] for note in told[3:]]
+    assert notes[:3] == [f"{task}: {unlabelled}" for task in TASKS]
+    groups = [note.split(" groups of rows that overlap, the largest of ")[0] for note in notes[3:]]
     assert groups == [f"{t}: {result.metrics[f'data/{t}/groups']:.0f}" for t in TASKS]
     assert result.teacher == "bert-2x16"
     assert (shared / "cache" / "teachers" / result.teacher_key).is_dir()
@@ -176,8 +176,10 @@ def test_a_weak_student_and_truncated_rows_are_reported(result: Result) -> None:
     share = 100 * max(labels.mean(), 1 - labels.mean())
     margin = 2 * (share * (100 - share) / len(labels)) ** 0.5
     weak = result.metrics["quality/sentiment/accuracy"] < share + margin
-    told = [note for note in result.notes if note.startswith("sentiment: WEAK STUDENT: it scores ")]
-    assert len(labels) == 30 and len(told) == weak
+    notes = [
+        note for note in result.notes if note.startswith("sentiment: WEAK STUDENT: it scores ")
+    ]
+    assert len(labels) == 30 and len(notes) == weak
     for task in TASKS:
         assert result.metrics[f"data/{task}/cut"] == result.metrics[f"data/{task}/unknown"] == 0
 
@@ -187,9 +189,9 @@ def test_all_trainings_are_reported(reports: RecordedReports) -> None:
     for prefix in ("", "teacher/", "baseline/"):
         assert {f"{prefix}selection/mean", f"{prefix}train/learning_rate"} <= set(reports.names)
     without_steps = tuple(f"progress/{start}" for start in PHASES_WITHOUT_STEPS)
-    told = {name for name in reports.names if name.startswith("progress/")}
-    phases = {name for name in told if not name.startswith(without_steps)}
-    assert phases < told
+    progress = {name for name in reports.names if name.startswith("progress/")}
+    phases = {name for name in progress if not name.startswith(without_steps)}
+    assert phases < progress
     assert phases == {
         *(
             f"progress/{model}{kind}"
@@ -203,8 +205,8 @@ def test_all_trainings_are_reported(reports: RecordedReports) -> None:
 
 
 def test_the_saved_student_has_the_reported_scores(result: Result, shared: Path) -> None:
-    found = scored(demo_config(shared / "cache"), Path(result.folder))
-    assert found == starting(result.metrics, "quality/")
+    scores = scored(demo_config(shared / "cache"), Path(result.folder))
+    assert scores == starting(result.metrics, "quality/")
 
 
 def test_a_run_with_empty_caches_gives_the_same_numbers(result: Result, tmp_path: Path) -> None:
@@ -214,18 +216,18 @@ def test_a_run_with_empty_caches_gives_the_same_numbers(result: Result, tmp_path
 
 
 def test_full_caches_give_the_same_numbers(result: Result, shared: Path, tmp_path: Path) -> None:
-    told = RecordedReports()
-    again = run(demo_config(shared / "cache"), tmp_path, told)
+    recorded = RecordedReports()
+    again = run(demo_config(shared / "cache"), tmp_path, recorded)
     assert reproducible(again) == reproducible(result)
-    assert not any(name.startswith(("teacher/", "progress/logits")) for name in told.names)
+    assert not any(name.startswith(("teacher/", "progress/logits")) for name in recorded.names)
 
 
 def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: Path) -> None:
     """Such a run equals the baseline of the other run, as the vocabularies are the same."""
-    told, cache = RecordedReports(), tmp_path / "cache"
-    hard = run(demo_config(cache, loss=HARD), tmp_path / "student", told)
+    recorded, cache = RecordedReports(), tmp_path / "cache"
+    hard = run(demo_config(cache, loss=HARD), tmp_path / "student", recorded)
     words = ("teacher", "logits", "baseline")
-    assert not any(word in name for name in told.names for word in words)
+    assert not any(word in name for name in recorded.names for word in words)
     assert not (cache / "teachers").exists() and not (cache / "logits").exists()
     assert (hard.teacher, hard.teacher_key) == ("", "")
     compared = ("baseline/", "teacher/", "retention/", "agreement/")
@@ -248,21 +250,21 @@ def test_labels_alone_need_only_a_tokenizer(tmp_path: Path) -> None:
 def test_labels_alone_need_a_teacher_if_the_student_starts_from_its_weights(
     result: Result, shared: Path, tmp_path: Path
 ) -> None:
-    told = RecordedReports()
+    recorded = RecordedReports()
     config = demo_config(shared / "cache", loss=HARD, student=TRANSFORMER)
-    hard = run(config, tmp_path / "hard", told)
+    hard = run(config, tmp_path / "hard", recorded)
     assert hard.teacher_key == result.teacher_key and "agreement/mean" in hard.metrics
-    assert not any("logits" in name for name in told.names)
-    taught = run(replace(config, loss=LossConfig()), tmp_path / "taught")
-    assert some(hard.metrics, QUALITY) == some(taught.metrics, QUALITY, "baseline/")
+    assert not any("logits" in name for name in recorded.names)
+    distilled = run(replace(config, loss=LossConfig()), tmp_path / "taught")
+    assert some(hard.metrics, QUALITY) == some(distilled.metrics, QUALITY, "baseline/")
 
 
 def test_a_student_starts_from_teacher_layers(result: Result, shared: Path, tmp_path: Path) -> None:
     student = replace(TRANSFORMER, keep=[1])
-    found = run(demo_config(shared / "cache", student=student, baseline=False), tmp_path)
-    assert found.teacher == "bert-2x16", "the teacher keeps its layers"
-    assert found.teacher_key == result.teacher_key
-    assert "baseline/quality/mean" not in found.metrics
+    from_layers = run(demo_config(shared / "cache", student=student, baseline=False), tmp_path)
+    assert from_layers.teacher == "bert-2x16", "the teacher keeps its layers"
+    assert from_layers.teacher_key == result.teacher_key
+    assert "baseline/quality/mean" not in from_layers.metrics
     assert load_model(tmp_path / MODEL).config.encoder["num_hidden_layers"] == 1
 
 
@@ -277,14 +279,14 @@ def test_added_rows_need_no_other_teacher(result: Result, shared: Path, tmp_path
     transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
     more = {"data.transfer": transfer, "data.augment": AugmentConfig(multiple=2), "baseline": False}
     config = demo_config(shared / "cache", more)
-    told, before = RecordedReports(), stores("logits")
-    found = run(config, tmp_path / "student", told)
-    assert found.teacher_key == result.teacher_key
-    assert not any(name.startswith("teacher/") for name in told.names)
-    assert told.names.count("progress/augmentation") == 3
+    recorded, before = RecordedReports(), stores("logits")
+    augmented = run(config, tmp_path / "student", recorded)
+    assert augmented.teacher_key == result.teacher_key
+    assert not any(name.startswith("teacher/") for name in recorded.names)
+    assert recorded.names.count("progress/augmentation") == 3
     # New stores: the file's rows, and per task the copies and all rows.
     assert len(stores("logits") - before) == 1 + 3 + 3
-    for dataset, alone in zip(found.datasets, result.datasets, strict=True):
+    for dataset, alone in zip(augmented.datasets, result.datasets, strict=True):
         assert dataset.source.endswith(f"{dataset.task}, augmented")
         assert ("more.csv" in dataset.source) == (dataset.task == "sentiment")
         added = dataset.train_rows - alone.train_rows
@@ -292,7 +294,7 @@ def test_added_rows_need_no_other_teacher(result: Result, shared: Path, tmp_path
         assert dataset.unlabelled_rows - alone.unlabelled_rows == added
         assert dataset.selection_rows == alone.selection_rows
         assert dataset.fingerprint != alone.fingerprint
-    assert reproducible(run(config, tmp_path / "again")) == reproducible(found)
+    assert reproducible(run(config, tmp_path / "again")) == reproducible(augmented)
 
 
 @pytest.mark.parametrize(
@@ -308,27 +310,27 @@ def test_every_kind_runs_with_a_trimmed_vocabulary(
     student: StudentConfig, result: Result, shared: Path, tmp_path: Path
 ) -> None:
     config = demo_config(shared / "cache", student=student, baseline=False)
-    found = run(config, tmp_path)
-    assert (found.student, found.teacher_key) == (student.name, result.teacher_key)
-    assert scored(config, tmp_path / MODEL) == starting(found.metrics, "quality/")
+    trained = run(config, tmp_path)
+    assert (trained.student, trained.teacher_key) == (student.name, result.teacher_key)
+    assert scored(config, tmp_path / MODEL) == starting(trained.metrics, "quality/")
     kept = input_table(load_model(tmp_path / MODEL)).num_embeddings
     words = len(load_tokenizer(tmp_path / MODEL, ""))
     assert kept < words if student.min_count else kept == words
 
 
 def test_a_teacher_can_be_trained_alone(result: Result, shared: Path, tmp_path: Path) -> None:
-    found = run_teacher(demo_config(shared / "cache"), tmp_path)
-    assert starting(found.metrics, "quality/") == some(result.metrics, QUALITY, "teacher/")
-    assert found.metrics["size/bytes"] > 0
-    assert found.teacher_key == result.teacher_key
+    teacher = run_teacher(demo_config(shared / "cache"), tmp_path)
+    assert starting(teacher.metrics, "quality/") == some(result.metrics, QUALITY, "teacher/")
+    assert teacher.metrics["size/bytes"] > 0
+    assert teacher.teacher_key == result.teacher_key
 
 
 def test_weights_for_other_tasks_are_refused_before_the_teacher_is_trained(tmp_path: Path) -> None:
     weights = {"train.sampling": SamplingConfig(weights={"sentiment": 1.0})}
-    told = RecordedReports()
+    recorded = RecordedReports()
     with pytest.raises(ValueError, match=r"sampling.weights names \['sentiment'\]; allowed: "):
-        run(demo_config(tmp_path / "cache", weights), tmp_path / "student", told)
-    assert not any(name.startswith("teacher/") for name in told.names)
+        run(demo_config(tmp_path / "cache", weights), tmp_path / "student", recorded)
+    assert not any(name.startswith("teacher/") for name in recorded.names)
 
 
 def test_a_missing_gpu_is_refused(tmp_path: Path) -> None:
@@ -359,8 +361,8 @@ def test_an_encoder_with_other_size_names_can_teach(tmp_path: Path, tokenizer: T
 
 def made_reviews(split: str, num: int) -> list[str]:
     """Lines of made-up reviews in the format of SST-2, with a header."""
-    made = rows("sst2", num, len(split))
-    return ["sentence\tlabel", *(f"{row.text_a}\t{int(row.label or 0)}" for row in made)]
+    review_rows = rows("sst2", num, len(split))
+    return ["sentence\tlabel", *(f"{row.text_a}\t{int(row.label or 0)}" for row in review_rows)]
 
 
 def real_reviews(split: str, num: int) -> list[str]:
@@ -399,15 +401,15 @@ def test_a_student_of_minilm_learns_reviews(
         speed=SPEED,
         export=ExportConfig(backends=[]),
     )
-    found = run(config, tmp_path / "student")
+    trained = run(config, tmp_path / "student")
     # Unlabelled rows that overlap with the selection split are left out.
-    left_out = found.metrics["data/sst2/left_out"]
-    assert found.datasets[0][3:] == (168 - left_out, 60 - left_out, 12, 100) and left_out < 12
+    left_out = trained.metrics["data/sst2/left_out"]
+    assert trained.datasets[0][3:] == (168 - left_out, 60 - left_out, 12, 100) and left_out < 12
     labels = [line.split("\t")[1] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
     constant = 100 * max(labels.count(name) / len(labels) for name in "01")
     for name in ("teacher/quality/sst2/accuracy", "quality/sst2/accuracy", "agreement/sst2"):
-        assert found.metrics[name] > constant
-    assert found.metrics["speed/torch/b2-text-t1/ratio"] > 0
+        assert trained.metrics[name] > constant
+    assert trained.metrics["speed/torch/b2-text-t1/ratio"] > 0
 
 
 @pytest.mark.parametrize(
@@ -433,16 +435,16 @@ def test_invalid_students_are_refused(student: StudentConfig, message: str, tmp_
 
 def test_finetuning_scores_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
     """One task is known and one is new. The tasks that are not fine-tuned are dropped."""
-    told, tasks = RecordedReports(), ["paraphrase", "entailment"]
-    found = tuned(finetuning(shared / "cache", result.folder, tasks, HARD), tmp_path, told)
+    recorded, tasks = RecordedReports(), ["paraphrase", "entailment"]
+    finetuned = tuned(finetuning(shared / "cache", result.folder, tasks, HARD), tmp_path, recorded)
     known = starting(result.metrics, "quality/paraphrase/")
-    assert without("before/", found.metrics) == known
+    assert without("before/", finetuned.metrics) == known
     scores = {"quality/paraphrase/score", "quality/entailment/score", "quality/mean", "size/bytes"}
-    assert scores <= found.metrics.keys()
-    assert not any(name.startswith("teacher/") for name in [*told.names, *found.metrics])
-    assert found.teacher == ""
+    assert scores <= finetuned.metrics.keys()
+    assert not any(name.startswith("teacher/") for name in [*recorded.names, *finetuned.metrics])
+    assert finetuned.teacher == ""
     expected = {"train/hard/entailment", "selection/mean", "sampling/paraphrase"}
-    assert expected <= set(told.names)
+    assert expected <= set(recorded.names)
     assert list(load_model(tmp_path / MODEL).config.tasks) == ["entailment", "paraphrase"]
 
 
@@ -450,22 +452,24 @@ def test_finetuning_has_a_twin_from_scratch(result: Result, shared: Path, tmp_pa
     """With labels alone, on the tasks of the distillation, a student trained from scratch equals
     the distillation's baseline."""
     config = finetuning(shared / "cache", result.folder, TASKS, HARD)
-    told = RecordedReports()
-    found = tuned(config, tmp_path / "tuned", told)
-    assert some(found.metrics, QUALITY, "anew/") == some(result.metrics, QUALITY, "baseline/")
-    assert told.of("anew/train/hard/sentiment") and told.of("progress/anew/student")[-1] == 1
-    table = score_table(found)
+    recorded = RecordedReports()
+    finetuned = tuned(config, tmp_path / "tuned", recorded)
+    assert some(finetuned.metrics, QUALITY, "anew/") == some(result.metrics, QUALITY, "baseline/")
+    assert (
+        recorded.of("anew/train/hard/sentiment") and recorded.of("progress/anew/student")[-1] == 1
+    )
+    table = score_table(finetuned)
     columns = [cell.strip() for cell in table[0].split("|")]
     assert columns[2:-1] == ["before", "student", "from scratch"]
-    assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
+    assert f"{finetuned.metrics['anew/quality/mean']:.1f}" in table[-1]
     alone = tuned(replace(config, baseline=False), tmp_path / "alone")
     assert not starting(alone.metrics, "anew/")
-    assert some(alone.metrics, QUALITY) == some(found.metrics, QUALITY)
+    assert some(alone.metrics, QUALITY) == some(finetuned.metrics, QUALITY)
 
 
 def test_a_finetuning_worse_than_training_from_scratch_has_a_note() -> None:
-    (told,) = useless_training_note({"quality/mean": 61.2, "anew/quality/mean": 70.3})
-    assert "DOES NOT HELP" in told and "its mean score is 70.3, 9.1 points higher" in told
+    (note,) = useless_training_note({"quality/mean": 61.2, "anew/quality/mean": 70.3})
+    assert "DOES NOT HELP" in note and "its mean score is 70.3, 9.1 points higher" in note
     assert useless_training_note({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == []
     assert useless_training_note({"quality/mean": 61.2}) == []
 
@@ -506,26 +510,26 @@ def test_the_note_of_a_useless_finetuning_comes_first(
     result: Result, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = {"quality/mean": 61.2, "anew/quality/mean": 70.3}
-    made = result._replace(metrics=scores, notes=["another"])
-    monkeypatch.setattr("mkd.runs.finetune.exported_result", lambda *given: made)
+    useless = result._replace(metrics=scores, notes=["another"])
+    monkeypatch.setattr("mkd.runs.finetune.exported_result", lambda *args: useless)
     config = replace(finetuning(shared / "cache", result.folder, TASKS, HARD), baseline=False)
     first, second = tuned(config, tmp_path).notes
     assert "DOES NOT HELP" in first and second == "another"
 
 
 def test_finetuning_can_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:
-    told, loss = RecordedReports(), LossConfig(kind="mse", hard_weight=0.5)
-    found = tuned(finetuning(shared / "cache", result.folder, TASKS, loss), tmp_path, told)
-    assert found.teacher_key == result.teacher_key, "the teacher that was there"
-    assert found.metrics["before/quality/mean"] == result.metrics["quality/mean"]
+    recorded, loss = RecordedReports(), LossConfig(kind="mse", hard_weight=0.5)
+    finetuned = tuned(finetuning(shared / "cache", result.folder, TASKS, loss), tmp_path, recorded)
+    assert finetuned.teacher_key == result.teacher_key, "the teacher that was there"
+    assert finetuned.metrics["before/quality/mean"] == result.metrics["quality/mean"]
     expected = {"agreement/mean", "teacher/quality/mean", "speed/torch/b1-text-t1/ratio"}
-    assert expected <= found.metrics.keys()
-    assert "train/soft/sentiment" in told.names
+    assert expected <= finetuned.metrics.keys()
+    assert "train/soft/sentiment" in recorded.names
 
 
 def test_invalid_finetunings_are_refused(result: Result, shared: Path, tmp_path: Path) -> None:
     weighed = replace(HARD, task_weights={"sentiment": 1.0})
-    for student, loss, data, told in [
+    for student, loss, data, message in [
         ("", HARD, {}, "finetune.student is ''; allowed: a folder that holds a distilled"),
         (
             str(tmp_path),
@@ -536,18 +540,18 @@ def test_invalid_finetunings_are_refused(result: Result, shared: Path, tmp_path:
         (result.folder, HARD, {"max_length": 65}, "data.max_length is 65; allowed: at most 64"),
         (result.folder, weighed, {}, r"loss.task_weights names \['sentiment'\]; allowed: a weight"),
     ]:
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             tuned(finetuning(shared / "cache", student, TASKS, loss, **data), tmp_path / "s")
 
 
 def test_loss_settings_can_be_combined(shared: Path, tmp_path: Path) -> None:
     loss = LossConfig(hard_weight_end=1.0, balance="uncertainty")
     sampling = {"train.sampling": SamplingConfig(alpha=1.0, alpha_end=0.0)}
-    told = RecordedReports()
-    run(demo_config(shared / "cache", sampling, loss=loss), tmp_path, told)
+    recorded = RecordedReports()
+    run(demo_config(shared / "cache", sampling, loss=loss), tmp_path, recorded)
     for prefix in ("", "baseline/"):
-        assert told.of(f"{prefix}train/log_variance/similarity")
-        shares = [told.of(f"{prefix}sampling/{task}")[-1] for task in TASKS]
+        assert recorded.of(f"{prefix}train/log_variance/similarity")
+        shares = [recorded.of(f"{prefix}sampling/{task}")[-1] for task in TASKS]
         assert sum(shares) == pytest.approx(1)
         assert all((24 * share).is_integer() for share in shares)
 
@@ -558,8 +562,8 @@ def test_finetuning_is_the_same_with_a_stored_teacher(shared: Path, tmp_path: Pa
     start = run(demo_config(shared / "cache", settings), tmp_path / "start")
     loss = LossConfig(hard_weight=0.5)
     config = finetuning(tmp_path / "cache", start.folder, ["paraphrase"], loss)
-    made, found = (tuned(config, tmp_path / name) for name in ("made", "found"))
-    assert reproducible(made) == reproducible(found)
+    first, again = (tuned(config, tmp_path / name) for name in ("made", "found"))
+    assert reproducible(first) == reproducible(again)
     assert same_weights(tmp_path / "made" / MODEL, tmp_path / "found" / MODEL)
 
 
@@ -576,9 +580,9 @@ def write_labelled(folder: Path) -> Path:
     for name, num in (("train", 120), ("dev", 40)):
         rows = []
         for place in range(num):
-            found = [word for word in SEVERAL_WORDS if several.random() < 0.4 and place % 10]
-            text = several.sample([*found, "the", "day", "is"], len(found) + 3)
-            cell = "" if name == "train" and place % 10 == 1 else json.dumps(found)
+            drawn_words = [word for word in SEVERAL_WORDS if several.random() < 0.4 and place % 10]
+            text = several.sample([*drawn_words, "the", "day", "is"], len(drawn_words) + 3)
+            cell = "" if name == "train" and place % 10 == 1 else json.dumps(drawn_words)
             rows.append(f"{' '.join(text)}{TAB}{cell}")
         (folder / f"weather_{name}.tsv").write_text("\n".join([f"text{TAB}labels", *rows]) + "\n")
     for name, num in (("train", 200), ("dev", 60)):
@@ -607,7 +611,7 @@ class Labelled(NamedTuple):
     """A run on the tasks of `write_labelled`, and the folder with their files and the student."""
 
     folder: Path
-    found: Result
+    result: Result
 
     def texts(self, task: str) -> list[str]:
         lines = (self.folder / f"{task}_dev.tsv").read_text().splitlines()[1:]
@@ -639,24 +643,24 @@ def labelled(
 
 def test_a_multilabel_task_works_from_its_file_to_its_answers(labelled: Labelled) -> None:
     """The exported student and the dev predictions reproduce the run's scores."""
-    found = labelled.found
-    metrics = found.metrics
+    trained = labelled.result
+    metrics = trained.metrics
     for model in ("", "teacher/", "baseline/"):
         names = ("micro_f1", "macro_f1", "mean_average_precision", "ece", "score")
         assert all(f"{model}quality/weather/{name}" in metrics for name in names)
     assert metrics["quality/weather/micro_f1"] > metrics["majority/quality/weather/score"]
     assert metrics["export/onnx/loss"] == pytest.approx(0, abs=0.1)
-    (note,) = [note for note in found.notes if "serve distillation only" in note]
+    (note,) = [note for note in trained.notes if "serve distillation only" in note]
     assert " training rows have no label" in note
 
-    columns = labelled.of_task("weather", found.predictions)
+    columns = labelled.of_task("weather", trained.predictions)
     margins, gold = (columns[name].reshape(-1, 3) for name in ("prediction", "label"))
     assert columns["row"].tolist() == np.repeat(np.arange(40), 3).tolist()
     together = 2 * (gold * (margins >= 0)).sum() / (gold.sum() + (margins >= 0).sum())
     assert 100 * together == pytest.approx(metrics["quality/weather/micro_f1"])
 
     assert metrics["quality/weather/ece"] < metrics["calibration/weather/ece_before"]
-    curve = labelled.of_task("weather", found.deferral)
+    curve = labelled.of_task("weather", trained.deferral)
     assert curve["lost"][0] == 0 == curve["answered"][0]
     gap = metrics["teacher/quality/weather/score"] - metrics["quality/weather/score"]
     assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100
@@ -675,10 +679,10 @@ def test_a_multilabel_task_works_from_its_file_to_its_answers(labelled: Labelled
             curve["answered"][10], abs=0.01 if backend == "onnx" else 10
         )
         assert answers[0].labels == runtime.predict(texts[:1], "weather")[0].labels
-        given = np.array(
+        predicted = np.array(
             [[word in (each.labels or []) for word in SEVERAL_WORDS] for each in answers]
         )
-        again = 200 * (gold * given).sum() / (gold.sum() + given.sum())
+        again = 200 * (gold * predicted).sum() / (gold.sum() + predicted.sum())
         assert again == pytest.approx(
             metrics["quality/weather/micro_f1"], abs=0.01 if backend == "onnx" else 10
         )
@@ -686,18 +690,18 @@ def test_a_multilabel_task_works_from_its_file_to_its_answers(labelled: Labelled
 
 def test_a_rare_class_has_a_threshold_in_the_run_and_the_export(labelled: Labelled) -> None:
     """The exported student's labels equal the dev predictions, whose F1 is that of the run."""
-    found = labelled.found
-    columns, f1 = labelled.of_task("rain", found.predictions), found.metrics["quality/rain/f1"]
-    gold, given = columns["label"] == 1, columns["prediction"] > 0
-    assert f1 == pytest.approx(200 * (gold & given).sum() / (gold.sum() + given.sum()))
+    trained = labelled.result
+    columns, f1 = labelled.of_task("rain", trained.predictions), trained.metrics["quality/rain/f1"]
+    gold, predicted = columns["label"] == 1, columns["prediction"] > 0
+    assert f1 == pytest.approx(200 * (gold & predicted).sum() / (gold.sum() + predicted.sum()))
     texts, runtime = labelled.texts("rain"), labelled.runtime("onnx")
     low, high = runtime.heads["rain"].cuts
     assert low + high == pytest.approx(0) and high != 0
     labels = [each.label for each in runtime.predict(texts, "rain")]
-    assert labels == ["yes" if each else "no" for each in given]
+    assert labels == ["yes" if each else "no" for each in predicted]
     assert labels == [runtime.predict([text], "rain")[0].label for text in texts]
-    curve = labelled.of_task("rain", found.deferral)
-    gap = found.metrics["teacher/quality/rain/score"] - found.metrics["quality/rain/score"]
+    curve = labelled.of_task("rain", trained.deferral)
+    gap = trained.metrics["teacher/quality/rain/score"] - trained.metrics["quality/rain/score"]
     assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100
 
 
@@ -726,8 +730,8 @@ def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path)
         tmp_path / "cache",
         data=DataConfig("files", str(write_answers(tmp_path, 40, 4)), selection_fraction=0.3),
     )
-    found = run(config, tmp_path / "run")
-    metrics, columns = found.metrics, found.predictions
+    trained = run(config, tmp_path / "run")
+    metrics, columns = trained.metrics, trained.predictions
     questions = [line.split(TAB)[0] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
     assert len(set(zip(columns["group"], questions, strict=True))) == len(set(questions)) == 20
     for name, kind in (("map", "average"), ("mrr", "first")):
@@ -743,9 +747,11 @@ def test_answers_to_a_question_are_ranked_and_resampled_together(tmp_path: Path)
         if kind == "first" or len(set(columns["prediction"])) == len(questions):
             assert metrics[f"quality/answers/{name}"] == pytest.approx(100 * np.mean(scores))
     assert metrics["teacher/quality/answers/map"] > 0 < metrics["majority/quality/answers/score"]
-    own = resampled(split_answers(pd.DataFrame(columns)), {"answers": ["map", "mrr", "accuracy"]})
-    assert own.tasks["answers"][0] == pytest.approx(metrics["quality/answers/score"])
-    assert own.tasks["answers"][1:].std() > 0
+    resampled_scores = resampled(
+        split_answers(pd.DataFrame(columns)), {"answers": ["map", "mrr", "accuracy"]}
+    )
+    assert resampled_scores.tasks["answers"][0] == pytest.approx(metrics["quality/answers/score"])
+    assert resampled_scores.tasks["answers"][1:].std() > 0
 
 
 def test_a_ranking_metric_is_refused_without_groups_to_rank(

@@ -48,8 +48,8 @@ def test_bfloat16_is_chosen_if_it_is_faster_by_a_margin(
         expected = ["float32"] * 2
         expected[place] = message
         lines: list[object] = []
-        own = replace(config, device="cpu", cache=str(tmp_path))
-        assert precisions(resolve_precision(own, own, lines.append)) == expected
+        local_config = replace(config, device="cpu", cache=str(tmp_path))
+        assert precisions(resolve_precision(local_config, local_config, lines.append)) == expected
         assert len(lines) == 1
         assert f"{message}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
 
@@ -109,20 +109,20 @@ def test_the_speedup_is_the_median_of_rounds(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_real_measurement_does_not_change_the_process(tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     begin = time.thread_time()
-    found = bfloat16_speedup(tmp_path, "cpu")
-    assert 0 < found < 100
+    speedup = bfloat16_speedup(tmp_path, "cpu")
+    assert 0 < speedup < 100
     assert time.thread_time() - begin < 10
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
     (file,) = tmp_path.glob("precision/*/speedup.json")
-    assert json.loads(file.read_text()) == found == stored_speedup(tmp_path, "cpu")
+    assert json.loads(file.read_text()) == speedup == stored_speedup(tmp_path, "cpu")
 
 
 @pytest.mark.parametrize(("name", "config"), SETTINGS)
 def test_an_unresolved_precision_is_refused(name: str, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^{name}.precision is 'auto'; allowed here"):
         set_up_device(config)
-    own = replace(config, cache=str(tmp_path))
-    set_up_device(resolve_precision(own, own))
+    cached_config = replace(config, cache=str(tmp_path))
+    set_up_device(resolve_precision(cached_config, cached_config))
 
 
 def test_a_teacher_is_scored_in_the_precision_of_its_training(
@@ -133,11 +133,13 @@ def test_a_teacher_is_scored_in_the_precision_of_its_training(
 ) -> None:
     asked: list[str] = []
 
-    def told(model: Student, datas: Datas, layout: Layout, precision: str) -> dict[str, float]:
+    def recorded_scores(
+        model: Student, datas: Datas, layout: Layout, precision: str
+    ) -> dict[str, float]:
         asked.append(precision)
         return selection_scores(model, datas, layout, precision)
 
-    monkeypatch.setattr("mkd.training.fit.selection_scores", told)
+    monkeypatch.setattr("mkd.training.fit.selection_scores", recorded_scores)
     for name in ("float32", "bfloat16"):
         train = TrainConfig(steps=2, batch_size=4, precision=name)
         teacher = TeacherConfig(layers=1, hidden=16, heads=2, train=train)

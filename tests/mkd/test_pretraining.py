@@ -41,8 +41,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Pa
 
 def config(cache: Path, steps: int, kind: str = "bilstm", **sections: object) -> Config:
     stage = {"pretrain": PretrainConfig(steps=steps), "student": KINDS[kind]} | sections
-    own = {"train.learning_rate": 1e-2, "teacher.checkpoint": str(cache / "encoder")}
-    return demo_config(cache, own, **stage)
+    settings = {"train.learning_rate": 1e-2, "teacher.checkpoint": str(cache / "encoder")}
+    return demo_config(cache, settings, **stage)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,8 +69,10 @@ def test_pretraining_is_cached_and_skips_the_baseline(shared: Path, tmp_path: Pa
     folders = [tmp_path / name for name in ("first", "again", "without")]
     first, again, without = RecordedReports(), RecordedReports(), RecordedReports()
     results = [
-        run(config(shared, steps), folder, told)
-        for steps, folder, told in zip((20, 20, 0), folders, (first, again, without), strict=True)
+        run(config(shared, steps), folder, reports)
+        for steps, folder, reports in zip(
+            (20, 20, 0), folders, (first, again, without), strict=True
+        )
     ]
     assert first.of(STEPS) and not again.of(STEPS) and not without.of(STEPS)
     assert same_weights(folders[0] / "model", folders[1] / "model")
@@ -83,8 +85,12 @@ def test_pretraining_is_repeated_if_a_setting_that_it_depends_on_differs(
     shared: Path, tmp_path: Path
 ) -> None:
     base = changed(config(shared, 3), {"baseline": False, "speed.seconds": 0})
-    own = {"data.selection_rows": 3, "teacher.train.precision": "bfloat16", "train.batch_size": 7}
-    changes: list[dict[str, Any]] = [{name: value} for name, value in own.items()]
+    settings = {
+        "data.selection_rows": 3,
+        "teacher.train.precision": "bfloat16",
+        "train.batch_size": 7,
+    }
+    changes: list[dict[str, Any]] = [{name: value} for name, value in settings.items()]
     for number, change in enumerate([{}, *changes, {"train.steps": 7}]):
         reports = RecordedReports()
         run(changed(base, change), tmp_path / str(number), reports)

@@ -113,8 +113,8 @@ def alone(
 ) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
     """The losses of a run with one process, and its student's weights."""
     folder = tmp_path_factory.mktemp("one")
-    found = outcome(command(folder, "distill", *RUN))
-    return losses(folder, found["run_id"]), weights(folder, found["run_id"])
+    result = outcome(command(folder, "distill", *RUN))
+    return losses(folder, result["run_id"]), weights(folder, result["run_id"])
 
 
 def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
@@ -139,11 +139,11 @@ def test_several_processes_have_the_same_losses_as_one(
     (run,) = runs(tmp_path)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
-    expected, found = alone[0], losses(tmp_path, together["run_id"])
+    expected, actual = alone[0], losses(tmp_path, together["run_id"])
     assert {name.split("train/")[0] for name in expected} == {"teacher/", "", "baseline/"}
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, values in expected.items():
-        assert found[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
+        assert actual[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
     for name, value in weights(tmp_path, together["run_id"]).items():
         torch.testing.assert_close(value, alone[1][name], rtol=0, atol=5e-3, msg=name)
 
@@ -178,9 +178,9 @@ def test_shares_and_factors_match_hand_values(rank: int, monkeypatch: pytest.Mon
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     nan = float("nan")
-    own, part = split_batch(batch([1.0, nan, 0.0, nan, 2.0]))
+    local_batch, part = split_batch(batch([1.0, nan, 0.0, nan, 2.0]))
     rows: Any = [[0, 2, 4], [1, 3]][rank]
-    assert own.inputs.ids.flatten().tolist() == rows
+    assert local_batch.inputs.ids.flatten().tolist() == rows
     assert part.factor() == pytest.approx([6 / 5, 4 / 5][rank])
     expected = pytest.approx([[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank])
     assert [part.of(term) for term in ("loss", "soft", "hard", "match")] == expected
@@ -190,8 +190,10 @@ def test_shares_and_factors_match_hand_values(rank: int, monkeypatch: pytest.Mon
 def test_one_row_counts_in_one_process(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", str(rank))
-    own, part = split_batch(batch([1.0]))
-    assert own.inputs.ids.flatten().tolist() == [0] and part == (0, 0) and part.factor() == 0
+    local_batch, part = split_batch(batch([1.0]))
+    assert (
+        local_batch.inputs.ids.flatten().tolist() == [0] and part == (0, 0) and part.factor() == 0
+    )
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])
@@ -204,12 +206,12 @@ def test_the_shares_of_all_processes_add_up_to_the_batch(
     values, mean = [float(value**2) for value in range(rows)], 0.0
     for rank in range(number):
         monkeypatch.setenv("RANK", str(rank))
-        own, part = split_batch(batch(values))
-        mean += float(own.labels_B.mean()) * part.factor() / number
+        local_batch, part = split_batch(batch(values))
+        mean += float(local_batch.labels_B.mean()) * part.factor() / number
     assert mean == pytest.approx(sum(values) / rows)
 
 
 def test_one_process_has_the_unchanged_batch() -> None:
     whole = batch([1.0, 2.0])
-    own, part = split_batch(whole)
-    assert own is whole and part == (1, 1) and part.factor() == 1
+    local_batch, part = split_batch(whole)
+    assert local_batch is whole and part == (1, 1) and part.factor() == 1

@@ -22,19 +22,21 @@ RecordedReports = list[tuple[int, dict[str, float]]]
 
 def trained(report: Report, first: int = 1) -> None:
     """Sends the reports of a training of 50 steps."""
-    own = phase_report(report, "", "student")
+    student_report = phase_report(report, "", "student")
     for step in range(first, 51):
-        own(step, {"progress": step / 50} | ({"shown/loss": 0.75} if step == first else {}))
+        student_report(
+            step, {"progress": step / 50} | ({"shown/loss": 0.75} if step == first else {})
+        )
         if step % 25 == 0:
-            own(step, {"train/loss/a": 0.25, "train/loss/b": 0.75, "train/hard/a": 9.0})
-    own(50, {"selection/mean": 70.25})
+            student_report(step, {"train/loss/a": 0.25, "train/loss/b": 0.75, "train/hard/a": 9.0})
+    student_report(50, {"selection/mean": 70.25})
 
 
 def test_progress_and_metrics_are_separated() -> None:
     shares: RecordedReports = []
     kept: RecordedReports = []
     report = progress.split_progress(
-        lambda *told: shares.append(told), lambda *told: kept.append(told)
+        lambda *args: shares.append(args), lambda *args: kept.append(args)
     )
     report(25, {"progress/student": 0.5, "train/loss": 1.0})
     report(50, {"progress/student": 1.0, "shown/loss": 2.0})
@@ -52,9 +54,9 @@ def test_a_bar_starts_at_the_first_step_and_shows_loss_and_rate(
     screen, kept = Screen(), RecordedReports()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr("mkd.progress.TICK_SECONDS", 60.0)
-    with progress.phase_bars(lambda *told: kept.append(told)) as report:
-        own = phase_report(report, "", "student")
-        own(1, {"progress": 1 / 50, "shown/loss": 0.75})
+    with progress.phase_bars(lambda *args: kept.append(args)) as report:
+        student_report = phase_report(report, "", "student")
+        student_report(1, {"progress": 1 / 50, "shown/loss": 0.75})
         report(0, {"progress/export": 0.0})  # the next phase closes the previous bar
     drawn = bars(screen.getvalue())
     student = r"student: +2%\|.*\| 1/50 \[00:00<00:\d\d, .*step.*, loss=0\.75\]"
@@ -80,7 +82,7 @@ def test_the_clock_of_the_bar_runs_between_reports(monkeypatch: pytest.MonkeyPat
 def test_losses_are_averaged_in_the_bar_and_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     screen, kept = Screen(), RecordedReports()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.phase_bars(lambda *told: kept.append(told)) as report:
+    with progress.phase_bars(lambda *args: kept.append(args)) as report:
         trained(report)
     assert re.search(r"student: 100%.* 50/50 .*, loss=0\.5, score=70\.2\]", screen.getvalue())
     losses = {"train/loss/a": 0.25, "train/loss/b": 0.75, "train/hard/a": 9.0}
@@ -150,9 +152,9 @@ def test_a_phase_without_steps_shows_its_time_and_disappears(
 
 def test_the_phases_before_the_first_step_are_named(tmp_path: Path) -> None:
     """A run reports what it reads, loads and checks before its first step."""
-    told: list[str] = []
-    prepare(demo_config(tmp_path), lambda step, metrics: told.extend(metrics))
-    phases = [name.removeprefix("progress/") for name in told if name.startswith("progress/")]
+    names: list[str] = []
+    prepare(demo_config(tmp_path), lambda step, metrics: names.extend(metrics))
+    phases = [name.removeprefix("progress/") for name in names if name.startswith("progress/")]
     assert list(dict.fromkeys(phases)) == [
         "reading the rows", "reading the models' files", "teacher tokens", "student tokens",
         "loading the teacher", "checking the models",

@@ -20,8 +20,8 @@ SAID = TrainConfig(learning_rate=3e-5)
 
 
 def rates(config: Config) -> tuple[float | None, ...]:
-    found = with_learning_rates(config)
-    return tuple(train.learning_rate for train in (found.teacher.train, found.train))
+    resolved = with_learning_rates(config)
+    return tuple(train.learning_rate for train in (resolved.teacher.train, resolved.train))
 
 
 @pytest.mark.parametrize(

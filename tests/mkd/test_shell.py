@@ -62,9 +62,9 @@ def test_the_error_without_a_clone_or_its_libraries_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(shell, "_installed", lambda package: package != missing)
     assert main(["distill"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: mkd distill needs a clone of MKD with its training libraries")
-    assert "pip install -e '.[train]'" in told and told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: mkd distill needs a clone of MKD with its training libraries")
+    assert "pip install -e '.[train]'" in stderr and stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", ["distill", "search", "report"])

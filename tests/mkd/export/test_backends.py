@@ -78,8 +78,8 @@ def test_compared_logits_match_hand_computed_losses(datas: Datas, tokenizer: Tok
     right = {("single", ""): np.stack([1 - labels, labels], axis=1).astype(np.float32)}
     other = {("single", ""): right["single", ""].copy()}
     other["single", ""][3] = other["single", ""][3, ::-1] * 1.5
-    found = compare_logits(side, right, other)
-    assert found == pytest.approx(
+    metrics = compare_logits(side, right, other)
+    assert metrics == pytest.approx(
         {"max_difference": 1.5, "loss": 5.0, "quality/single/score": 95.0, "quality/mean": 95.0}
     )
 
@@ -95,7 +95,7 @@ def test_nonfinite_logits_give_no_metrics(value: float, datas: Datas, tokenizer:
 
 
 @pytest.mark.parametrize(
-    ("name", "losses", "difference", "told"),
+    ("name", "losses", "difference", "notes"),
     [
         ("onnx", (0.0, 0.0), 1e-5, []),
         ("int8", (0.5, 0.4), 3.0, []),
@@ -134,15 +134,15 @@ def test_nonfinite_logits_give_no_metrics(value: float, datas: Datas, tokenizer:
     ],
 )
 def test_export_problems_are_reported(
-    name: str, losses: tuple[float, float] | None, difference: float, told: list[str]
+    name: str, losses: tuple[float, float] | None, difference: float, notes: list[str]
 ) -> None:
-    found = {}
+    metrics = {}
     if losses is not None:
-        found = dict(zip(("loss_batches", "loss_single_rows"), losses, strict=True)) | {
+        metrics = dict(zip(("loss_batches", "loss_single_rows"), losses, strict=True)) | {
             "loss": max(losses)
         }
-        found["max_difference"] = difference
-    assert export_problems(name, found, ExportConfig().max_loss) == told
+        metrics["max_difference"] = difference
+    assert export_problems(name, metrics, ExportConfig().max_loss) == notes
 
 
 def odd(batch: Arrays) -> np.ndarray:
@@ -172,8 +172,8 @@ def test_the_worse_check_counts(wrong_alone: bool, datas: Datas, tokenizer: Toke
         asked.append(len(batch.ids))
         answers = odd(batch).astype(np.float32)
         for place, row in enumerate(batch.ids):
-            own = row[batch.mask[place]].tobytes()
-            if own in mistaken and (len(batch.ids) == 1) == wrong_alone:
+            text = row[batch.mask[place]].tobytes()
+            if text in mistaken and (len(batch.ids) == 1) == wrong_alone:
                 answers[place] = 1 - answers[place]
         return logits_of(answers)
 
@@ -260,7 +260,7 @@ class Exported(NamedTuple):
     """All exports of `small`, with the steps and shares of their progress."""
 
     folder: Path
-    found: Exports
+    exports: Exports
     progress: list[tuple[int, float]]
 
 
@@ -280,8 +280,8 @@ def everything(
 
     folder = tmp_path_factory.mktemp("everything")
     asked = ExportConfig(backends=["int8", "onnx"], max_loss=100, torch=True)
-    found = exported(asked, small(datas, tokenizer), tasks, datas, tokenizer, folder, report)
-    return Exported(folder, found, steps)
+    exports = exported(asked, small(datas, tokenizer), tasks, datas, tokenizer, folder, report)
+    return Exported(folder, exports, steps)
 
 
 def test_the_progress_of_exports_has_a_known_end_from_its_first_step(everything: Exported) -> None:
@@ -294,18 +294,18 @@ def test_the_progress_of_exports_has_a_known_end_from_its_first_step(everything:
 
 
 def test_the_fastest_backend_that_passed_is_offered(everything: Exported) -> None:
-    made = everything.folder
-    metrics, notes, folder, passed = everything.found
+    root = everything.folder
+    metrics, notes, folder, passed = everything.exports
     assert notes == [] and passed == ("torch", "onnx", "int8")
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-text-t1/p50_ms"])
-    assert folder == ("" if fastest == TORCH else str(made / fastest))
+    assert folder == ("" if fastest == TORCH else str(root / fastest))
     assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
     assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
     for name in ("onnx", "int8"):
-        expected = sum(path.stat().st_size for path in (made / name).iterdir())
+        expected = sum(path.stat().st_size for path in (root / name).iterdir())
         assert metrics[f"export/{name}/bytes"] == expected
-        assert Runtime.load(made / name).predict(["a film"], "single")[0].error is None
-    assert metrics["export/program/bytes"] == (made / MODEL / PROGRAM).stat().st_size
+        assert Runtime.load(root / name).predict(["a film"], "single")[0].error is None
+    assert metrics["export/program/bytes"] == (root / MODEL / PROGRAM).stat().st_size
 
 
 def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
@@ -327,21 +327,21 @@ def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
         export_int8(everything.folder / "onnx", folder, config)
 
     monkeypatch.setattr("mkd.export.backends.export_int8", wrong)
-    found = exported(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
-    loss = found.metrics["export/int8/loss"]
+    exports = exported(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
+    loss = exports.metrics["export/int8/loss"]
     assert loss > 0.5, "the other way round where random heads score more than their contrary"
     worse = (
-        found.metrics["export/int8/loss_single_rows"]
+        exports.metrics["export/int8/loss_single_rows"]
         == loss
-        > found.metrics["export/int8/loss_batches"]
+        > exports.metrics["export/int8/loss_batches"]
     )
     where = "single rows" if worse else "batches"
-    (told,) = found.notes
-    assert told.startswith(
+    (note,) = exports.notes
+    assert note.startswith(
         f"int8 is not offered: it loses {loss:.2f} points of the mean score in {where}"
     )
-    assert found.passed == ("torch", "onnx")
-    assert not found.folder.endswith("int8")
+    assert exports.passed == ("torch", "onnx")
+    assert not exports.folder.endswith("int8")
 
 
 def test_a_model_that_cannot_be_exported_stays_in_torch(
@@ -352,7 +352,7 @@ def test_a_model_that_cannot_be_exported_stays_in_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
-    found = exported(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
-    assert len(found.notes) == 1 and found.notes[0].startswith("no onnx: a model of ")
-    assert (found.folder, found.passed) == ("", ("torch",)) and not (tmp_path / "onnx").exists()
-    assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
+    exports = exported(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
+    assert len(exports.notes) == 1 and exports.notes[0].startswith("no onnx: a model of ")
+    assert (exports.folder, exports.passed) == ("", ("torch",)) and not (tmp_path / "onnx").exists()
+    assert "speed/torch/b1-text-t1/p50_ms" in exports.metrics

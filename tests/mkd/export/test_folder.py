@@ -68,7 +68,7 @@ RANGES: list[Range] = ["full", "reduced"]
 
 
 def of_kinds(*kinds: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("made", kinds, indirect=True)
+    return pytest.mark.parametrize("export", kinds, indirect=True)
 
 
 QUANTISED = of_kinds(*(kind for kind in KINDS if kind != "bag"))
@@ -119,7 +119,7 @@ def exports() -> dict[str, Made]:
 
 
 @pytest.fixture(params=KINDS)
-def made(
+def export(
     request: pytest.FixtureRequest,
     exports: dict[str, Made],
     tmp_path_factory: pytest.TempPathFactory,
@@ -137,64 +137,71 @@ def made(
     return exports[kind]
 
 
-def batches(made: Made) -> list[tuple[str, Arrays]]:
+def batches(export: Made) -> list[tuple[str, Arrays]]:
     """For each task: one row, two rows, and all rows, of which some are truncated; a row of length
     1; and rows without tokens."""
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    found = []
-    for data in made.datas:
-        found += [
+    layout = layout_of(export.tokenizer, export.student.joined, LENGTH)
+    named_batches = []
+    for data in export.datas:
+        named_batches += [
             (data.name, padded(data.train, np.arange(40)[rows], layout))
             for rows in ([3], [0, 7], slice(None))
         ]
         empty = data.train._replace(a=data.train.a._replace(offsets=data.train.a.offsets * 0))
-        found.append((data.name, padded(empty, np.arange(2), layout)))
+        named_batches.append((data.name, padded(empty, np.arange(2), layout)))
         if data.train.b is None:
             short = data.train.a._replace(offsets=np.minimum(data.train.a.offsets, 1))
-            found.append((data.name, padded(data.train._replace(a=short), np.array([0]), layout)))
-    return found
+            named_batches.append(
+                (data.name, padded(data.train._replace(a=short), np.array([0]), layout))
+            )
+    return named_batches
 
 
-def difference(made: Made, infer: Infer) -> float:
+def difference(export: Made, infer: Infer) -> float:
     """The largest difference between its logits and torch's."""
-    own = torch_infer(made.student)
+    reference = torch_infer(export.student)
     return max(
-        float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made)
+        float(np.abs(infer(batch, task) - reference(batch, task)).max())
+        for task, batch in batches(export)
     )
 
 
-def spread(made: Made) -> float:
+def spread(export: Made) -> float:
     """The standard deviation of torch's logits."""
-    own = torch_infer(made.student)
-    return float(np.concatenate([own(batch, task).ravel() for task, batch in batches(made)]).std())
-
-
-def test_logits_match_torch_for_every_batch(made: Made) -> None:
-    assert len({batch.ids.shape for _, batch in batches(made)}) > 6
-    assert spread(made) > 0.1
-    assert difference(made, Runtime.load(made.folder / "onnx", 1).infer) < 2e-5
-
-
-def test_raw_texts_get_the_same_answers_as_in_torch(made: Made) -> None:
-    runtime, own = (
-        Runtime.load(made.folder / "onnx", 1),
-        runtime_student(made.student, made.tokenizer),
+    reference = torch_infer(export.student)
+    return float(
+        np.concatenate([reference(batch, task).ravel() for task, batch in batches(export)]).std()
     )
-    assert (runtime.heads, runtime.layout) == (own.heads, own.layout)
+
+
+def test_logits_match_torch_for_every_batch(export: Made) -> None:
+    assert len({batch.ids.shape for _, batch in batches(export)}) > 6
+    assert spread(export) > 0.1
+    assert difference(export, Runtime.load(export.folder / "onnx", 1).infer) < 2e-5
+
+
+def test_raw_texts_get_the_same_answers_as_in_torch(export: Made) -> None:
+    runtime, reference = (
+        Runtime.load(export.folder / "onnx", 1),
+        runtime_student(export.student, export.tokenizer),
+    )
+    assert (runtime.heads, runtime.layout) == (reference.heads, reference.layout)
     asked: dict[str, list[Text]] = {
         "single": ["a good film", "", "the sea " * 40],
         "pair": [("a film", "the sea"), ("", "")],
     }
     for task, texts in asked.items():
-        for one, other in zip(runtime.predict(texts, task), own.predict(texts, task), strict=True):
+        for one, other in zip(
+            runtime.predict(texts, task), reference.predict(texts, task), strict=True
+        ):
             assert one.label == other.label
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_the_folder_has_the_files_of_its_manifest(made: Made) -> None:
-    manifest = json.loads((made.folder / "onnx" / MANIFEST).read_text())
+def test_the_folder_has_the_files_of_its_manifest(export: Made) -> None:
+    manifest = json.loads((export.folder / "onnx" / MANIFEST).read_text())
     assert list(manifest["files"]) == ["model.onnx", TOKENIZER]
-    assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [
+    assert sorted(path.name for path in (export.folder / "onnx").iterdir()) == [
         "model.onnx",
         MANIFEST,
         TOKENIZER,
@@ -202,30 +209,32 @@ def test_the_folder_has_the_files_of_its_manifest(made: Made) -> None:
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_int8_is_close_to_torch_and_has_only_its_files(made: Made, weight_range: Range) -> None:
+def test_int8_is_close_to_torch_and_has_only_its_files(export: Made, weight_range: Range) -> None:
     assert (
-        0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
+        0
+        < difference(export, Runtime.load(export.int8(weight_range), 1).infer)
+        < 0.25 * spread(export)
     )
-    file = "student.npz" if isinstance(made.student, BagStudent) else "model_int8.onnx"
-    found = {path.name for path in made.int8(weight_range).iterdir()}
-    assert found == {MANIFEST, file, TOKENIZER}
+    file = "student.npz" if isinstance(export.student, BagStudent) else "model_int8.onnx"
+    names = {path.name for path in export.int8(weight_range).iterdir()}
+    assert names == {MANIFEST, file, TOKENIZER}
 
 
 @QUANTISED
-def test_an_int8_answer_depends_on_the_other_rows_of_its_batch(made: Made) -> None:
+def test_an_int8_answer_depends_on_the_other_rows_of_its_batch(export: Made) -> None:
     """This is documented, and why a backend is also checked in single rows. In float32, only
     rounding differs."""
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    layout = layout_of(export.tokenizer, export.student.joined, LENGTH)
     moved = {}
-    for name, folder in ("float32", made.folder / "onnx"), ("int8", made.int8()):
+    for name, folder in ("float32", export.folder / "onnx"), ("int8", export.int8()):
         infer = Runtime.load(folder, 1).infer
         apart = []
-        for data in made.datas:
+        for data in export.datas:
             rows = [padded(data.train, np.array([row]), layout) for row in range(40)]
             alone = np.concatenate([infer(row, data.name) for row in rows])
             together = infer(padded(data.train, np.arange(40), layout), data.name)
             apart.append(np.abs(together - alone).max())
-        moved[name] = max(apart) / spread(made)
+        moved[name] = max(apart) / spread(export)
     assert moved["float32"] < 1e-5 < 1e-4 < moved["int8"]
 
 
@@ -240,30 +249,30 @@ def products(graph: Path) -> list[Weight]:
     """The weights of a graph's products and LSTMs, per direction of an LSTM."""
     model = onnx.load(graph)
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    found = []
+    weights = []
     for node in model.graph.node:
         if node.op_type == "MatMulInteger":
             name = node.input[1]
-            found.append(Weight(known[name], known[name.removesuffix("_quantized") + "_scale"]))
+            weights.append(Weight(known[name], known[name.removesuffix("_quantized") + "_scale"]))
         if node.op_type == "DynamicQuantizeLSTM":
             for numbers, scales in ((1, 8), (2, 10)):
-                found += [
+                weights += [
                     Weight(*both)
                     for both in zip(
                         known[node.input[numbers]], known[node.input[scales]], strict=True
                     )
                 ]
-    return found
+    return weights
 
 
 @QUANTISED
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -> None:
+def test_each_output_of_a_product_has_a_scale(export: Made, weight_range: Range) -> None:
     """So each column of integers reaches the end of the range."""
-    folder = made.int8(weight_range)
-    found = products(folder / "model_int8.onnx")
-    assert found
-    for numbers, scales in found:
+    folder = export.int8(weight_range)
+    weights = products(folder / "model_int8.onnx")
+    assert weights
+    for numbers, scales in weights:
         assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (
             numbers.shape,
             scales.shape,
@@ -279,34 +288,34 @@ def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -
 @QUANTISED
 @pytest.mark.parametrize("weight_range", RANGES)
 def test_each_row_of_a_table_has_a_scale_and_the_heads_stay_in_float32(
-    made: Made, weight_range: Range
+    export: Made, weight_range: Range
 ) -> None:
     """Tables use all 8 bits, whatever the range of the products: no error exceeds half a step of
     its row."""
-    graph = onnx.load(made.int8(weight_range) / "model_int8.onnx").graph
+    graph = onnx.load(export.int8(weight_range) / "model_int8.onnx").graph
     written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tables = {
         name: module.weight.detach().numpy()
-        for name, module in made.student.named_modules()
+        for name, module in export.student.named_modules()
         if isinstance(module, torch.nn.Embedding)
     }
     read = [name for name in tables if f"student.{name}.weight_numbers" in written]
     assert read and not any(f"student.{name}.weight" in written for name in tables)
     for name in read:
         table = tables[name]
-        found, scales = (
+        numbers, scales = (
             written[f"student.{name}.weight_numbers"],
             written[f"student.{name}.weight_scales"],
         )
-        assert found.dtype == np.int8 and scales.shape == (len(table), 1)
+        assert numbers.dtype == np.int8 and scales.shape == (len(table), 1)
         steps = np.abs(table).max(1, keepdims=True) / 127
-        assert (np.abs(found * scales - table) <= steps * (0.5 + 1e-4)).all()
-    linears = made.student.heads.linears
+        assert (np.abs(numbers * scales - table) <= steps * (0.5 + 1e-4)).all()
+    linears = export.student.heads.linears
     heads = np.concatenate([linear.weight.detach().numpy() for linear in linears])  # type: ignore[operator]
     assert any(
-        own.shape == heads.T.shape and (own == heads.T).all()
-        for own in written.values()
-        if own.dtype == np.float32
+        tensor.shape == heads.T.shape and (tensor == heads.T).all()
+        for tensor in written.values()
+        if tensor.dtype == np.float32
     )
 
 
@@ -341,15 +350,15 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
 @of_kinds("transformer", "electra")
 @pytest.mark.parametrize("weight_range", RANGES)
 def test_int8_matches_the_student_with_integer_products_and_tables(
-    made: Made, weight_range: Range
+    export: Made, weight_range: Range
 ) -> None:
     """The reference is torch with integer products in numpy in each linear layer but the heads."""
-    student = copy.deepcopy(made.student)
-    plain, infer = torch_infer(made.student), Runtime.load(made.int8(weight_range), 1).infer
-    layout = layout_of(made.tokenizer, student.joined, LENGTH)
-    given = [(padded(data.train, np.arange(20), layout), data.name) for data in made.datas]
-    right, found = (
-        np.concatenate([one(*each).ravel() for each in given]) for one in (plain, infer)
+    student = copy.deepcopy(export.student)
+    plain, infer = torch_infer(export.student), Runtime.load(export.int8(weight_range), 1).infer
+    layout = layout_of(export.tokenizer, student.joined, LENGTH)
+    inputs = [(padded(data.train, np.arange(20), layout), data.name) for data in export.datas]
+    right, logits = (
+        np.concatenate([one(*each).ravel() for each in inputs]) for one in (plain, infer)
     )
     most = 127 if weight_range == "full" else 64
     for name, module in student.named_modules():
@@ -359,12 +368,12 @@ def test_int8_matches_the_student_with_integer_products_and_tables(
         elif isinstance(module, torch.nn.Linear) and "heads" not in name:
             weight, bias = module.weight.detach(), module.bias.detach()
             module.forward = lambda x, weight=weight, bias=bias: eight_bits(x, weight, most) + bias  # type: ignore[misc,method-assign]
-    expected = np.concatenate([torch_infer(student)(*each).ravel() for each in given])
+    expected = np.concatenate([torch_infer(student)(*each).ravel() for each in inputs])
     error = np.sqrt(((expected - right) ** 2).mean())
     # A value halfway between two 8-bit numbers may be rounded either way.
-    assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (
+    assert np.sqrt(((logits - expected) ** 2).mean()) < 0.1 * error, (
         error,
-        np.abs(found - expected).max(),
+        np.abs(logits - expected).max(),
     )
 
 
@@ -372,13 +381,13 @@ def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
     """A graph that only multiplies tokens [B, L, inputs] by a weight."""
     weight = np.random.default_rng(0).normal(size=(inputs, outputs)).astype(np.float32)
     sizes = {"tokens": inputs, "product": outputs}
-    given, product = (
+    tokens, product = (
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", "L", size])
         for name, size in sizes.items()
     )
     node = onnx.helper.make_node("MatMul", ["tokens", "weight"], ["product"], "only")
     graph = onnx.helper.make_graph(
-        [node], "one", [given], [product], [numpy_helper.from_array(weight, "weight")]
+        [node], "one", [tokens], [product], [numpy_helper.from_array(weight, "weight")]
     )
     return onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", exporter.OPSET)], ir_version=10
@@ -392,8 +401,8 @@ def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    (found,) = session.run(None, {"tokens": x_BLI})
-    return np.asarray(found)
+    (output,) = session.run(None, {"tokens": x_BLI})
+    return np.asarray(output)
 
 
 def with_one_huge_token() -> np.ndarray:
@@ -416,11 +425,11 @@ def test_scaling_tokens_changes_nothing_in_float32_and_skips_square_products() -
 
 
 @QUANTISED
-def test_only_transformers_have_scaled_tokens(made: Made) -> None:
+def test_only_transformers_have_scaled_tokens(export: Made) -> None:
     """Twice per layer, and once where ELECTRA projects embeddings to the width of its layers."""
-    nodes = onnx.load(made.int8() / "model_int8.onnx").graph.node
-    found = sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
-    assert found == {"transformer": 4, "electra": 3}.get(made.kind, 0)
+    nodes = onnx.load(export.int8() / "model_int8.onnx").graph.node
+    count = sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
+    assert count == {"transformer": 4, "electra": 3}.get(export.kind, 0)
 
 
 def test_a_huge_token_does_not_reduce_the_precision_of_others(tmp_path: Path) -> None:
@@ -439,21 +448,23 @@ def test_a_huge_token_does_not_reduce_the_precision_of_others(tmp_path: Path) ->
         quantize_dynamic(
             model, tmp_path / "int8.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8
         )
-        found = computed(onnx.load(tmp_path / "int8.onnx"), x_BLI)
+        output = computed(onnx.load(tmp_path / "int8.onnx"), x_BLI)
         expected = formula(torch.from_numpy(x_BLI), weight_OI, 127).numpy()
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(right[others].std()))
-        errors[scaled] = float(np.sqrt(((found - right)[others] ** 2).mean()) / right[others].std())
-        assert found[1, 2] == pytest.approx(np.zeros(32))
+        assert output == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(right[others].std()))
+        errors[scaled] = float(
+            np.sqrt(((output - right)[others] ** 2).mean()) / right[others].std()
+        )
+        assert output[1, 2] == pytest.approx(np.zeros(32))
     assert errors[True] < 0.01 and errors[False] > 0.1, errors
 
 
 @of_kinds("bilstm-max", "electra")
 @pytest.mark.parametrize("without_vnni", [False, True])
 def test_the_weight_range_is_reduced_without_vnni(
-    made: Made, without_vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    export: Made, without_vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.saturates", lambda: without_vnni)
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
+    export_int8(export.folder / "onnx", tmp_path / "int8", ExportConfig())
     assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == without_vnni
     assert max(
         np.abs(weight.numbers.astype(int)).max()
@@ -462,11 +473,11 @@ def test_the_weight_range_is_reduced_without_vnni(
 
 
 @of_kinds("bag", "transformer")
-def test_products_of_all_8_bits_are_exact_on_any_processor(made: Made, tmp_path: Path) -> None:
+def test_products_of_all_8_bits_are_exact_on_any_processor(export: Made, tmp_path: Path) -> None:
     """Compared with ONNX's reference evaluator, which uses 32-bit integers.
 
     All weights of products are made positive: sums of such products overflow 16 bits."""
-    shutil.copytree(made.folder / "onnx", tmp_path / "onnx")
+    shutil.copytree(export.folder / "onnx", tmp_path / "onnx")
     model = onnx.load(tmp_path / "onnx" / "model.onnx")
     read = {node.input[1] for node in model.graph.node if node.op_type in ("MatMul", "Gemm")}
     weights = [tensor for tensor in model.graph.initializer if tensor.name in read]
@@ -481,30 +492,30 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(made: Made, tmp_path:
         Runtime.load(tmp_path / "int8", 1),
     )
     heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
-    for data in made.datas:
+    for data in export.datas:
         batch = padded(data.train, np.arange(20), student_at_work.layout)
-        given = {name: array for name, array in batch._asdict().items() if array is not None}
-        found = student_at_work.infer(batch, data.name)
+        inputs = {name: array for name, array in batch._asdict().items() if array is not None}
+        logits = student_at_work.infer(batch, data.name)
         start = heads[data.name]["start"]
-        answered: list[np.ndarray] = reference.run(None, given)  # type: ignore[assignment]
-        right = answered[0][:, start : start + found.shape[1]]
-        assert found.std() > 0.01 and np.abs(found - right).max() < 1e-3 * right.std(), (
-            np.abs(found - right).max(),
+        answered: list[np.ndarray] = reference.run(None, inputs)  # type: ignore[assignment]
+        right = answered[0][:, start : start + logits.shape[1]]
+        assert logits.std() > 0.01 and np.abs(logits - right).max() < 1e-3 * right.std(), (
+            np.abs(logits - right).max(),
             right.std(),
         )
 
 
 @of_kinds("bilstm", "bilstm-max", "electra", "bag")
-def test_a_torch_program_has_the_logits_of_the_student(made: Made, tmp_path: Path) -> None:
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    export_program(made.student, layout, tmp_path / "student.pt2")
-    assert difference(made, load_program(tmp_path / "student.pt2", made.student)) < 2e-5
+def test_a_torch_program_has_the_logits_of_the_student(export: Made, tmp_path: Path) -> None:
+    layout = layout_of(export.tokenizer, export.student.joined, LENGTH)
+    export_program(export.student, layout, tmp_path / "student.pt2")
+    assert difference(export, load_program(tmp_path / "student.pt2", export.student)) < 2e-5
 
 
-def test_an_export_does_not_change_the_student(made: Made) -> None:
-    assert all(parameter.requires_grad for parameter in made.student.parameters())
-    fresh = type(made.student)(made.student.config)  # type: ignore[arg-type]
-    assert made.student.state_dict().keys() == fresh.state_dict().keys()
+def test_an_export_does_not_change_the_student(export: Made) -> None:
+    assert all(parameter.requires_grad for parameter in export.student.parameters())
+    fresh = type(export.student)(export.student.config)  # type: ignore[arg-type]
+    assert export.student.state_dict().keys() == fresh.state_dict().keys()
 
 
 def test_a_model_too_large_for_one_file_is_refused(
@@ -521,9 +532,9 @@ def test_a_model_too_large_for_one_file_is_refused(
 
 
 @of_kinds("bilstm")
-def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(made: Made) -> None:
-    assert input_table(made.student).weight.shape == (WORDS, 128)
-    others = [path.stat().st_size for path in made.int8().iterdir() if path.name != TOKENIZER]
+def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(export: Made) -> None:
+    assert input_table(export.student).weight.shape == (WORDS, 128)
+    others = [path.stat().st_size for path in export.int8().iterdir() if path.name != TOKENIZER]
     whole = (MINILM / TOKENIZER).stat().st_size
     assert sum(others) + whole < 15_000_000
 
@@ -580,12 +591,16 @@ def cells(line: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("quiet")
 def test_a_saved_student_is_exported_with_a_card(saved: tuple[Path, Path], tmp_path: Path) -> None:
-    made = exported(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
+    result = exported(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
     home = tmp_path / "out" / "home"
     assert [path.name for path in home.parent.iterdir()] == ["home"], "nothing is left beside it"
-    assert (made.folder, made.backends, made.notes) == (str(home), ["onnx", "int8", "torch"], [])
-    beside = {"README.md", "config.json", "tokenizer.json", "tokenizer_config.json"}
-    assert {path.name for path in home.iterdir()} == {"onnx", "torch"} | beside
+    assert (result.folder, result.backends, result.notes) == (
+        str(home),
+        ["onnx", "int8", "torch"],
+        [],
+    )
+    common_files = {"README.md", "config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in home.iterdir()} == {"onnx", "torch"} | common_files
     graphs = {"model.onnx", "model_int8.onnx", "student.json", "student_int8.json", TOKENIZER}
     assert {path.name for path in (home / "onnx").iterdir()} == graphs
     card = (home / "README.md").read_text()
@@ -599,14 +614,14 @@ def test_a_saved_student_is_exported_with_a_card(saved: tuple[Path, Path], tmp_p
         "quality/mean",
         "export/int8/loss",
         "speed/int8/b1-text-t1/p50_ms",
-    } <= made.metrics.keys()
+    } <= result.metrics.keys()
     # The student does not know this task.
-    assert not any("similarity" in name for name in made.metrics)
-    found = [Runtime.load(home / name).predict(["a fine film"], "sentiment") for name in BACKENDS]
-    assert found[0][0].error is None
-    assert found[0] != found[1], "each backend is loaded by its name"
+    assert not any("similarity" in name for name in result.metrics)
+    answers = [Runtime.load(home / name).predict(["a fine film"], "sentiment") for name in BACKENDS]
+    assert answers[0][0].error is None
+    assert answers[0] != answers[1], "each backend is loaded by its name"
     # Earlier versions exported a folder per backend.
-    for name, answer in zip(BACKENDS, found, strict=True):
+    for name, answer in zip(BACKENDS, answers, strict=True):
         old = tmp_path / "old" / name
         old.mkdir(parents=True)
         manifest = manifest_in_graphs(name)
@@ -617,11 +632,11 @@ def test_a_saved_student_is_exported_with_a_card(saved: tuple[Path, Path], tmp_p
         assert Runtime.load(old).predict(["a fine film"], "sentiment") == answer
     shutil.copy(home / "config.json", tmp_path / "old")
     fastest = BACKENDS.index(about["backend"])
-    assert Runtime.load(tmp_path / "old").predict(["a fine film"], "sentiment") == found[fastest]
-    lines = export_table(made)
+    assert Runtime.load(tmp_path / "old").predict(["a fine film"], "sentiment") == answers[fastest]
+    lines = export_table(result)
     assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
     scores = [
-        made.metrics[f"{where}quality/mean"]
+        result.metrics[f"{where}quality/mean"]
         for where in ("", "export/program/", "export/onnx/", "export/int8/")
     ]
     (mean,) = [line for line in lines if line.startswith("| mean on dev")]
@@ -630,7 +645,7 @@ def test_a_saved_student_is_exported_with_a_card(saved: tuple[Path, Path], tmp_p
     assert cells(lost)[1:] == [
         "-",
         *(
-            f"{made.metrics[f'export/{name}/loss_single_rows']:z.2f}"
+            f"{result.metrics[f'export/{name}/loss_single_rows']:z.2f}"
             for name in cells(lines[0])[2:]
         ),
     ]
@@ -640,7 +655,7 @@ def test_wrong_export_settings_are_refused(saved: tuple[Path, Path], tmp_path: P
     config = config_of(saved, tmp_path / "home")
     (tmp_path / "there").mkdir()
     data = config.data
-    for changed, told in [
+    for changed, message in [
         (
             config_of(saved, tmp_path / "there"),
             f"export.to is '{tmp_path}/there'; allowed: a folder that does not exist yet",
@@ -669,7 +684,7 @@ def test_wrong_export_settings_are_refused(saved: tuple[Path, Path], tmp_path: P
     ]:
         with pytest.raises(ValueError) as caught:
             exported(changed, saved[0])
-        assert str(caught.value) == told
+        assert str(caught.value) == message
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
@@ -685,22 +700,22 @@ def test_no_folder_is_written_if_no_backend_passes(
 
 def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
-    given = [
+    options = [
         f"--export.student={saved[0]}", "--export.to=home", "--export.backends=[]",
         "--export.torch=true", "--threads=1", f"--cache={saved[1]}",
         "--data.tasks=[sentiment,paraphrase]", "--data.max_length=32", "--data.demo.train_rows=60",
         "--data.demo.unlabelled_rows=0", "--data.demo.dev_rows=40", "--speed.length=8",
         "--speed.seconds=0.1", "--speed.threads=[1]",
     ]  # fmt: skip
-    done = command(tmp_path / "work", "export", *given)
-    found = outcome(done)
-    assert found["folder"] == str(tmp_path / "work" / "home") and found["backends"] == ["torch"]
-    run = client(tmp_path / "work").get_run(found["run_id"])
+    done = command(tmp_path / "work", "export", *options)
+    result = outcome(done)
+    assert result["folder"] == str(tmp_path / "work" / "home") and result["backends"] == ["torch"]
+    run = client(tmp_path / "work").get_run(result["run_id"])
     assert run.data.tags["mkd.kind"] == "export" and run.info.status == "FINISHED"
     assert run.data.tags["mlflow.runName"] == "export student"
     expected = (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
     assert run.data.metrics["export/program/bytes"] == expected
-    again = command(tmp_path / "work", "export", *given)
+    again = command(tmp_path / "work", "export", *options)
     assert again.returncode == 2
     message = "error: export.to is 'home'; allowed: a folder that does not exist yet\n"
     assert again.stderr.endswith(message)

@@ -26,33 +26,33 @@ STATED = HubConfig(license="apache-2.0", language=["en"], base_model="org/encode
 
 
 def test_the_front_matter_has_the_stated_values_and_the_scores() -> None:
-    found = yaml.safe_load(
+    front_matter = yaml.safe_load(
         card_data(STATED, {"sentiment": {}, "similarity": {}}, METRICS).to_yaml()
     )
-    assert (found["license"], found["language"], found["base_model"]) == (
+    assert (front_matter["license"], front_matter["language"], front_matter["base_model"]) == (
         "apache-2.0",
         ["en"],
         "org/encoder",
     )
-    assert "multi-task" in found["tags"] and "datasets" not in found
-    (model,) = found["model-index"]
-    told = {
+    assert "multi-task" in front_matter["tags"] and "datasets" not in front_matter
+    (model,) = front_matter["model-index"]
+    values = {
         (result["dataset"]["name"], metric["type"]): metric["value"]
         for result in model["results"]
         for metric in result["metrics"]
     }
-    assert told == {("sentiment", "accuracy"): 0.9125, ("similarity", "pearsonr"): 0.5}
+    assert values == {("sentiment", "accuracy"): 0.9125, ("similarity", "pearsonr"): 0.5}
 
 
 def test_an_exported_folder_has_the_layout_of_the_hub(
     tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = make_student(replace(TRANSFORMER, layers=1), datas, len(tokenizer), 32, None)
-    made, home = tmp_path / "made", tmp_path / "home"
-    export_onnx(student, tokenizer, made / "onnx")
-    export_int8(made / "onnx", made / "int8", Int8Config())
+    exports, home = tmp_path / "made", tmp_path / "home"
+    export_onnx(student, tokenizer, exports / "onnx")
+    export_int8(exports / "onnx", exports / "int8", Int8Config())
     for backend in ("onnx", "int8"):
-        add_backend(made / backend, backend, home)
+        add_backend(exports / backend, backend, home)
     describe_exported(student, tokenizer, STATED, ["onnx", "int8"], METRICS, home)
     assert {file.name for file in (home / "onnx").glob("*.onnx")} == {
         "model.onnx",
@@ -67,11 +67,11 @@ def test_an_exported_folder_has_the_layout_of_the_hub(
 
 
 def test_the_tables_of_a_bag_have_their_own_folder(tmp_path: Path) -> None:
-    made, home = tmp_path / "made", tmp_path / "home"
-    made.mkdir()
+    exports, home = tmp_path / "made", tmp_path / "home"
+    exports.mkdir()
     for name in ("student.npz", "student.json", "tokenizer.json"):
-        (made / name).write_text(name)
-    add_backend(made, "int8", home)
+        (exports / name).write_text(name)
+    add_backend(exports, "int8", home)
     assert [folder.name for folder in home.iterdir()] == ["int8"]
     copied = {file.name: file.read_text() for file in (home / "int8").iterdir()}
     assert copied == {name: name for name in ("student.npz", "student.json", "tokenizer.json")}

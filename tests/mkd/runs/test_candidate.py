@@ -53,7 +53,7 @@ def known(config: Config, ready: DataAndTeacher) -> StudentCost:
 
 
 @pytest.fixture(scope="module")
-def made(
+def candidate(
     config: Config,
     ready: DataAndTeacher,
     known: StudentCost,
@@ -63,7 +63,7 @@ def made(
 
 
 @pytest.fixture(scope="module")
-def whole(config: Config, made: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
+def whole(config: Config, candidate: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """A run with the same settings."""
     return run(config, tmp_path_factory.mktemp("whole"))
 
@@ -115,14 +115,14 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(
 
 
 def test_the_speed_of_a_teacher_is_measured_once(
-    config: Config, ready: DataAndTeacher, made: Result
+    config: Config, ready: DataAndTeacher, candidate: Result
 ) -> None:
     before = stored_costs(config)
-    found = teacher_speed(ready, config.stores.root, config.speed)
+    speed = teacher_speed(ready, config.stores.root, config.speed)
     ways = {f"teacher/speed/{name}" for name in ("busy_share", "protocol")}
-    assert steady(found) == {f"teacher/speed/torch/{name}" for name in TOLD} | ways
-    assert teacher_speed(ready, config.stores.root, config.speed) == found
-    assert found == some(made.metrics, found)
+    assert steady(speed) == {f"teacher/speed/torch/{name}" for name in TOLD} | ways
+    assert teacher_speed(ready, config.stores.root, config.speed) == speed
+    assert speed == some(candidate.metrics, speed)
     assert stored_costs(config) == before
 
 
@@ -138,11 +138,11 @@ def test_measurements_on_a_busy_machine_are_reported_and_not_stored(
             measure_cost(ready.data, other, "torch"),
         )
         teachers = teacher_speed(ready, other.stores.root, other.speed)
-        told = run_candidate(ready, other, first, tmp_path).notes
+        notes = run_candidate(ready, other, first, tmp_path).notes
     assert stored_costs(config) == before, "each was measured anew"
     assert steady(first.metrics) == steady(again.metrics) and first != again
     assert teachers["teacher/speed/torch/b1-text-t1/p50_ms"] > 0
-    assert [note.split(":")[0] for note in told if note.startswith("the machine")] == [
+    assert [note.split(":")[0] for note in notes if note.startswith("the machine")] == [
         "the machine was busy when the speed was timed",
         "the machine was busy when the teacher was timed",
     ]
@@ -199,9 +199,9 @@ def test_a_trial_and_a_run_time_a_student_alike(
         return time_models(models, work, asked, *other)
 
     monkeypatch.setattr("mkd.evaluation.speed.time_models", watched)
-    own = changed(config, {"student": replace(BAG, layers=2), "speed.threads": [1, 2]})
-    measure_cost(ready.data, own, "onnx")
-    run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
+    trial_config = changed(config, {"student": replace(BAG, layers=2), "speed.threads": [1, 2]})
+    measure_cost(ready.data, trial_config, "onnx")
+    run(replace(trial_config, export=ExportConfig(backends=["onnx"])), tmp_path)
     (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), teacher = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
     assert trials_work == work == teacher[1] and list(work) == TASKS
@@ -211,20 +211,20 @@ def test_a_trial_and_a_run_time_a_student_alike(
     assert trials_files == files == ["model.onnx", "student.json", "tokenizer.json"]
 
 
-def test_a_candidate_has_the_scores_of_its_run(made: Result, whole: Result) -> None:
+def test_a_candidate_has_the_scores_of_its_run(candidate: Result, whole: Result) -> None:
     """They are bit-identical, although the cost was measured before on random weights."""
 
     def measured(result: Result) -> dict[str, float]:
         return {name: value for name, value in result.metrics.items() if "speed/" not in name}
 
-    assert measured(made) == measured(whole)
-    assert starting(made.metrics, "quality/").keys() == set(QUALITY)
-    assert steady(made.metrics) == steady(whole.metrics)
-    assert not starting(made.metrics, "baseline/")
-    assert made.datasets == whole.datasets
-    assert (made.student, made.teacher_key) == (whole.student, whole.teacher_key)
-    assert made.predictions.keys() == whole.predictions.keys()
-    for name, column in made.predictions.items():
+    assert measured(candidate) == measured(whole)
+    assert starting(candidate.metrics, "quality/").keys() == set(QUALITY)
+    assert steady(candidate.metrics) == steady(whole.metrics)
+    assert not starting(candidate.metrics, "baseline/")
+    assert candidate.datasets == whole.datasets
+    assert (candidate.student, candidate.teacher_key) == (whole.student, whole.teacher_key)
+    assert candidate.predictions.keys() == whole.predictions.keys()
+    for name, column in candidate.predictions.items():
         assert np.array_equal(column, whole.predictions[name])
 
 
@@ -255,21 +255,23 @@ def test_labels_alone_need_no_teacher(config: Config, known: StudentCost, tmp_pa
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
-def test_scores_follow_from_the_predictions(made: Result) -> None:
-    column = {name: np.asarray(values) for name, values in made.predictions.items()}
+def test_scores_follow_from_the_predictions(candidate: Result) -> None:
+    column = {name: np.asarray(values) for name, values in candidate.predictions.items()}
     assert list(dict.fromkeys(column["task"])) == TASKS and len(column["task"]) == 3 * 30
     for task in ("sentiment", "paraphrase"):
         rows = column["task"] == task
         right = (column["prediction"][rows] == column["label"][rows]).mean()
-        assert made.metrics[f"quality/{task}/accuracy"] == pytest.approx(100 * right)
-        taught = (column["teacher"][rows] == column["label"][rows]).mean()
-        assert made.metrics[f"teacher/quality/{task}/accuracy"] == pytest.approx(100 * taught)
+        assert candidate.metrics[f"quality/{task}/accuracy"] == pytest.approx(100 * right)
+        teacher_right = (column["teacher"][rows] == column["label"][rows]).mean()
+        assert candidate.metrics[f"teacher/quality/{task}/accuracy"] == pytest.approx(
+            100 * teacher_right
+        )
         agreed = (column["teacher"][rows] == column["prediction"][rows]).mean()
-        assert made.metrics[f"agreement/{task}"] == pytest.approx(100 * agreed)
+        assert candidate.metrics[f"agreement/{task}"] == pytest.approx(100 * agreed)
     rows = column["task"] == "similarity"
     scores = [column[name][rows].astype(float) for name in ("prediction", "label")]
     pearson = np.corrcoef(*scores)[0, 1]
-    assert made.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
+    assert candidate.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
 
 
 def test_a_student_that_does_not_fit_is_refused(config: Config, ready: DataAndTeacher) -> None:

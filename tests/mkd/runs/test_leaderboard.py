@@ -40,8 +40,8 @@ def test_a_zip_has_the_format_of_the_leaderboard(tmp_path: Path) -> None:
 
 def test_shares_of_scores_use_the_nearest_integer(tmp_path: Path) -> None:
     texts = good() | {"STS-B.tsv": f"{HEADER}0\t0.499\n1\t4.501\n2\t5.000\n3\t3.000\n"}
-    found = check_zip(zipped(tmp_path / "a.zip", texts), ROWS | {"STS-B.tsv": 4})
-    assert found["STS-B.tsv"] == {"0": 0.25, "3": 0.25, "5": 0.5}
+    shares = check_zip(zipped(tmp_path / "a.zip", texts), ROWS | {"STS-B.tsv": 4})
+    assert shares["STS-B.tsv"] == {"0": 0.25, "3": 0.25, "5": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def made_student(folder: Path, changes: dict[str, Any], kind: str = "bilstm") ->
     tokenizer = load_tokenizer(MINILM, "tokenizer")
     config = StudentConfig(kind=kind, hidden=8, embedding=8, attention=False)  # type: ignore[arg-type]
     nothing = np.empty(0)
-    found = {
+    default_heads = {
         n: (tuple(reversed(k.labels)) if n in ("mnli", "rte", "cola") else k.labels, k.pair)
         for n, k in GLUE.items()
     }
-    heads = {name: head for name, head in (found | changes).items() if head is not None}
+    heads = {name: head for name, head in (default_heads | changes).items() if head is not None}
     kinds = {
         name: replace(GLUE[name], labels=labels, pair=pair)
         for name, (labels, pair) in heads.items()
@@ -110,12 +110,12 @@ def expected(
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     model, tokenizer = loaded(student)
     texts = [[row[name] for row in rows] for name in official.text]
-    found = runtime_student(model, tokenizer).predict(
+    answers = runtime_student(model, tokenizer).predict(
         list(zip(*texts, strict=True)) if len(texts) == 2 else texts[0], official.task
     )
     if official.task == "stsb":
-        return [f"{min(5.0, max(0.0, score)):.3f}" for _, score, *_ in found]
-    labels = [each.label or "" for each in found]
+        return [f"{min(5.0, max(0.0, score)):.3f}" for _, score, *_ in answers]
+    labels = [each.label or "" for each in answers]
     return [WRITTEN.get(official.task, {}).get(label, label) for label in labels]
 
 
@@ -163,19 +163,19 @@ def test_a_second_submission_is_identical_and_computes_nothing_again(
     submission: Submission, stores: Path, glue: Path, student: Path, tmp_path: Path
 ) -> None:
     logits = set((stores / "logits").iterdir())
-    told: list[dict[str, float]] = []
+    reports: list[dict[str, float]] = []
     config = config_of(stores, glue, student)
     prepared = prepare_submit(config.core(), config.submit, student)
     again = run_submit(
-        prepared, config.submit, tmp_path, lambda step, metrics: told.append(metrics)
+        prepared, config.submit, tmp_path, lambda step, metrics: reports.append(metrics)
     )
     assert again.zip.read_bytes() == submission.zip.read_bytes()
     assert set((stores / "logits").iterdir()) == logits
     assert len({path.stem for path in logits}) == 11
     assert [path.name for path in tmp_path.iterdir()] == ["submission.zip"]
-    assert told[-1] == {"progress/test answers": 1.0}
+    assert reports[-1] == {"progress/test answers": 1.0}
     shares = [
-        metrics["progress/test tokens"] for metrics in told if "progress/test tokens" in metrics
+        metrics["progress/test tokens"] for metrics in reports if "progress/test tokens" in metrics
     ]
     assert shares == sorted(shares) and shares[-1] == 1.0
 
@@ -219,8 +219,8 @@ def test_a_missing_head_is_filled_on_request_and_reported(
     glue: Path, stores: Path, submission: Submission, tmp_path: Path
 ) -> None:
     student = made_student(tmp_path / "student", {"cola": None, "stsb": None, "mnli": None})
-    made = submitted(config_of(stores, glue, student, fill=True), tmp_path)
-    files = files_of(made.zip)
+    result = submitted(config_of(stores, glue, student, fill=True), tmp_path)
+    files = files_of(result.zip)
     train = {
         name: lines_of(glue / name / "train.tsv", 1 + 3 * NUM) for name in ("CoLA", "STS-B", "MNLI")
     }
@@ -232,16 +232,16 @@ def test_a_missing_head_is_filled_on_request_and_reported(
     constants |= dict.fromkeys(("MNLI-m", "MNLI-mm", "AX"), most)
     for name, answer in constants.items():
         assert [cells[1] for cells in files[f"{name}.tsv"][1:]] == [answer] * NUM
-    assert {asked.file for asked, filled, _ in made.files if filled} == {
+    assert {asked.file for asked, filled, _ in result.files if filled} == {
         f"{name}.tsv" for name in constants
     }
-    assert made.notes[1].startswith(
+    assert result.notes[1].startswith(
         "stsb: the student has no head for it, so that every row has the answer"
     )
-    lines = "\n".join(submission_table(made))
+    lines = "\n".join(submission_table(result))
     assert len(re.findall(r"one answer for all", lines)) == 5 and f"{most} 100.0 %" in lines
     expected = [name[:-4] in constants for name in OFFICIAL]
-    assert [file["filled"] for file in submission_info(made)["files"]] == expected
+    assert [file["filled"] for file in submission_info(result)["files"]] == expected
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_other_data_or_no_student_is_refused(student: Path, glue: Path, tmp_path
     message = "submit.student is '.*nowhere'; allowed: a folder that holds a distilled student"
     with pytest.raises(ValueError, match=message):
         submitted(config_of(tmp_path, glue, tmp_path / "nowhere"), tmp_path)
-    told = "submit.student is ''; allowed: a folder that holds a distilled student"
-    with pytest.raises(ValueError, match=told):
+    unset_message = "submit.student is ''; allowed: a folder that holds a distilled student"
+    with pytest.raises(ValueError, match=unset_message):
         submitted(replace(config, submit=SubmitConfig()), tmp_path)
 
 
@@ -322,17 +322,17 @@ def test_the_command_logs_zip_and_table_in_a_run(
         "--submit.student", str(student), "--data.source=glue", "--data.path", str(glue),
         "--device=cpu",
     )  # fmt: skip
-    found = outcome(command(tmp_path, "submit", *settings))
-    run = client(tmp_path).get_run(found["run_id"])
+    result = outcome(command(tmp_path, "submit", *settings))
+    run = client(tmp_path).get_run(result["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == f"submit {student.name}"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.tasks"]) == ("submit", "glue")
     assert "GLUE's own has 390,965" in run.data.tags["mlflow.note.content"]
     names = ("submission.zip", "table.md", "submission.json")
     zipped, lines, info = (
-        Path(client(tmp_path).download_artifacts(found["run_id"], name, str(tmp_path)))
+        Path(client(tmp_path).download_artifacts(result["run_id"], name, str(tmp_path)))
         for name in names
     )
     assert zipped.read_bytes() == submission.zip.read_bytes()
     assert lines.read_text().splitlines() == submission_table(submission)
     content = json.loads(info.read_text())
-    assert content == submission_info(submission) == {key: found[key] for key in content}
+    assert content == submission_info(submission) == {key: result[key] for key in content}

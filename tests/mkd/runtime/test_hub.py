@@ -61,14 +61,14 @@ def test_a_backend_that_no_file_can_be_named_after_is_refused(tmp_path: Path, ba
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "stated"),
     [("n" * 300, f"'{'n' * 79}: File name too long"), ("n\0", r"'n\x00'"), (None, "None")],
 )
-def test_a_folder_that_cannot_be_is_refused(where: Any, told: str) -> None:
+def test_a_folder_that_cannot_be_is_refused(where: Any, stated: str) -> None:
     allowed = "allowed: an exported folder, or USER/NAME on the Hugging Face hub"
     with pytest.raises(ValueError) as caught:
         student_manifest(where)
-    assert str(caught.value) == f"folder is {told}; {allowed}"
+    assert str(caught.value) == f"folder is {stated}; {allowed}"
 
 
 def test_a_name_on_the_hub_is_downloaded_unless_it_is_a_folder_here(

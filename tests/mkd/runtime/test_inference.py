@@ -71,30 +71,30 @@ def words(most: int = 4000) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def made(layout: Layout = APART, infer: Infer | None = None) -> Student:
+def tiny_student(layout: Layout = APART, infer: Infer | None = None) -> Student:
     return Student(HEADS, layout, Encoder(words(), parallel=False), infer or Made())
 
 
 def test_probabilities_are_a_softmax_and_the_label_is_the_most_probable_one() -> None:
-    (found,) = made().predict(["4 6"], "single")
+    (result,) = tiny_student().predict(["4 6"], "single")
     first = np.exp(1.0) / (np.exp(1.0) + np.exp(-1.0))
-    assert (found.label, found.error) == ("bad", None)
-    assert found.score == found.probabilities[0] == pytest.approx(first)
-    assert sum(found.probabilities) == pytest.approx(1)
+    assert (result.label, result.error) == ("bad", None)
+    assert result.score == result.probabilities[0] == pytest.approx(first)
+    assert sum(result.probabilities) == pytest.approx(1)
 
 
 def test_each_label_of_several_has_a_sigmoid_and_a_threshold() -> None:
     """Logits 1 and -1: probabilities 0.731 and 0.269. Then 0.5 and -0.5: 0.622 and 0.378."""
     sigmoid = 1 / (1 + np.exp(-1.0))
-    both = made().predict(["4 6", "5"], "several")
-    alone = made().predict(["4 6"], "several") + made().predict(["5"], "several")
+    both = tiny_student().predict(["4 6", "5"], "several")
+    alone = tiny_student().predict(["4 6"], "several") + tiny_student().predict(["5"], "several")
     assert both == alone
     first, second = both
     assert first.probabilities == pytest.approx([sigmoid, 1 - sigmoid])
     assert (first.labels, first.label, first.score) == (["up"], "up", first.probabilities[0])
     assert (second.labels, second.label) == (["down"], "down")
     rows = np.array([[3e38, 3e38], [-3e38, -3e38]], np.float32)
-    student = made(infer=lambda batch, task: rows[: len(batch.ids)])
+    student = tiny_student(infer=lambda batch, task: rows[: len(batch.ids)])
     everything, nothing = student.predict(["4", "4"], "several")
     assert everything == Prediction("up,down", 1.0, [1.0, 1.0], None, ["up", "down"])
     assert nothing == Prediction("", 0.0, [0.0, 0.0], None, [])
@@ -105,7 +105,7 @@ def test_a_temperature_softens_probabilities_and_changes_no_label() -> None:
     is at the logit log(7 / 3)."""
     stated = {"labels": ["up", "down"], "pair": False, "mean": 0.0, "std": 1.0, "temperature": 2.0}
     several = stated | {"multilabel": True, "thresholds": [0.7, 0.3]}
-    student = made()
+    student = tiny_student()
     student.heads = {"single": head_of(stated), "several": head_of(several)}
     for ask in (["4 6"], ["4 6", "5"]):
         first = student.predict(ask, "single")[0]
@@ -114,7 +114,7 @@ def test_a_temperature_softens_probabilities_and_changes_no_label() -> None:
             [1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(0.5))]
         )
     texts = [str(number) for number in range(2, 30)]
-    plain = made()
+    plain = tiny_student()
     plain.heads = {"single": HEADS["single"]._replace(labels=("up", "down"))} | {
         "several": HEADS["several"]
     }
@@ -134,11 +134,11 @@ def test_labels_are_those_of_the_logits_where_the_probabilities_round_to_0_and_1
         "temperature": temperature, "thresholds": [0.3, 0.7],
     }  # fmt: skip
     logits = np.array([[-0.85, 0.84], [-0.84, 0.85], [0.0, 0.84], [0.0, 0.85], [2.0, -3.0]])
-    given = {
+    expected = {
         True: ["", "up,down", "up", "up,down", "up"],
         False: ["down"] * 2 + ["up", "down", "up"],
     }
-    for multilabel, labels in given.items():
+    for multilabel, labels in expected.items():
         head = head_of(stated | {"multilabel": multilabel})
         assert head.cuts == pytest.approx((-0.8472979, 0.8472979))
         answers = predictions(logits, head)
@@ -150,11 +150,11 @@ def test_labels_are_those_of_the_logits_where_the_probabilities_round_to_0_and_1
 def test_below_the_confidence_there_is_no_answer() -> None:
     """Probabilities 0.881 of `4 6` and 0.731 of `5`; of several labels the product of 0.731 of
     `up` and 1 - 0.269 of no `down`, and of 0.378 of no `up` and of `down`."""
-    several = made().predict(["4 6", "5"], "several", 0.5)
+    several = tiny_student().predict(["4 6", "5"], "several", 0.5)
     assert [(each.label, each.labels, each.answered) for each in several] == [
         ("up", ["up"], True), (None, None, False),
     ]  # fmt: skip
-    student = made()
+    student = tiny_student()
     sure, unsure, wrong = student.predict(["4 6", "5", None], "single", 0.8)  # type: ignore[list-item]
     assert (sure.label, sure.answered) == ("bad", True)
     assert (unsure.label, unsure.answered, unsure.error) == (None, False, None)
@@ -168,27 +168,27 @@ def test_below_the_confidence_there_is_no_answer() -> None:
 def test_a_confidence_is_a_probability_and_a_regression_has_none() -> None:
     message = "min_confidence is 1.5; allowed: from 0 to 1"
     with pytest.raises(ValueError, match=message):
-        made().predict(["5"], "single", 1.5)
+        tiny_student().predict(["5"], "single", 1.5)
     with pytest.raises(ValueError, match="as a regression has no confidence"):
-        made().predict(["5"], "score", 0.5)
+        tiny_student().predict(["5"], "score", 0.5)
     for wrong in ("0.5", None, True, [0.5]):
         with pytest.raises(ValueError) as caught:
-            made().predict(["5"], "single", wrong)  # type: ignore[arg-type]
+            tiny_student().predict(["5"], "single", wrong)  # type: ignore[arg-type]
         assert str(caught.value) == (f"min_confidence is {wrong!r}; allowed: a number, from 0 to 1")
-    assert made().predict(["5"], "single", np.float32(0.5))[0].answered  # type: ignore[arg-type]
-    assert made().predict(["5"], "score", 0.0)[0].answered
+    assert tiny_student().predict(["5"], "single", np.float32(0.5))[0].answered  # type: ignore[arg-type]
+    assert tiny_student().predict(["5"], "score", 0.0)[0].answered
 
 
 def test_large_logits_do_not_overflow() -> None:
-    student = made(infer=lambda batch, task: np.array([[3e38, -3e38]], np.float32))
-    (found,) = student.predict(["4"], "single")
-    assert found == Prediction("bad", 1.0, [1.0, 0.0])
+    student = tiny_student(infer=lambda batch, task: np.array([[3e38, -3e38]], np.float32))
+    (result,) = student.predict(["4"], "single")
+    assert result == Prediction("bad", 1.0, [1.0, 0.0])
 
 
 def test_a_score_is_on_the_tasks_own_scale() -> None:
-    found = made().predict(["4 6", ""], "score")
-    assert [prediction.score for prediction in found] == pytest.approx([1.0 * 0.5 + 2, 2.0])
-    assert all(prediction._replace(score=0.0) == Prediction("", 0.0, []) for prediction in found)
+    results = tiny_student().predict(["4 6", ""], "score")
+    assert [prediction.score for prediction in results] == pytest.approx([1.0 * 0.5 + 2, 2.0])
+    assert all(prediction._replace(score=0.0) == Prediction("", 0.0, []) for prediction in results)
 
 
 @pytest.mark.parametrize(
@@ -201,16 +201,16 @@ def test_answers_keep_the_order_of_the_texts(layout: Layout, task: str) -> None:
     texts = [" ".join(map(str, row)) for row in rows]
     asked: list[Any] = texts if task == "single" else list(zip(texts, reversed(texts), strict=True))
     infer = Made()
-    student = made(layout, infer)
-    found, errors = student.logits(asked, task)
+    student = tiny_student(layout, infer)
+    logits, errors = student.logits(asked, task)
     assert errors == [None] * 700 and len(infer.seen) > 2
     assert sum(len(batch.ids) for batch in infer.seen) == 700, "every row once"
     assert max(batch.ids.size for batch in infer.seen) <= BATCH_TOKENS
     alone = np.concatenate([student.logits([text], task)[0] for text in asked[::50]])
-    np.testing.assert_array_equal(found[::50], alone)
+    np.testing.assert_array_equal(logits[::50], alone)
     if task == "single" and not layout.joined:
         sums = [sum(int(i) for i in text.split()[: layout.max_length]) / 10 for text in texts]
-        np.testing.assert_allclose(found[:, 0], sums, rtol=1e-6)
+        np.testing.assert_allclose(logits[:, 0], sums, rtol=1e-6)
 
 
 def test_a_row_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
@@ -258,11 +258,11 @@ def test_each_bad_item_has_its_error_at_its_place_and_all_others_an_answer(
     task: str, items: list[tuple[Any, str | None]], good: Any, layout: Layout
 ) -> None:
     texts = [text for item, _ in items for text in (good, item)]
-    found = made(layout).predict(texts, task)
-    (expected,) = made(layout).predict([good], task)
-    assert found[::2] == [expected] * len(items)
-    assert [answered.error for answered in found[1::2]] == [error for _, error in items]
-    for answered in found[1::2]:
+    results = tiny_student(layout).predict(texts, task)
+    (expected,) = tiny_student(layout).predict([good], task)
+    assert results[::2] == [expected] * len(items)
+    assert [answered.error for answered in results[1::2]] == [error for _, error in items]
+    for answered in results[1::2]:
         if answered.error is None:
             assert answered.label in HEADS[task].labels
             assert np.isfinite(answered.probabilities).all()
@@ -279,26 +279,29 @@ def test_numbers_that_are_not_finite_are_an_error_of_their_text_alone() -> None:
         return logits
 
     for task in ("single", "score"):
-        found = made(infer=infer).predict(["7", "8", "9"], task)
+        results = tiny_student(infer=infer).predict(["7", "8", "9"], task)
         message = "the model's numbers for it are not finite"
-        assert [prediction.error for prediction in found] == [None, message, message]
-        assert found[0] == made().predict(["7"], task)[0]
+        assert [prediction.error for prediction in results] == [None, message, message]
+        assert results[0] == tiny_student().predict(["7"], task)[0]
 
 
 def test_nothing_asked_is_nothing_answered() -> None:
     infer = Made()
     for task in HEADS:
-        assert made(infer=infer).predict([], task) == []
-        assert made(infer=infer).logits([], task)[0].shape == (0, len(HEADS[task].labels) or 1)
+        assert tiny_student(infer=infer).predict([], task) == []
+        assert tiny_student(infer=infer).logits([], task)[0].shape == (
+            0,
+            len(HEADS[task].labels) or 1,
+        )
     assert infer.seen == []
 
 
 @pytest.mark.parametrize("texts", [["7"], []])
 def test_an_unknown_task_is_refused(texts: list[str]) -> None:
     with pytest.raises(ValueError, match="^task is 'sst2'; allowed: single, pair, score, several$"):
-        made().predict(texts, "sst2")
+        tiny_student().predict(texts, "sst2")
     with pytest.raises(ValueError, match=r"^task is \['single'\]; allowed: single, pair, score"):
-        made().predict(texts, ["single"])  # type: ignore[arg-type]
+        tiny_student().predict(texts, ["single"])  # type: ignore[arg-type]
 
 
 def shuffled(texts: list[Any]) -> pd.Series:
@@ -323,7 +326,7 @@ FORMS: list[Callable[[list[Any]], Any]] = [
 def test_any_container_keeps_its_order(form: Callable[[list[Any]], Any], task: str) -> None:
     texts = [" ".join(["7"] * (place % 9)) + f" {place + 2}" for place in range(50)]
     asked: list[Any] = texts if task == "single" else list(zip(texts, texts[::-1], strict=True))
-    assert made().predict(form(asked), task) == made().predict(asked, task)
+    assert tiny_student().predict(form(asked), task) == tiny_student().predict(asked, task)
 
 
 @pytest.mark.parametrize(
@@ -345,28 +348,28 @@ def test_what_has_no_order_or_gives_no_texts_is_refused(texts: Any, kind: str) -
         f"^texts is of type {kind}; allowed: a list, of one text or more, or a column of a table$"
     )
     with pytest.raises(ValueError, match=expected):
-        made().predict(texts, "single")
+        tiny_student().predict(texts, "single")
     with pytest.raises(ValueError, match=expected):
-        made().logits(texts, "pair")
+        tiny_student().logits(texts, "pair")
 
 
 def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
     message = "^texts is an array without a dimension; allowed: a list, of one text or more$"
     with pytest.raises(ValueError, match=message):
-        made().predict(np.array("7 8"), "single")
+        tiny_student().predict(np.array("7 8"), "single")
     with pytest.raises(ValueError, match="^texts is missing; allowed: a list"):
-        made().predict(None, "single")  # type: ignore[arg-type]
+        tiny_student().predict(None, "single")  # type: ignore[arg-type]
 
 
 def answered(lines: str, task: str, form: str) -> tuple[list[str], int]:
     out = io.StringIO()
-    bad = answer(made(), task, form, iter(io.StringIO(lines, newline="\n")), out)
+    bad = answer(tiny_student(), task, form, iter(io.StringIO(lines, newline="\n")), out)
     return out.getvalue().splitlines(), bad
 
 
 def test_lines_of_tsv_are_answered_line_by_line() -> None:
-    found, bad = answered("4 6\r\n\n7\t8\n\udcff\n9", "single", "tsv")
-    assert [line.split("\t") for line in found] == [
+    output, bad = answered("4 6\r\n\n7\t8\n\udcff\n9", "single", "tsv")
+    assert [line.split("\t") for line in output] == [
         ["bad", "0.880797"],
         ["bad", "0.5"],
         ["", "", "the line has 2 columns; allowed: 1"],
@@ -384,8 +387,8 @@ def test_lines_of_json_are_answered_line_by_line() -> None:
         '{"text": "4 6"}', "{", "", "[1]", '{"other": 1}', '{"text": 3}', '{"text": "\\ud800"}',
         "[" * 100_000, '{"text": "\\u0000"}', '{"text": NaN}',
     ]  # fmt: skip
-    found, bad = answered("\r\n".join(lines), "single", "jsonl")
-    rows = [json.loads(line, parse_constant=pytest.fail) for line in found]  # NaN is no JSON
+    output, bad = answered("\r\n".join(lines), "single", "jsonl")
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in output]  # NaN is no JSON
     assert [row["error"] is None for row in rows] == [True, *7 * [False], True, False] and bad == 8
     probabilities = pytest.approx([0.880797, 0.119203], abs=1e-6)
     assert rows[0].pop("probabilities") == probabilities
@@ -401,8 +404,8 @@ def test_lines_of_json_are_answered_line_by_line() -> None:
 
 
 def test_more_lines_than_are_read_at_once_come_in_their_order() -> None:
-    found, bad = answered("".join(f"{i}\n" for i in range(2, 2502)), "score", "tsv")
-    assert [line.strip() for line in found] == [f"{i / 10 * 0.5 + 2:.6g}" for i in range(2, 2502)]
+    output, bad = answered("".join(f"{i}\n" for i in range(2, 2502)), "score", "tsv")
+    assert [line.strip() for line in output] == [f"{i / 10 * 0.5 + 2:.6g}" for i in range(2, 2502)]
     assert bad == 0
 
 
@@ -440,8 +443,8 @@ def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.Mon
     for kind in (2.0, 1.5, "2", None, True):
         with pytest.raises(ValueError) as caught:
             Student.load(exported, kind)  # type: ignore[arg-type]
-        told = f"threads is {kind!r}; allowed: a whole number, from 0 to 512"
-        assert str(caught.value) == told
+        message = f"threads is {kind!r}; allowed: a whole number, from 0 to 512"
+        assert str(caught.value) == message
     monkeypatch.setenv("OMP_NUM_THREADS", "100000")
     with pytest.raises(ValueError, match="^OMP_NUM_THREADS is 100000; allowed: at most 512$"):
         Student.load(exported)
@@ -579,12 +582,12 @@ def test_a_damaged_folder_is_refused_by_name(
     name: str, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    damage, told = DAMAGE[name]
+    damage, message = DAMAGE[name]
     Student.load(copied)
     damage(copied)
     with pytest.raises(ValueError) as caught:
         Student.load(copied)
-    assert str(caught.value).startswith(f"{copied}/{told}")
+    assert str(caught.value).startswith(f"{copied}/{message}")
 
 
 def test_a_tokenizer_that_pads_or_truncates_does_neither(copied: Path) -> None:
@@ -639,35 +642,35 @@ sys.exit(main())
 """
 
 
-def process(*argv: str, given: bytes = b"", **more: str) -> tuple[int, bytes, str]:
+def process(*argv: str, stdin: bytes = b"", **more: str) -> tuple[int, bytes, str]:
     """The command line where none of the training's packages can be imported."""
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
     command = [sys.executable, "-c", BLOCKED, *argv]
-    done = subprocess.run(command, input=given, capture_output=True, env=environ, timeout=600)
+    done = subprocess.run(command, input=stdin, capture_output=True, env=environ, timeout=600)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
 def test_it_runs_without_torch_and_answers_standard_input_in_utf8(exported: Path) -> None:
-    given = "\ufeffa good film\r\n\nbad \x00 你好\n".encode() + b"\xff\xfe\nlast"
+    stdin = "\ufeffa good film\r\n\nbad \x00 你好\n".encode() + b"\xff\xfe\nlast"
     argv = [str(exported), "--task", "single"]
-    code, out, err = process(*argv, given=given, PYTHONIOENCODING="ascii")
-    found = [line.split("\t") for line in out.decode().splitlines()]
+    code, out, err = process(*argv, stdin=stdin, PYTHONIOENCODING="ascii")
+    rows = [line.split("\t") for line in out.decode().splitlines()]
     message = "1 text is empty: its answer means nothing\n1 line has no answer\n"
-    assert (code, err, len(found)) == (0, message, 5)
-    assert found[3] == ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"]
+    assert (code, err, len(rows)) == (0, message, 5)
+    assert rows[3] == ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"]
     texts = ["a good film", "", "bad \x00 你好", "last"]
     expected = [
         [p.label, f"{p.score:.6g}"] for p in Student.load(exported).predict(texts, "single")
     ]
-    assert [row for place, row in enumerate(found) if place != 3] == expected
-    assert {"mauvais", "très bon"} >= {label for label, *_ in found if label}
+    assert [row for place, row in enumerate(rows) if place != 3] == expected
+    assert {"mauvais", "très bon"} >= {label for label, *_ in rows if label}
 
 
 def test_mistakes_are_told_in_one_line_and_the_code_2(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known, missing = str(exported), "nowhere.tsv: no such file"
-    for argv, told in [
+    for argv, message in [
         ([str(tmp_path)], f"{tmp_path} is no exported student: there is no {MANIFEST} in it"),
         ([known, "--task", "sst2"], "task is 'sst2'; allowed: pair, score, single"),
         ([known, "--input", "nowhere.tsv"], missing),
@@ -675,7 +678,7 @@ def test_mistakes_are_told_in_one_line_and_the_code_2(
         ([known, "--threads", "100000"], "threads is 100000; allowed: from 0 to 512"),
     ]:
         assert main(argv if "--task" in argv else [*argv, "--task", "single"]) == 2
-        assert capsys.readouterr() == ("", f"error: {told}\n")
+        assert capsys.readouterr() == ("", f"error: {message}\n")
 
 
 def test_a_mistake_is_told_by_the_process_too(exported: Path) -> None:
@@ -714,8 +717,8 @@ def test_a_table_that_cannot_be_read_is_no_lines_of_text(
     path.write_text("a film\n")
     asked = [str(exported), "--task", "single", "--input", str(path)]
     assert main(asked) == 2
-    told = "a file that ends in .csv, .tsv, .parquet, .jsonl, .ndjson, or of lines, as --format"
-    assert capsys.readouterr() == ("", f"error: --input is {path}; allowed: {told} states\n")
+    allowed = "a file that ends in .csv, .tsv, .parquet, .jsonl, .ndjson, or of lines, as --format"
+    assert capsys.readouterr() == ("", f"error: --input is {path}; allowed: {allowed} states\n")
     assert main([*asked, "--format", "tsv"]) == 0, "as it is stated"
 
 
@@ -763,10 +766,10 @@ def test_a_table_is_answered_row_by_row_with_its_columns(
     out, err = capsys.readouterr()
     answers = Student.load(exported).predict(texts, "single")
     separator = "\t" if ending == "tsv" else ","
-    header, *found = csv.reader(io.StringIO(out), delimiter=separator)
+    header, *rows = csv.reader(io.StringIO(out), delimiter=separator)
     assert header == ["id", "what they say", "score", "prediction", "score_", "error"]
-    assert [row[1] for row in found] == texts
-    assert [row[3] for row in found] == [answer.label for answer in answers]
+    assert [row[1] for row in rows] == texts
+    assert [row[3] for row in rows] == [answer.label for answer in answers]
     assert err.startswith(f"text of {path}: 'what they say'\n1 text is empty: its answer means ")
     stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
     assert main(stated) == 0
@@ -785,16 +788,16 @@ def test_objects_with_other_keys_are_repeated_with_their_answers(
     assert main([str(exported), "--task", "single", "--input", str(path)]) == 0
     out, err = capsys.readouterr()
     answers = Student.load(exported).predict(texts, "single")
-    found = [json.loads(line) for line in out.splitlines()]
-    assert found[:3] == [
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert objects[:3] == [
         row | {"prediction": answer.label, "score_": answer.score, "error": None}
         for row, answer in zip(rows, answers, strict=True)
     ]
     assert "très bon" in out
-    assert found[3].pop("error").startswith("no JSON: ")
-    assert found[3] == {"prediction": "", "score": None}
-    assert found[4].pop("error") == "missing; allowed: a string"
-    assert found[4] == {"id": "\ud800", "prediction": "", "score": None}
+    assert objects[3].pop("error").startswith("no JSON: ")
+    assert objects[3] == {"prediction": "", "score": None}
+    assert objects[4].pop("error") == "missing; allowed: a string"
+    assert objects[4] == {"id": "\ud800", "prediction": "", "score": None}
     message = "1 text is empty: its answer means nothing\n2 lines have no answer\n"
     assert err == f"text of {path}: 'what they say'\n{message}"
     stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
@@ -818,7 +821,7 @@ def test_texts_of_a_table_that_are_not_clear_are_refused(
     path = tmp_path / "pairs.csv"
     rows = "a film of rain,a film of the sea,songs of the rain\n" * 3
     path.write_text(f"a,b,c\n{rows}")
-    for argv, told in [
+    for argv, message in [
         (
             ["--task", "single"],
             f"{path}: the text may be 'a' or 'b' or 'c'; state --text; columns: 'a', 'b', 'c'",
@@ -828,7 +831,7 @@ def test_texts_of_a_table_that_are_not_clear_are_refused(
         ([], "--task is not given; allowed: pair, score, single"),
     ]:
         assert main([str(exported), "--input", str(path), *argv]) == 2
-        assert capsys.readouterr() == ("", f"error: {told}\n")
+        assert capsys.readouterr() == ("", f"error: {message}\n")
     assert main([str(exported), "--task=pair", "--input", str(path), "--text", "c", "a"]) == 0
     capsys.readouterr()
     path.write_text(f"a,b,b\n{rows}")
@@ -839,7 +842,7 @@ def test_texts_of_a_table_that_are_not_clear_are_refused(
 @pytest.mark.slow
 def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path: Path) -> None:
     """From a copy, as pip leaves its build beside what it installs."""
-    source, made = tmp_path / "source", tmp_path / "venv"
+    source, venv = tmp_path / "source", tmp_path / "venv"
     for name in ("mkd", "experiments"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -848,24 +851,24 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
 
-    def run(*command: str, given: str = "") -> str:
+    def run(*command: str, stdin: str = "") -> str:
         done = subprocess.run(
-            command, input=given, capture_output=True, text=True, env=environ, cwd=tmp_path,
+            command, input=stdin, capture_output=True, text=True, env=environ, cwd=tmp_path,
             timeout=500,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    python = str(made / "bin" / "python")
-    run(sys.executable, "-m", "venv", "--without-pip", str(made))  # a pip takes longer than mkd
+    python = str(venv / "bin" / "python")
+    run(sys.executable, "-m", "venv", "--without-pip", str(venv))  # a pip takes longer than mkd
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
     run(*pip, "install", "--quiet", "--no-compile", str(source))
     listed = run(*pip, "list", "--format=freeze").splitlines()
     installed = {line.split("==")[0].lower() for line in listed}
     assert {"mkd-distill", "numpy", "onnxruntime", "tokenizers"} <= installed
     assert not installed & {"torch", "transformers", "mlflow", "pandas"}
-    command, given = str(made / "bin" / "mkd"), "a good film\n"
-    out = run(command, "predict", str(exported), "--task", "single", given=given)
+    command, text = str(venv / "bin" / "mkd"), "a good film\n"
+    out = run(command, "predict", str(exported), "--task", "single", stdin=text)
     (expected,) = Student.load(exported).predict(["a good film"], "single")
     assert out == f"{expected.label}\t{expected.score:.6g}\n"
     refused = subprocess.run(
@@ -878,9 +881,9 @@ def test_a_wrong_argument_is_told_in_one_line(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as stopped:
         main(["FOLDER", "--format", "csv", "--task", "single"])
     assert stopped.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: argument --format: invalid choice: 'csv'")
-    assert told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: argument --format: invalid choice: 'csv'")
+    assert stderr.count("\n") == 1
 
 
 def test_onnxruntimes_threads_do_not_spin_and_are_as_many_as_asked(

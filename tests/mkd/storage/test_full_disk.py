@@ -68,7 +68,7 @@ def _to_full_disk(aside: Path) -> None:
 def test_a_full_disk_is_reported_with_path_and_bytes_and_loses_nothing(
     tmp_path: Path, build: Callable[[Path], None], least: int
 ) -> None:
-    made = cached_folder(
+    stored = cached_folder(
         tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)])
     )
     with _small_files(), pytest.raises(DiskFull) as caught:
@@ -76,8 +76,10 @@ def test_a_full_disk_is_reported_with_path_and_bytes_and_loses_nothing(
     path, size = str(caught.value).removesuffix(" bytes or more").split(" takes ")
     assert path == f"[Errno 27] File too large: {tmp_path / 'kind' / key_of({'rows': 'new'})}"
     assert least <= int(size.replace(",", "")) <= LIMIT
-    assert [path for path in made.parent.iterdir() if path.is_dir()] == [made]
-    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored")) == made
+    assert [path for path in stored.parent.iterdir() if path.is_dir()] == [stored]
+    assert (
+        cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored")) == stored
+    )
 
 
 def test_of_nested_folders_the_one_without_room_is_named(tmp_path: Path) -> None:
@@ -124,14 +126,16 @@ def test_another_system_error_is_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_manifest_without_room_leaves_the_folder_whole(tmp_path: Path) -> None:
-    made = cached_folder(
+    stored = cached_folder(
         tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)])
     )
-    manifest = (made / CACHE_MANIFEST).read_bytes()
-    wait_for_tick(made / "x")
-    os.utime(made / "x")
-    (made / f"{CACHE_MANIFEST}.new").symlink_to("/dev/full")
-    with pytest.raises(DiskFull, match=f"No space left on device: {made} takes "):
+    manifest = (stored / CACHE_MANIFEST).read_bytes()
+    wait_for_tick(stored / "x")
+    os.utime(stored / "x")
+    (stored / f"{CACHE_MANIFEST}.new").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match=f"No space left on device: {stored} takes "):
         cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored"))
-    assert (made / CACHE_MANIFEST).read_bytes() == manifest
-    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored")) == made
+    assert (stored / CACHE_MANIFEST).read_bytes() == manifest
+    assert (
+        cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is stored")) == stored
+    )

@@ -23,9 +23,9 @@ FORKS = multiprocessing.get_context("fork")
 
 
 def _leave(folder: Path, sender: Connection) -> None:
-    with aside_folder(folder, "mlflow.db") as made:
-        (made / "file").touch()
-        sender.send((owner(), made))
+    with aside_folder(folder, "mlflow.db") as aside:
+        (aside / "file").touch()
+        sender.send((owner(), aside))
         os._exit(9)  # like SIGKILL, without cleaning up
 
 

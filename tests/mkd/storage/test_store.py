@@ -168,27 +168,29 @@ def _alter(file: Path) -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def stored(tmp_path: Path) -> Path:
     """Returns a stored folder with one file, inner/x.int32."""
     return cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
 
 
-def _again(made: Path) -> Path:
+def _again(stored: Path) -> Path:
     """Asks for the stored folder again; building it is an error."""
-    return cached_folder(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is stored"))
+    return cached_folder(
+        stored.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is stored")
+    )
 
 
 @pytest.mark.parametrize("always_hashed", [store.ALWAYS_HASHED_BYTES, 0])
 def test_a_file_with_another_byte_is_named(
-    made: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch
+    stored: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", always_hashed)
-    assert _again(made) == made
-    wait_for_tick(made / "inner" / "x.int32")
-    _alter(made / "inner" / "x.int32")
+    assert _again(stored) == stored
+    wait_for_tick(stored / "inner" / "x.int32")
+    _alter(stored / "inner" / "x.int32")
     with pytest.raises(ValueError) as caught:
-        _again(made)
-    message = f"{made / 'inner' / 'x.int32'} was changed after it was written: delete {made}, "
+        _again(stored)
+    message = f"{stored / 'inner' / 'x.int32'} was changed after it was written: delete {stored}, "
     assert str(caught.value).startswith(message)
 
 
@@ -197,52 +199,52 @@ def _manifest(folder: Path) -> dict[str, dict[str, object]]:
     return content
 
 
-def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_hashed_if_changed(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manifest gets a wrong hash. Nothing notices it until the file is touched."""
-    (made / CACHE_MANIFEST).write_text(
-        json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}})
+    (stored / CACHE_MANIFEST).write_text(
+        json.dumps(_manifest(stored) | {"sha256": {"inner/x.int32": "0"}})
     )
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
-    assert _again(made) == made
-    wait_for_tick(made / "inner" / "x.int32")
-    os.utime(made / "inner" / "x.int32")
+    assert _again(stored) == stored
+    wait_for_tick(stored / "inner" / "x.int32")
+    os.utime(stored / "inner" / "x.int32")
     with pytest.raises(ValueError, match="changed after it was written"):
-        _again(made)
+        _again(stored)
 
 
-def test_a_copied_folder_is_hashed_once_and_recorded_again(made: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "other" / "kind" / made.name
-    wait_for_tick(made / "inner" / "x.int32")
-    shutil.copytree(made, copy)
-    assert _manifest(copy)["changed_ns"] == _manifest(made)["changed_ns"]
+def test_a_copied_folder_is_hashed_once_and_recorded_again(stored: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "other" / "kind" / stored.name
+    wait_for_tick(stored / "inner" / "x.int32")
+    shutil.copytree(stored, copy)
+    assert _manifest(copy)["changed_ns"] == _manifest(stored)["changed_ns"]
     assert _again(copy) == copy
     expected = {"inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns}
     assert _manifest(copy)["changed_ns"] == expected
-    assert _manifest(copy)["sha256"] == _manifest(made)["sha256"]
+    assert _manifest(copy)["sha256"] == _manifest(stored)["sha256"]
     assert sorted(path.name for path in copy.iterdir()) == ["inner", CACHE_MANIFEST]
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", json.dumps({"parts": PARTS, "bytes": {}}), None]
 )
-def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
+def test_a_damaged_manifest_is_named(stored: Path, text: str | None) -> None:
     if text is None:
-        (made / CACHE_MANIFEST).unlink()
+        (stored / CACHE_MANIFEST).unlink()
     else:
-        (made / CACHE_MANIFEST).write_text(text)
+        (stored / CACHE_MANIFEST).write_text(text)
     with pytest.raises(ValueError) as caught:
-        _again(made)
-    expected = f"{made / CACHE_MANIFEST} is missing or damaged: delete {made}, and it will be"
+        _again(stored)
+    expected = f"{stored / CACHE_MANIFEST} is missing or damaged: delete {stored}, and it will be"
     assert str(caught.value).startswith(expected)
 
 
-def test_a_manifest_of_something_else_is_named(made: Path) -> None:
-    (made / CACHE_MANIFEST).write_text(
-        json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
+def test_a_manifest_of_something_else_is_named(stored: Path) -> None:
+    (stored / CACHE_MANIFEST).write_text(
+        json.dumps(_manifest(stored) | {"parts": {"rows": "abd", "length": 8}})
     )
-    message = f"{CACHE_MANIFEST} has the key [0-9a-f]{{20}}, not the folder's name: delete {made}"
+    message = f"{CACHE_MANIFEST} has the key [0-9a-f]{{20}}, not the folder's name: delete {stored}"
     with pytest.raises(ValueError, match=message):
-        _again(made)
+        _again(stored)
 
 
 def test_the_remains_of_a_killed_process_are_removed(tmp_path: Path) -> None:

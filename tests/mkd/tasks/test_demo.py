@@ -387,7 +387,7 @@ def truths(noun: int, deed: str) -> set[tuple[tuple[bool, ...], tuple[bool, ...]
     }
     kinds = {0: ((1, 1),), 1: ((1, 1), (0, 1)), -1: ((1, 1), (1, 0))}[noun]
     atoms = list(product(kinds, pairs[deed]))
-    found = set()
+    truth_values = set()
     for counts in product(range(4), repeat=len(atoms)):
         result = []
         for side in (0, 1):
@@ -395,8 +395,8 @@ def truths(noun: int, deed: str) -> set[tuple[tuple[bool, ...], tuple[bool, ...]
             inside = sum(n for n, (a, b) in zip(counts, atoms, strict=True) if a[side] and b[side])
             result.append(tuple(holds(inside, total) for holds in TRUE.values()) if total else None)
         if result[0] and result[1]:
-            found.add((result[0], result[1]))
-    return found
+            truth_values.add((result[0], result[1]))
+    return truth_values
 
 
 @pytest.mark.parametrize("noun", [0, 1, -1])

@@ -112,8 +112,8 @@ def test_groups_are_for_pairs_of_two_classes() -> None:
 def test_the_calibration_of_several_labels_is_of_each() -> None:
     """Two labels of two rows, all with 0.5 and one of them true: 0.25 true where 0.5 is said."""
     labels = np.array([[1, 0], [0, 0]], dtype=np.uint8)
-    found = expected_calibration_error(np.zeros((2, 2), dtype=np.float32), labels)
-    assert found == pytest.approx(0.25)
+    error = expected_calibration_error(np.zeros((2, 2), dtype=np.float32), labels)
+    assert error == pytest.approx(0.25)
 
 
 # One confusion for all: true positives 3, false positives 1, false negatives 2, true negatives 4.

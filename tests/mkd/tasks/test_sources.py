@@ -848,13 +848,13 @@ def saved(root: Path, task: str, **splits: dict[str, Any]) -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
     label = ClassLabel(names=list(GLUE[task].labels)) if GLUE[task].labels else Value("float32")
-    made = {}
+    datasets = {}
     for name, columns in splits.items():
         features = Features(
             {column: label if column == "label" else Value("string") for column in columns}
         )
-        made[name] = Dataset.from_dict(columns, features=features)
-    DatasetDict(made).save_to_disk(str(root / task))
+        datasets[name] = Dataset.from_dict(columns, features=features)
+    DatasetDict(datasets).save_to_disk(str(root / task))
 
 
 def hub(root: Path, *names: str) -> list[Task]:
@@ -996,11 +996,13 @@ def test_the_made_folder_has_the_real_layout(name: str, real: Path, official: Pa
     for split in ("train", *file.dev):
         path = real / file.folder / f"{split}.tsv"
         if path.exists() or split != "dev_mismatched":
-            header, made = (
+            header, official_header = (
                 lines_of(folder / file.folder / f"{split}.tsv", 1)[0].split("\t")
                 for folder in (real, official)
             )
-            assert len(header) == len(made) if name == "cola" else header == made
+            assert (
+                len(header) == len(official_header) if name == "cola" else header == official_header
+            )
 
 
 @pytest.mark.real_data

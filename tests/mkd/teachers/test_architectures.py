@@ -73,13 +73,13 @@ ENCODERS = sorted(set(MODEL_FOR_MASKED_LM_MAPPING_NAMES) - set(REFUSED) - set(NO
 
 def encoder(name: str) -> PreTrainedModel:
     usual = AutoConfig.for_model(name)
-    given = {key: value for key, value in SIZES.items() if hasattr(usual, key)}
+    sizes = {key: value for key, value in SIZES.items() if hasattr(usual, key)}
     for key in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
         if (getattr(usual, key, None) or 0) >= SIZES["vocab_size"]:
-            given[key] = 1
+            sizes[key] = 1
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModel.from_config(
-        AutoConfig.for_model(name, **(given | OWN.get(name, {}) | LARGE.get(name, {})))
+        AutoConfig.for_model(name, **(sizes | OWN.get(name, {}) | LARGE.get(name, {})))
     ).eval()
     with torch.no_grad():  # a checkpoint's embedding of padding need not be zero, as a new one is
         weight_VE: torch.Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
@@ -139,8 +139,8 @@ def test_unsuitable_models_are_refused_in_one_line(name: str, line: str, tmp_pat
         with pytest.raises(ValueError, match=message) as refused:
             pretrained.load_encoder(tmp_path, "teacher.checkpoint")
     else:
-        told = f"teacher.checkpoint names a {name} model, with which .*{line}"
-        with pytest.raises(ValueError, match=told) as refused:
+        refusal = f"teacher.checkpoint names a {name} model, with which .*{line}"
+        with pytest.raises(ValueError, match=refusal) as refused:
             check_steps(
                 on_encoder(encoder(name), "mean", SHARED), "float32", False, "teacher.checkpoint"
             )

@@ -127,9 +127,9 @@ def test_a_decoder_reads_its_last_real_token(tmp_path: Path, tokenizer: Tokenize
     single = AutoTokenizer.from_pretrained(checkpoint)
     single.model_input_names = ["input_ids", "attention_mask"]
     single.save_pretrained(checkpoint)
-    found = labeller(tmp_path, "single", checkpoint).logits("train")
+    logits = labeller(tmp_path, "single", checkpoint).logits("train")
     expected = direct(checkpoint, "single", 40, 0)[:, ::-1]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_logits_are_computed_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -150,12 +150,12 @@ def test_only_the_logits_of_added_rows_are_computed(tmp_path: Path, tokenizer: T
     more = tuple(split(rows) for rows in added)
     done: list[int] = []
     teacher = labeller(tmp_path, replace(task, added=more), checkpoint)
-    found = teacher.logits("train", lambda step, metrics: done.append(step))
+    teacher_logits = teacher.logits("train", lambda step, metrics: done.append(step))
     assert done == [7, 9]
-    np.testing.assert_array_equal(found[:40], alone)
+    np.testing.assert_array_equal(teacher_logits[:40], alone)
     logits = np.concatenate([direct(checkpoint, "score", num, num) for num in (7, 9)])
     expected = (logits - teacher.data.mean) / teacher.data.std
-    np.testing.assert_allclose(found[40:], expected, atol=1e-5)
+    np.testing.assert_allclose(teacher_logits[40:], expected, atol=1e-5)
 
 
 def test_weights_and_label_order_change_the_key(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -70,10 +70,10 @@ def test_logits_are_assigned_to_their_rows_whatever_their_order(
 def test_scores_are_in_the_tasks_own_units(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     data, rows = datas[2], rows_of(datas[2])
     labels = data.train.labels[data.train_rows]
-    found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[2], data).logits("train")
-    assert found is not None
+    logits = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[2], data).logits("train")
+    assert logits is not None
     np.testing.assert_allclose(
-        found, (values(rows, "train") - labels.mean()) / labels.std(), rtol=1e-4, atol=1e-5
+        logits, (values(rows, "train") - labels.mean()) / labels.std(), rtol=1e-4, atol=1e-5
     )
 
 
@@ -84,20 +84,20 @@ def test_large_scores_with_small_differences_keep_their_precision(
     rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
     task = Task("time", replace(SCORE, range=None), of_list(rows), {"": of_list(rows)})
     data = tokenise_task(tmp_path, task, tokenizer, DataConfig(), 0)
-    told = [
+    lines = [
         {"split": name, "row": place, "logits": [row.label]}
         for name in ("train", "dev")
         for place, row in enumerate(rows)
     ]
-    logits = import_logits(tmp_path, write(tmp_path / "x", told), task, data).logits("dev")
+    logits = import_logits(tmp_path, write(tmp_path / "x", lines), task, data).logits("dev")
     assert logits is not None
     assert quality_metrics([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(
         100
     )
     answers = Answers({("time", ""): logits})
-    found = dev_predictions([data], answers, answers)
+    predictions = dev_predictions([data], answers, answers)
     for column in ("label", "prediction", "teacher"):
-        np.testing.assert_allclose(found[column] - 1.7e9, np.arange(50), atol=1e-4)
+        np.testing.assert_allclose(predictions[column] - 1.7e9, np.arange(50), atol=1e-4)
 
 
 def test_a_file_may_lack_the_dev_split(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
@@ -113,8 +113,10 @@ def test_the_chunk_size_does_not_change_imported_logits(
 ) -> None:
     rows = rows_of(datas[0])
     monkeypatch.setattr(module, "IMPORT_CHUNK_ROWS", 7)
-    found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("train")
-    np.testing.assert_array_equal(found, values(rows, "train"))
+    logits = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits(
+        "train"
+    )
+    np.testing.assert_array_equal(logits, values(rows, "train"))
 
 
 def test_a_changed_file_has_another_key(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
@@ -225,12 +227,12 @@ def test_unanswered_rows_are_nan_and_are_not_used_for_fitting(
     gone = set(data.selection_rows[:-3].tolist()) | {int(data.train_rows[0])}
     rows = [row for row in rows_of(data) if row["split"] != "train" or row["row"] not in gone]
     teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], data)
-    found = teacher.logits("train")
-    assert found is not None
-    assert set(np.flatnonzero(np.isnan(found).all(1)).tolist()) == gone
+    train_logits = teacher.logits("train")
+    assert train_logits is not None
+    assert set(np.flatnonzero(np.isnan(train_logits).all(1)).tolist()) == gone
     chosen, logits = teacher.on_selection()
     assert chosen.tolist() == data.selection_rows[-3:].tolist()
-    np.testing.assert_array_equal(logits, found[chosen])
+    np.testing.assert_array_equal(logits, train_logits[chosen])
     assert all("nan" not in note for note in teacher_notes(data, teacher))
 
 
@@ -241,21 +243,30 @@ def test_rows_can_be_identified_by_their_texts(
 ) -> None:
     """Rows with the same text, and added rows with it, share one answer."""
     (task,) = make_tasks(40, [name])
-    own = list(task.train.read())
-    task = replace(task, train=of_list([*own, own[3]]), added=(of_list([own[5], own[0]]),))
+    task_rows = list(task.train.read())
+    task = replace(
+        task,
+        train=of_list([*task_rows, task_rows[3]]),
+        added=(of_list([task_rows[5], task_rows[0]]),),
+    )
     (data,) = make_datas(tmp_path, [task], tokenizer)
-    firsts = {(row.text_a, row.text_b): place for place, row in reversed(list(enumerate(own)))}
+    firsts = {
+        (row.text_a, row.text_b): place for place, row in reversed(list(enumerate(task_rows)))
+    }
 
-    def told(place: int) -> dict[str, Any]:
-        row = own[place]
+    def line_of(place: int) -> dict[str, Any]:
+        row = task_rows[place]
         pair = {} if row.text_b is None else {"text_pair": row.text_b}
         return {"split": "train", "text": row.text_a, "logits": [float(place), 0.0]} | pair
 
-    rows = [told(place) for place in sorted(firsts.values()) if place != 7]
+    rows = [line_of(place) for place in sorted(firsts.values()) if place != 7]
     teacher = import_logits(tmp_path, write(tmp_path / "x", rows), task, data)
     logits = teacher.logits("train")
     assert logits is not None and len(logits) == 43 and teacher.notes == []
-    expected = [firsts[row.text_a, row.text_b] for row in [*own, own[3], own[5], own[0]]]
+    expected = [
+        firsts[row.text_a, row.text_b]
+        for row in [*task_rows, task_rows[3], task_rows[5], task_rows[0]]
+    ]
     places = np.array([place if place != 7 else np.nan for place in expected])
     np.testing.assert_array_equal(logits[:, 0], places)
     again = write(tmp_path / "again", [*rows, rows[0]])
@@ -274,9 +285,11 @@ def test_logits_of_probabilities_match_hand_computed_values(
         {"split": "train", "row": row, "probabilities": chances}
         for row, chances in enumerate([[0.75, 0.25], [0.66, 0.33], [1, 0]])
     ]
-    found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("train")
-    assert found is not None
-    chances = np.exp(found[:3].astype(float))
+    logits = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits(
+        "train"
+    )
+    assert logits is not None
+    chances = np.exp(logits[:3].astype(float))
     np.testing.assert_allclose(chances, [[0.75, 0.25], [2 / 3, 1 / 3], [1, FLOOR]], rtol=1e-5)
     np.testing.assert_allclose(
         as_logits(np.array([[0.75, 0, 1]]), True),
@@ -323,8 +336,10 @@ def test_a_file_with_texts_is_refused_for_rows_in_another_order(
     read = {"train": list(task.train.read()), "dev": list(task.dev[""].read())}
     rows = rows_of(data)
     for row in rows:
-        own = read[row["split"]][row["row"]]
-        row |= {"text": own.text_a} | ({} if own.text_b is None else {"text_pair": own.text_b})
+        task_row = read[row["split"]][row["row"]]
+        row |= {"text": task_row.text_a} | (
+            {} if task_row.text_b is None else {"text_pair": task_row.text_b}
+        )
     path = write(tmp_path / "x", rows)
     teacher = import_logits(tmp_path, path, task, data)
     assert teacher.has_texts

@@ -76,14 +76,14 @@ def test_the_mean_is_stored_and_does_not_depend_on_chunks(
     tmp_path: Path, datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = (fixed("a", datas[0], seed=1), fixed("b", datas[0], seed=2))
-    found = []
+    logits_by_chunk = []
     for chunk in (7, 1000):
         monkeypatch.setattr(module, "MEAN_CHUNK_ROWS", chunk)
-        found.append(
+        logits_by_chunk.append(
             mean_teacher(members, "logits", tmp_path / str(chunk), datas[0]).logits("train")
         )
     expected = (members[0].by_split["train"] + members[1].by_split["train"]) / 2
-    for logits in found:
+    for logits in logits_by_chunk:
         assert logits is not None
         np.testing.assert_allclose(logits, expected, rtol=1e-6)
     assert mean_teacher(members, "logits", tmp_path, datas[0]).name == "a + b"

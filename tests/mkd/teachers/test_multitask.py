@@ -68,14 +68,14 @@ def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
 
 def gold_file(folder: Path, task: str, splits: tuple[str, ...] = ("train", "dev")) -> str:
     """A file of logits with the correct labels; rows without a label get those of label 0."""
-    (found,) = load_tasks(DataConfig(tasks=[task], demo=DEMO))
+    (loaded,) = load_tasks(DataConfig(tasks=[task], demo=DEMO))
     path = folder / f"{task}-{len(splits)}.jsonl"
     with path.open("w") as file:
         for split in splits:
-            rows = (found.train if split == "train" else found.dev[""]).read()
+            rows = (loaded.train if split == "train" else loaded.dev[""]).read()
             for number, row in enumerate(rows):
                 label = row.label or 0.0
-                logits = [4.0 * (label == i) for i in range(len(found.kind.labels))] or [label]
+                logits = [4.0 * (label == i) for i in range(len(loaded.kind.labels))] or [label]
                 file.write(json.dumps({"split": split, "row": number, "logits": logits}) + "\n")
     return str(path)
 
@@ -192,13 +192,13 @@ def test_a_finetuning_can_use_other_teachers(mixed: Result, folder: Path, tmp_pa
     config = config_of(folder, sources, tasks=tasks, student=student)
     how = FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN)
     reports = RecordedReports()
-    found = run_finetune(config, how, tmp_path / "s", reports)
-    assert found.teacher == "bert-1x8 + similarity-1.jsonl"
-    before = found.metrics["before/quality/similarity/score"]
+    result = run_finetune(config, how, tmp_path / "s", reports)
+    assert result.teacher == "bert-1x8 + similarity-1.jsonl"
+    before = result.metrics["before/quality/similarity/score"]
     assert before == mixed.metrics["quality/similarity/score"]
     assert {"train/soft/similarity", "train/hard/sentiment"} <= set(reports.names)
     assert not any(name.startswith("teacher/") for name in reports.names)
-    cells = {line.split()[1]: line.split()[3::2] for line in table.result_table(found)[2:5]}
+    cells = {line.split()[1]: line.split()[3::2] for line in table.result_table(result)[2:5]}
     assert [cell == "-" for cell in cells["sentiment"]] == [False] * 5
     assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
     assert [cell == "-" for cell in cells["mean"]] == [True, False, False, True, True]
@@ -207,8 +207,8 @@ def test_a_finetuning_can_use_other_teachers(mixed: Result, folder: Path, tmp_pa
     assert alone.teacher == ""
     assert table.result_table(alone)[0].split("|")[2:-1] == [" before ", " student "]
     gold = {task: [gold_file(folder, task, ("train",))] for task in tasks}
-    taught = replace(config, teacher=replace(config.teacher, sources=gold))
-    assert run_finetune(taught, how, tmp_path / "f").teacher.endswith("similarity-1.jsonl")
+    gold_config = replace(config, teacher=replace(config.teacher, sources=gold))
+    assert run_finetune(gold_config, how, tmp_path / "f").teacher.endswith("similarity-1.jsonl")
 
 
 def test_copies_are_refused_for_file_teachers(folder: Path, tmp_path: Path) -> None:
@@ -267,14 +267,14 @@ def test_a_file_can_answer_some_rows_and_added_text(tmp_path: Path) -> None:
 
 def test_a_teacher_of_some_tasks_is_reused(folder: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, {"similarity": [gold_file(folder, "similarity")]})
-    taught = run_teacher(config, tmp_path / "a")
-    assert [data.task for data in taught.datasets] == TASKS[:2]
+    teacher_result = run_teacher(config, tmp_path / "a")
+    assert [data.task for data in teacher_result.datasets] == TASKS[:2]
     reports = RecordedReports()
     result = run(config, tmp_path / "b", reports)
     assert not any(name.startswith("teacher/train") for name in reports.names)
     score = result.metrics["teacher/quality/sentiment/score"]
-    assert score == taught.metrics["quality/sentiment/score"]
-    assert result.teacher_key != taught.teacher_key, "the file has a part in it"
+    assert score == teacher_result.metrics["quality/sentiment/score"]
+    assert result.teacher_key != teacher_result.teacher_key, "the file has a part in it"
 
 
 def test_contradictory_teacher_settings_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -284,12 +284,12 @@ def test_contradictory_teacher_settings_are_refused(folder: Path, tmp_path: Path
     config = config_of(folder, files)
     started = replace(config, student=StudentConfig(kind="bilstm", init="teacher"))
     both = replace(config, teacher=replace(config.teacher, checkpoint="x"))
-    for bad, told in [
+    for bad, message in [
         (open_tasks, "teacher.sources names 'other'; chosen: sentiment, paraphrase, similarity"),
         (started, "student.init is 'teacher'; allowed: empty or a checkpoint"),
         (both, "teacher.checkpoint is 'x'; allowed: empty, as teacher.sources names others"),
     ]:
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             config_for_tasks(bad, tasks)
     with pytest.raises(ValueError, match="teacher.sources names others for all tasks"):
         run_teacher(config, tmp_path)
@@ -335,16 +335,16 @@ def test_the_weak_teacher_note_matches_hand_computed_scores(datas: Datas) -> Non
     single = single._replace(train=single.train._replace(labels=labels))
     ones, zeros = np.tile([0.0, 1.0], (8, 1)), np.tile([1.0, 0.0], (8, 1))
 
-    def told(data: TaskData, logits: np.ndarray) -> str:
+    def note(data: TaskData, logits: np.ndarray) -> str:
         return weak_teacher_note(data, "t", logits, data.selection_rows)
 
-    assert told(single, ones) == "", "as good as the most frequent class"
+    assert note(single, ones) == "", "as good as the most frequent class"
     weak = "t scores 25.0 on the selection split, always answering 'good' 75.0"
-    assert weak in told(single, zeros)
+    assert weak in note(single, zeros)
     scores = similarity.train.labels[similarity.selection_rows][:, None]
-    assert told(similarity, scores) == ""
-    assert "t scores -100.0 on the selection split" in told(similarity, -scores)
-    assert "t scores 0.0 on" in told(similarity, np.ones_like(scores))
+    assert note(similarity, scores) == ""
+    assert "t scores -100.0 on the selection split" in note(similarity, -scores)
+    assert "t scores 0.0 on" in note(similarity, np.ones_like(scores))
 
 
 def test_sources_do_not_change_the_keys_of_stored_teachers(

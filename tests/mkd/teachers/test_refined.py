@@ -40,7 +40,7 @@ from tests.support.tiny import (
 CPU = torch.device("cpu")
 
 
-def made(
+def load_refined(
     config: Config, datas: Datas, tokenizer: Tokenizer, report: Report = no_report
 ) -> RefinedModel:
     side = ModelData(tokenizer, datas, CPU)
@@ -52,7 +52,7 @@ def refine(
 ) -> tuple[TransformerStudent, str, bool]:
     """The teacher, its key, and whether it was trained by this call."""
     reports = RecordedReports()
-    refined = made(config, datas, tokenizer, reports)
+    refined = load_refined(config, datas, tokenizer, reports)
     return refined.model, refined.key, any(name.startswith("train/") for name in reports.names)
 
 
@@ -80,9 +80,9 @@ def test_a_teacher_labels_in_the_precision_of_its_training(
 ) -> None:
     """Half precision is up to 2.8 times as fast on processors that support it."""
     for precision in ("float32", "bfloat16"):
-        refined = made(teacher_config(tmp_path, {"precision": precision}), datas, tokenizer)
+        refined = load_refined(teacher_config(tmp_path, {"precision": precision}), datas, tokenizer)
         side = ModelData(tokenizer, datas, CPU)
-        found = refined_teachers(refined, tmp_path, side)[0].logits("dev")
+        logits = refined_teachers(refined, tmp_path, side)[0].logits("dev")
         store = datas[0].dev[""]
         answers = {
             each: predict_logits(
@@ -94,9 +94,9 @@ def test_a_teacher_labels_in_the_precision_of_its_training(
             )
             for each in ("float32", "bfloat16")
         }
-        np.testing.assert_array_equal(found, answers.pop(precision))
+        np.testing.assert_array_equal(logits, answers.pop(precision))
         (other,) = answers.values()
-        assert not np.array_equal(found, other)
+        assert not np.array_equal(logits, other)
 
 
 def test_training_is_deterministic(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
@@ -155,7 +155,7 @@ def test_the_key_ignores_the_student(tmp_path: Path, datas: Datas, tokenizer: To
 
 
 def test_stored_logits_are_the_teachers(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    teacher = made(teacher_config(tmp_path), datas, tokenizer)
+    teacher = load_refined(teacher_config(tmp_path), datas, tokenizer)
     for data in datas:
         stored = refined_logits(tmp_path, teacher, data.train, data.name)
         rows = np.arange(40)[::-1].copy()
@@ -167,7 +167,7 @@ def test_stored_logits_are_the_teachers(tmp_path: Path, datas: Datas, tokenizer:
 
 
 def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    teacher = made(teacher_config(tmp_path), datas, tokenizer)
+    teacher = load_refined(teacher_config(tmp_path), datas, tokenizer)
     reports, none = RecordedReports(), RecordedReports()
     first = refined_logits(tmp_path, teacher, datas[0].train, "single", reports)
     assert reports.of("progress")[-1] == 1
@@ -179,18 +179,20 @@ def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Token
 def test_only_the_logits_of_added_rows_are_computed(
     tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Tokenizer
 ) -> None:
-    teacher = made(teacher_config(tmp_path), datas, tokenizer)
+    teacher = load_refined(teacher_config(tmp_path), datas, tokenizer)
     alone = refined_logits(tmp_path, teacher, datas[1].train, "pair")
     more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
     (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
     done: list[int] = []
-    found = refined_logits(tmp_path, teacher, data.train, "pair", lambda step, _: done.append(step))
+    logits = refined_logits(
+        tmp_path, teacher, data.train, "pair", lambda step, _: done.append(step)
+    )
     assert done == [7, 9], "the rows of either split, in one batch each"
-    np.testing.assert_array_equal(found[:40], alone)
+    np.testing.assert_array_equal(logits[:40], alone)
     direct = predict_logits(
         torch_infer(teacher.model), data.train, np.arange(56), "pair", teacher.layout
     )
-    np.testing.assert_allclose(found, direct, atol=1e-5)
+    np.testing.assert_allclose(logits, direct, atol=1e-5)
 
 
 def test_added_text_does_not_change_the_teacher(
@@ -205,13 +207,13 @@ def test_added_text_does_not_change_the_teacher(
 
 
 def test_teachers_have_their_own_logits(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    found = []
+    logits = []
     for seed in (0, 1):
-        teacher = made(teacher_config(tmp_path, seed=seed), datas, tokenizer)
+        teacher = load_refined(teacher_config(tmp_path, seed=seed), datas, tokenizer)
         for task in ("pair", "score"):
-            found.append(np.array(refined_logits(tmp_path, teacher, datas[1].train, task)))
-    assert not np.allclose(found[0], found[2])
-    assert not np.allclose(found[1], found[3])
+            logits.append(np.array(refined_logits(tmp_path, teacher, datas[1].train, task)))
+    assert not np.allclose(logits[0], logits[2])
+    assert not np.allclose(logits[1], logits[3])
 
 
 def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: Datas) -> None:

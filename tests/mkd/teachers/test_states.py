@@ -63,9 +63,9 @@ def test_states_are_the_means_of_the_encoders_states_of_each_single_row(
     place: int, tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     data = datas[place]
-    (found,) = matched_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], no_report)
+    (matched,) = matched_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], no_report)
     rows = np.arange(len(data.train.labels))
-    assert found.of(rows).dtype == np.float16 and found.of(rows).shape == (len(rows), 2, 16)
+    assert matched.of(rows).dtype == np.float16 and matched.of(rows).shape == (len(rows), 2, 16)
     for row in rows:
         inputs = gather_inputs(data.train, rows[row : row + 1], refined.layout)
         with torch.inference_mode():
@@ -73,20 +73,22 @@ def test_states_are_the_means_of_the_encoders_states_of_each_single_row(
                 input_ids=inputs.ids[:, 0], token_type_ids=inputs.types, output_hidden_states=True
             ).hidden_states
         expected = torch.stack([state[0].mean(0) for state in states]).numpy()
-        np.testing.assert_allclose(found.of(rows[row : row + 1])[0], expected, atol=2e-3, rtol=1e-3)
+        np.testing.assert_allclose(
+            matched.of(rows[row : row + 1])[0], expected, atol=2e-3, rtol=1e-3
+        )
 
 
 def test_states_of_a_checkpoint_match_transformers(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """The reference is transformers alone, with the checkpoint's tokenizer, which joins a pair."""
     checkpoint = classifier(tmp_path, tokenizer, "same", "different")
-    (found,) = matched_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], no_report)
+    (matched,) = matched_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], no_report)
     encoder = BertModel.from_pretrained(checkpoint).eval()
     its = AutoTokenizer.from_pretrained(checkpoint)
     (task,) = make_tasks(names=["pair"])
     for number, row in enumerate(task.train.read()):
         with torch.inference_mode():
             states = encoder(**its(row.text_a, row.text_b, return_tensors="pt")).last_hidden_state
-        ours, expected = found.of(np.array([number]))[0, 0], states[0].mean(0).numpy()
+        ours, expected = matched.of(np.array([number]))[0, 0], states[0].mean(0).numpy()
         np.testing.assert_allclose(ours, expected, atol=2e-3, rtol=1e-3)
 
 
@@ -125,15 +127,15 @@ def test_only_the_states_of_added_rows_are_computed(
     assert len(more.train.labels) == 47
     (alone,) = matched_states(tmp_path, [1], [head(tmp_path, refined, plain)], no_report)
     before = stores(tmp_path)
-    (found,) = matched_states(tmp_path, [1], [head(tmp_path, refined, more)], no_report)
+    (matched,) = matched_states(tmp_path, [1], [head(tmp_path, refined, more)], no_report)
     (new,) = stores(tmp_path) - before
     assert (new / STATES_FILE).stat().st_size == 2 * 7 * 16
     rows = np.array([46, 0, 40, 39])
-    np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
+    np.testing.assert_array_equal(matched.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
     joined = join_stores(tmp_path, list(more.train.parts))
     copied = more._replace(train=joined._replace(parts=(), fingerprint="other"))
     (together,) = matched_states(tmp_path, [1], [head(tmp_path, refined, copied)], no_report)
-    ours, theirs = (states.of(rows).astype(float) for states in (found, together))
+    ours, theirs = (states.of(rows).astype(float) for states in (matched, together))
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
@@ -233,7 +235,7 @@ def test_configs_give_the_layer_counts(tmp_path: Path, datas: Datas, tokenizer: 
     settings, match = teacher_config(tmp_path).teacher, MatchConfig(1.0, [2], [0])
     bert(["bad", "good"], tokenizer).save_pretrained(tmp_path / "one-layer")
     BartConfig().save_pretrained(tmp_path / "bart")
-    for name, told in {
+    for name, message in {
         "one-layer": "loss.match.teacher_layers is [2]; allowed: from -2 to 1, where 0 is",
         "bart": "loss.match.weight is 1.0; allowed: 0, as {name} has the states of an encoder",
     }.items():
@@ -243,7 +245,7 @@ def test_configs_give_the_layer_counts(tmp_path: Path, datas: Datas, tokenizer: 
                 check_matched_layers(
                     changed(settings, teacher), match, make_tasks(names=["single"]), student
                 )
-            assert str(caught.value).startswith(told.format(name=folder))
+            assert str(caught.value).startswith(message.format(name=folder))
 
 
 # Whole runs.

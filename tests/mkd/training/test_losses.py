@@ -138,8 +138,8 @@ def test_rows_without_an_answer_learn_from_their_labels_alone_by_hand(weight: fl
     hard = math.log(2)
     student = torch.zeros(3, 2, requires_grad=True)
     teacher = torch.tensor([[math.log(3), 0.0], [NAN, NAN], [math.log(3), 0.0]])
-    labels, taught = torch.tensor([0.0, 1.0, NAN]), torch.tensor([True, False, True])
-    terms = distillation(student, teacher, labels, LossConfig(hard_weight=weight), taught)
+    labels, has_teacher = torch.tensor([0.0, 1.0, NAN]), torch.tensor([True, False, True])
+    terms = distillation(student, teacher, labels, LossConfig(hard_weight=weight), has_teacher)
     total = (weight * hard + (1 - weight) * soft) + hard + soft
     assert float(terms.total.detach()) == pytest.approx(total / 3)
     terms.total.backward()
@@ -158,18 +158,18 @@ def test_mixed_rows_of_several_labels_or_a_score_have_the_loss_of_their_rows(kin
         (1, torch.tensor([0.5, -1.0, NAN, 2.0])),
     ):
         student, teacher = _random(4, classes, 0), _random(4, classes, 1)
-        taught = torch.tensor([True, False, True, False])
+        has_teacher = torch.tensor([True, False, True, False])
         alone = [
             distillation(
                 student[row : row + 1],
-                teacher[row : row + 1] if taught[row] else None,
+                teacher[row : row + 1] if has_teacher[row] else None,
                 labels[row : row + 1],
                 config,
             ).total
             for row in range(4)
         ]
-        partial = teacher.masked_fill(~taught[:, None], NAN)
-        total = distillation(student, partial, labels, config, taught).total
+        partial = teacher.masked_fill(~has_teacher[:, None], NAN)
+        total = distillation(student, partial, labels, config, has_teacher).total
         assert float(total) == pytest.approx(float(sum(alone)) / 4, rel=1e-5)
     everything = torch.ones(4, dtype=torch.bool)
     assert float(distillation(student, teacher, labels, config, everything).total) == pytest.approx(

@@ -42,11 +42,11 @@ LAST = MatchConfig(weight=0.5, teacher_layers=[-1], student_layers=[-1])
 
 
 def states_of(
-    *shape: int, teacher: str = "t", places: tuple[int, ...] = (0, 1), parts: int = 1
+    *shape: int, teacher: str = "t", places: tuple[int, ...] = (0, 1), num_parts: int = 1
 ) -> MatchedStates:
     """Returns made-up states [rows, layers, width]."""
     values = np.random.default_rng(0).normal(size=shape).astype(np.float16)
-    return MatchedStates(teacher, list(places), np.array_split(values, parts))
+    return MatchedStates(teacher, list(places), np.array_split(values, num_parts))
 
 
 def answer(student: Student, inputs: Inputs, task: str) -> ModelOutput:
@@ -145,11 +145,11 @@ def test_layers_are_counted_from_the_embeddings_or_from_the_last() -> None:
         Matching([1, 1, 1], {"a": states_of(2, 1, 4)}, MatchConfig(1.0, [0], [3]))
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_states_of_rows_do_not_depend_on_the_parts_they_are_stored_in(parts: int) -> None:
-    whole, cut = states_of(10, 2, 3), states_of(10, 2, 3, parts=parts)
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_states_of_rows_do_not_depend_on_the_parts_they_are_stored_in(num_parts: int) -> None:
+    whole, cut = states_of(10, 2, 3), states_of(10, 2, 3, num_parts=num_parts)
     rows = np.array([9, 0, 3, 4, 3, 7])
-    assert len(cut.parts) == parts
+    assert len(cut.parts) == num_parts
     np.testing.assert_array_equal(cut.of(rows), whole.parts[0][rows])
     assert cut.of(rows).dtype == np.float16
 
@@ -400,7 +400,7 @@ def test_maps_are_not_saved(datas: Datas, tokenizer: Tokenizer, tmp_path: Path) 
 
 def test_a_batch_has_the_states_of_its_rows(datas: Datas, tokenizer: Tokenizer) -> None:
     data = datas[0]
-    states = states_of(len(data.train.labels), 2, 4, parts=2)
+    states = states_of(len(data.train.labels), 2, 4, num_parts=2)
     layout = layout_of(tokenizer, False, 32)
 
     def batches() -> Iterator[Batch]:
