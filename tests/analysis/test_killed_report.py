@@ -23,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
 
 def environment(folder: Path, run: str = "") -> dict[str, str]:
     """Of a report's process. run: the run that `mlflow run` has created for it."""
-    own = {"MLFLOW_RUN_ID": run} if run else {}
-    return {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"} | own
+    run_variable = {"MLFLOW_RUN_ID": run} if run else {}
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"} | run_variable
 
 
 def killed(folder: Path, *argv: str, run: str = "") -> None:
@@ -37,11 +37,11 @@ def killed(folder: Path, *argv: str, run: str = "") -> None:
 def reports(folder: Path) -> dict[str, str]:
     """The status of each run of a report, by its id."""
     store = client(folder)
-    found = store.search_runs(
+    report_runs = store.search_runs(
         [each.experiment_id for each in store.search_experiments()],
         f"tags.`{names.TAG_KIND}` = '{names.KIND_REPORT}'",
     )
-    return {run.info.run_id: run.info.status for run in found}
+    return {run.info.run_id: run.info.status for run in report_runs}
 
 
 def test_the_next_report_uses_the_run_of_a_killed_one(folder: Path) -> None:
@@ -62,12 +62,12 @@ def test_the_next_report_ends_the_runs_that_mlflow_run_made_for_killed_ones(fold
     store = client(folder)
     places = {name: store.get_experiment_by_name(name) for name in ("mkd", "empty")}
 
-    def own(name: str) -> str:
+    def new_run(name: str) -> str:
         place = places[name]
         assert place is not None
         return str(store.create_run(place.experiment_id).info.run_id)
 
-    here, elsewhere, alive = own("mkd"), own("empty"), own("empty")
+    here, elsewhere, alive = new_run("mkd"), new_run("empty"), new_run("empty")
     killed(folder, "--experiment", "mkd", run=here)
     killed(folder, "--experiment", "mkd", run=elsewhere)
     assert {reports(folder)[run] for run in (here, elsewhere)} == {"RUNNING"}

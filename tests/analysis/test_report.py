@@ -53,13 +53,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")
     for student in STUDENTS:
-        stored.logged(client, first, stored.made(stored.Wish(student)))
+        stored.logged(client, first, stored.synthetic_run(stored.Wish(student)))
     for wish in (
         stored.Wish(LSTM, 1),
         stored.Wish(LSTM, 2, tags=OTHER),
         stored.Wish(LSTM, tasks=("sentiment",)),
     ):
-        stored.logged(client, first, stored.made(wish))
+        stored.logged(client, first, stored.synthetic_run(wish))
     client.set_experiment_tag(first, "mlflow.note.content", "My own words.")
     second = stored.experiment(client, folder, "searches")
     parent = client.create_run(
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, student in enumerate(STUDENTS):
         tags = {"mkd.study": "small", "mkd.trial": str(index), "mkd.state": "complete"}
         settings = {"loss.temperature": 1.0 + index}
-        run = stored.made(stored.Wish(student, kind="trial", tags=tags, settings=settings))
+        run = stored.synthetic_run(stored.Wish(student, kind="trial", tags=tags, settings=settings))
         run_id = stored.logged(client, second, run)
         quality, latency = (
             run.metrics["search/quality"],

@@ -61,7 +61,7 @@ def trials(folder: Path) -> pd.DataFrame:
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiments = [each.experiment_id for each in client.search_experiments()]
     where = f"tags.`{names.TAG_TRIAL}` != '' and attributes.status = 'FINISHED'"
-    found = []
+    rows = []
     for run in client.search_runs(experiments, where):
         metrics = run.data.metrics
         row = {"dev": metrics[names.QUALITY_MEAN], "selection": metrics[names.SELECTED_MEAN]}
@@ -69,8 +69,8 @@ def trials(folder: Path) -> pd.DataFrame:
             task = name.removeprefix(names.SELECTED)
             if names.quality(task) in metrics:
                 row |= {f"{task} dev": metrics[names.quality(task)], f"{task} selection": value}
-        found.append(row)
-    return pd.DataFrame(found)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def line(side: str, frame: pd.DataFrame, task: str) -> dict[str, float | str]:
@@ -102,10 +102,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, metavar="OUT")
-    given, settings = parser.parse_known_args()
+    args, settings = parser.parse_known_args()
     for side in SIDES:
-        run_search(given.out / side, side, settings)
-    frames = {side: trials(given.out / side) for side in SIDES}
+        run_search(args.out / side, side, settings)
+    frames = {side: trials(args.out / side) for side in SIDES}
     tasks = ["", *(name.removesuffix(" dev") for name in frames[GROUPS] if name.endswith(" dev"))]
     lines = [line(side, frame, task) for task in tasks for side, frame in frames.items()]
     head = ["task", "selection split", "trials", "rank correlation", "selection less dev",

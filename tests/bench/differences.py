@@ -45,15 +45,17 @@ def mean_claims(
 def by_satterthwaite(rng: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
     """Returns how often, in percent, a t interval of the summed variances finds a difference. Both
     groups of runs are of one model, so each difference that is found is an error."""
-    found = []
+    significant = []
     for _ in range(repetitions // AT_ONCE):
         drawn = runs(rng, AT_ONCE, [85.0, 85.0], seeds, sd, True)
         less_TSB = drawn.scores_TMSB[:, 0] - drawn.scores_TMSB[:, 1]
         of_seeds_T = less_TSB[..., 0].var(1, ddof=1) / seeds
         summed_T = of_seeds_T + less_TSB.mean(1)[:, 1:].var(1, ddof=1)
         freedom_T = (seeds - 1) * (summed_T / np.maximum(of_seeds_T, 1e-9)) ** 2
-        found.append(abs(less_TSB[..., 0].mean(1)) > stdtrit(freedom_T, TAIL) * np.sqrt(summed_T))
-    return 100 * float(np.mean(found))
+        significant.append(
+            abs(less_TSB[..., 0].mean(1)) > stdtrit(freedom_T, TAIL) * np.sqrt(summed_T)
+        )
+    return 100 * float(np.mean(significant))
 
 
 def moved(rng: np.random.Generator, resamples: int, rows: int = 1000, draws: int = 200) -> float:
@@ -85,14 +87,16 @@ def main() -> None:
         ("two models, equally good", False, True),
     ):
         for sd in SDS:
-            found = [mean_claims(rng, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
+            claims_by_seeds = [
+                mean_claims(rng, repetitions, seeds, sd, alike, paired) for seeds in SEEDS
+            ]
             rows.append(
                 [
                     f"{name}, sd {sd:g}",
-                    *(f"{one.methods:.1f} (holds {one.held:.1f})" for one in found),
+                    *(f"{one.methods:.1f} (holds {one.held:.1f})" for one in claims_by_seeds),
                 ]
             )
-            outcome[rows[-1][0]] = [one._asdict() for one in found]
+            outcome[rows[-1][0]] = [one._asdict() for one in claims_by_seeds]
     for sd in SDS:
         shares = [by_satterthwaite(rng, repetitions, seeds, sd) for seeds in SEEDS[1:]]
         rows.append(
@@ -110,7 +114,7 @@ def main() -> None:
             rows.append(
                 [
                     name,
-                    f"{best.told:.2f}",
+                    f"{best.reported:.2f}",
                     f"{best.truly:.2f}",
                     f"{best.held:.1f}",
                     f"{best.anew:.1f}",

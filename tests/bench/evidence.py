@@ -97,7 +97,7 @@ class Model(NamedTuple):
         """Returns the model with only these seeds."""
         return Model(
             {seed: run for seed, run in self.runs.items() if seed in seeds},
-            {seed: found for seed, found in self.about.items() if seed in seeds},
+            {seed: record for seed, record in self.about.items() if seed in seeds},
         )
 
 
@@ -149,11 +149,11 @@ def compared(students: dict[str, dict[str, Model]], claim: Claim) -> Iterator[Co
         yield Compared(student, first, second, differences)
 
 
-def cell(found: Difference) -> str:
+def cell(gap: Difference) -> str:
     """Returns a difference and its interval as text. It is bold if the interval does not include 0
     and there are several seeds."""
-    text = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
-    return f"**{text}**" if found.is_one and found.is_of_methods else text
+    text = f"{gap.points:+.1f} ({gap.low:+.1f} to {gap.high:+.1f})"
+    return f"**{text}**" if gap.is_one and gap.is_of_methods else text
 
 
 def claim_table(claim: Claim, comparisons: list[Compared]) -> list[str]:
@@ -284,10 +284,10 @@ def timed_models(rivals: dict[str, Any], names: list[str]) -> list[Timed]:
     for name in ms:
         if any(name not in task["contenders"] for task in tasks.values()):
             continue  # a tokenizer alone, or a model that is only timed
-        seeds = {task: own["contenders"][name]["scores"] for task, own in tasks.items()}
-        scores = {task: statistics.mean(own) for task, own in seeds.items()}
+        seeds = {task: content["contenders"][name]["scores"] for task, content in tasks.items()}
+        scores = {task: statistics.mean(by_seed) for task, by_seed in seeds.items()}
         # A rival that is random only on some tasks has one seed for the others.
-        means = [statistics.mean(own) for own in zip(*seeds.values(), strict=False)]
+        means = [statistics.mean(of_seed) for of_seed in zip(*seeds.values(), strict=False)]
         models.append(Timed(name, ms[name], ms[BERT_BASE] / ms[name], scores, means))
     return sorted(models, key=lambda model: model.ms)
 
@@ -353,9 +353,11 @@ def main(args: argparse.Namespace) -> None:
     """Writes all tables, pictures and numbers."""
     folders = sorted({file.parent for file in args.out.glob("*/*.json")})
     students = {folder.name: variants_of(folder) for folder in folders}
-    all_models = [model for own in students.values() for model in own.values()]
+    all_models = [model for variants in students.values() for model in variants.values()]
     tables = {
-        "scores": scores_table({n: own for n, own in students.items() if TEACHER in own}),
+        "scores": scores_table(
+            {n: variants for n, variants in students.items() if TEACHER in variants}
+        ),
         "made": [made_by(all_models)],
     }
     pictures: dict[str, Figure] = {}
@@ -368,7 +370,7 @@ def main(args: argparse.Namespace) -> None:
         if claim.second != TEACHER:
             pictures[f"claim-{claim.name}"] = draw(claim, comparisons)
         numbers[claim.name] = {
-            one.student: {task: own._asdict() for task, own in one.differences.items()}
+            one.student: {task: gap._asdict() for task, gap in one.differences.items()}
             for one in comparisons
         }
     if args.rivals is not None:

@@ -142,10 +142,10 @@ def measured(
             with tempfile.TemporaryDirectory() as work:
                 path = str(task_file(task, rows, seed, Path(work)))
                 data = replace(settings.data, source="files", path=path)
-                found = trained(replace(settings, data=data, seed=seed), folder, task.name)
+                variant_scores = trained(replace(settings, data=data, seed=seed), folder, task.name)
             about = {"key": key, "seconds": time.perf_counter() - start, "commit": commit()}
             about |= hardware()
-            file.write_text(json.dumps(about | found))
+            file.write_text(json.dumps(about | variant_scores))
         scores |= json.loads(file.read_text())
     return scores
 

@@ -69,9 +69,11 @@ def _tried(place: str, size: int, work: Path) -> Result:
     first = ending(_command(), work, 100, environ)
     fault = ""
     if first.kind == REFUSED:
-        fault = "" if FULL_DISK_ERROR.match(first.told) else f"no path and bytes: {first.told}"
+        fault = (
+            "" if FULL_DISK_ERROR.match(first.message) else f"no path and bytes: {first.message}"
+        )
     elif first.kind != ACCEPTED:
-        fault = f"{first.kind}: {first.told}"
+        fault = f"{first.kind}: {first.message}"
     if half := _half_written(work):
         fault = fault or f"left: {half}"
     if first.kind == ACCEPTED:
@@ -81,7 +83,7 @@ def _tried(place: str, size: int, work: Path) -> Result:
         (work / log).unlink()
     again = ending(_command(), work, 100, environ)
     if again.kind != ACCEPTED:
-        fault = fault or f"given again: {again.kind}: {again.told}"
+        fault = fault or f"given again: {again.kind}: {again.message}"
     elif (ends := Counter(statuses(work / "tracker"))) != {"FINISHED": 1}:
         fault = fault or f"given again, the runs are {dict(ends)}"
     return Result("told" if not fault else "fault", fault)

@@ -42,7 +42,7 @@ from mkd.tasks.sources import load_tasks
 from tests.bench.hostile_words import NAMES
 from tests.support.entry import tiny
 from tests.support.forked import Ending, ending
-from tests.support.stored import Wish, logged, made
+from tests.support.stored import Wish, logged, synthetic_run
 from tests.support.tiny import make_datas, make_tasks, make_tokenizer
 
 SECONDS = 60
@@ -143,7 +143,7 @@ def in_report(name: str) -> int:
         for seed in (0, 1):
             tags = {"mkd.teacher": name, "mkd.hardware.cpu": name, "mkd.student": name}
             wish = Wish(StudentConfig(), seed, tags=tags)
-            logged(client, number, made(wish)._replace(name=name))
+            logged(client, number, synthetic_run(wish)._replace(name=name))
     except (MlflowException, UnicodeError, ValueError):
         return _report(name, Path("out"))  # it has to report that there is no such experiment
     code = _report(name, Path("out", name) if _is_file_name(name) else Path("out"))

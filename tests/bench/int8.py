@@ -133,8 +133,10 @@ def table(losses: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[
             ]
             lost = [[line[key] for line in seeds] for key in LOSSES]
             intervals = [
-                f" ({interval_text(statistics.mean(own), half_width(own))})" if len(own) > 1 else ""
-                for own in lost
+                f" ({interval_text(statistics.mean(by_seed), half_width(by_seed))})"
+                if len(by_seed) > 1
+                else ""
+                for by_seed in lost
             ]
             times = [
                 metrics[f"speed/{name}, {backend}/{HEADLINE_SETTING.name}/p50_ms"]
@@ -144,7 +146,7 @@ def table(losses: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[
                 name, f"{len(seeds)}", f"{statistics.mean(line['torch'] for line in seeds):.2f}",
                 weight_range,
                 f"{statistics.mean(line['error'] for line in seeds):.3f}",
-                *(f"{statistics.mean(own):.2f}{interval}" for own, interval in
+                *(f"{statistics.mean(by_seed):.2f}{interval}" for by_seed, interval in
                   zip(lost, intervals, strict=True)),
                 *(f"{ms:.2f}" for ms in times),
             ])  # fmt: skip

@@ -160,7 +160,7 @@ class Place:
 
     def _student(self) -> str:
         query = "select run_uuid from tags where key = 'mkd.kind' and value = 'distill'"
-        return f"runs:/{found[0][0]}/student" if (found := self._asked(query)) else ""
+        return f"runs:/{rows[0][0]}/student" if (rows := self._asked(query)) else ""
 
     def state(self) -> State:
         """Returns what the command has left."""
@@ -272,17 +272,17 @@ def disturbed(place: Place, expected: State, at: float, draw: random.Random) -> 
 
 def difference(expected: State, actual: State) -> str:
     """Returns what differs, in one line; empty if nothing does."""
-    parts = []
+    differences = []
     for name, one, other in zip(("files", "weights"), expected[1:], actual[1:], strict=True):
         if more := other - one:
-            parts.append(f"{name} that are left: {sorted(more)[:3]}")
+            differences.append(f"{name} that are left: {sorted(more)[:3]}")
         elif less := one - other:
-            parts.append(f"{name} that lack: {sorted(less)[:3]}")
+            differences.append(f"{name} that lack: {sorted(less)[:3]}")
     if expected.runs != actual.runs:
         only = [run for run in actual.runs if run not in expected.runs]
         lacks = [run for run in expected.runs if run not in actual.runs]
-        parts.append(f"runs: {str(only)[:150]}; expected {str(lacks)[:150]}")
-    return "; ".join(parts)
+        differences.append(f"runs: {str(only)[:150]}; expected {str(lacks)[:150]}")
+    return "; ".join(differences)
 
 
 def main() -> None:

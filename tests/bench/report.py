@@ -48,7 +48,7 @@ def trials(number: int, study: str, parent: str) -> Iterator[stored.Made]:
             task: round(float(share), 4) for task, share in zip(stored.SKILL, drawn, strict=True)
         }
         settings = {"loss.temperature": temperature, "train.sampling.weights": weights}
-        run = stored.made(
+        run = stored.synthetic_run(
             stored.Wish(replace(student), gain=gain, kind="trial", settings=settings, tags=tags)
         )
         yield run if state == "complete" else run._replace(status="KILLED")
@@ -165,7 +165,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         begun = time.perf_counter()
         make(folder, args.runs)
-        made = time.perf_counter() - begun
+        seconds_made = time.perf_counter() - begun
         begun = time.perf_counter()
         command = [
             sys.executable, "-m", "analysis.report", "--study", "bench", "--to",
@@ -182,7 +182,7 @@ def main() -> None:
             json.dumps(
                 {
                     "runs": args.runs,
-                    "seconds_made": made,
+                    "seconds_made": seconds_made,
                     "seconds_report": seconds,
                     "page_bytes": page,
                 }

@@ -181,19 +181,19 @@ def rows_of(task: Task, config: DataConfig, cache: Path, num_to_time: int) -> di
         "selection": cut.selection_rows,
         "rest": cut.left_out,
     }
-    parts = {
+    splits = {
         name: part_of([every[i] for i in chosen if every[i].label is not None])
         for name, chosen in places.items()
     } | {"dev": part_of(list(task.dev[""].read()))}
-    texts = parts["dev"]["texts"]
+    texts = splits["dev"]["texts"]
     chosen = np.linspace(0, len(texts) - 1, min(num_to_time, len(texts))).astype(int)
     # The rows to time are evenly spread over all lengths, and shuffled.
     ordered = sorted(texts, key=lambda text: len("".join(text)))
     to_time = Random(0).sample([ordered[i] for i in chosen], len(chosen))
-    learn = parts["learn"]["texts"]
+    learn = splits["learn"]["texts"]
     to_warm = Random(0).sample(learn, min(WARM_ROWS, len(learn)))
     kind = asdict(task.kind)
-    return {"kind": kind, "parts": parts, "to_time": to_time, "to_warm": to_warm}
+    return {"kind": kind, "parts": splits, "to_time": to_time, "to_warm": to_warm}
 
 
 def is_random(rival: str, task: Task) -> bool:
@@ -324,8 +324,11 @@ def ms_of(blocks: list[TimedBlock]) -> float:
 
 def waited(times: Times) -> float:
     """Returns the largest share of a contender's time on a task in which its thread did not run."""
-    blocks = [own for by_name in times.values() for own in by_name.values()]
-    return max(1 - sum(one.thread for one in own) / sum(one.wall for one in own) for own in blocks)
+    blocks = [of_contender for by_name in times.values() for of_contender in by_name.values()]
+    return max(
+        1 - sum(one.thread for one in of_contender) / sum(one.wall for one in of_contender)
+        for of_contender in blocks
+    )
 
 
 def table(fits: Fits, cells: dict[str, dict[str, tuple[float, str]]], what: str) -> list[str]:
@@ -333,10 +336,10 @@ def table(fits: Fits, cells: dict[str, dict[str, tuple[float, str]]], what: str)
     names = dict.fromkeys(name for by_name in cells.values() for name in by_name)
     body = []
     for name in names:
-        own = [by_name.get(name) for by_name in cells.values()]
-        values = [cell[0] for cell in own if cell is not None]
-        mean = cell_text(statistics.mean(values)) if len(values) == len(own) else "-"
-        body.append([name, *("-" if cell is None else cell[1] for cell in own), mean])
+        row = [by_name.get(name) for by_name in cells.values()]
+        values = [cell[0] for cell in row if cell is not None]
+        mean = cell_text(statistics.mean(values)) if len(values) == len(row) else "-"
+        body.append([name, *("-" if cell is None else cell[1] for cell in row), mean])
     return [*markdown([[what, *fits, "mean"], *body]), ""]
 
 
@@ -359,7 +362,7 @@ def lines_of(fits_of_tasks: Fits, times: Times, students: list[str]) -> list[str
         }
         for task, fits in fits_of_tasks.items()
     }
-    ms = {task: {name: ms_of(own) for name, own in by.items()} for task, by in times.items()}
+    ms = {task: {name: ms_of(blocks) for name, blocks in by.items()} for task, by in times.items()}
     shown = {
         task: {name: (value, f"{value:.3f}") for name, value in by.items()}
         for task, by in ms.items()
@@ -370,9 +373,9 @@ def lines_of(fits_of_tasks: Fits, times: Times, students: list[str]) -> list[str
     }
     seconds = {
         task: {
-            name: (own[0], f"{own[0]:.0f}")
+            name: (fit_seconds[0], f"{fit_seconds[0]:.0f}")
             for name, fit in fits.items()
-            if (own := [second for second in fit.seconds if second is not None])
+            if (fit_seconds := [second for second in fit.seconds if second is not None])
         }
         for task, fits in fits_of_tasks.items()
     }
@@ -401,7 +404,9 @@ def info(fits_of_tasks: Fits, times: Times) -> dict[str, Any]:
         "tasks": {
             task: {
                 "contenders": {name: fit._asdict() for name, fit in fits.items()},
-                "times": {name: block_statistics(own, 1) for name, own in times[task].items()},
+                "times": {
+                    name: block_statistics(blocks, 1) for name, blocks in times[task].items()
+                },
             }
             for task, fits in fits_of_tasks.items()
         },

@@ -108,11 +108,11 @@ class Made(NamedTuple):
 def read_rows(file: Path) -> Rows:
     content = json.loads(file.read_text())
     kind = Kind(**{key: _tuple(value) for key, value in content["kind"].items()})
-    parts = {
+    splits = {
         name: Part(part["texts"], np.asarray(part["labels"], dtype=np.float64))
         for name, part in content["parts"].items()
     }
-    return Rows(kind, **parts, to_time=content["to_time"], to_warm=content["to_warm"])
+    return Rows(kind, **splits, to_time=content["to_time"], to_warm=content["to_warm"])
 
 
 def _tuple(value: Any) -> Any:

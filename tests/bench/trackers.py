@@ -60,8 +60,8 @@ def command() -> int:
 def timed(work: Path, uri: str, seconds: float) -> tuple[float, Ending]:
     """Runs the command; returns how many seconds it took, and how it ended."""
     begin = time.monotonic()
-    found = ending(command, work, seconds, {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(work)})
-    return time.monotonic() - begin, found
+    outcome = ending(command, work, seconds, {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(work)})
+    return time.monotonic() - begin, outcome
 
 
 def _read_only(work: Path) -> str:
@@ -132,8 +132,8 @@ def _at_start(name: str, make: Callable[[Path], str], work: Path) -> Line:
     process = os.fork()
     if not process:  # a forked process, because mounts are made for one process
         with suppress(BaseException), os.fdopen(sender, "w") as out:
-            seconds, found = timed(work, make(work), SECONDS + 10)
-            out.write(f"{seconds}\n{found.kind}\n{found.told}")
+            seconds, outcome = timed(work, make(work), SECONDS + 10)
+            out.write(f"{seconds}\n{outcome.kind}\n{outcome.message}")
         os._exit(0)
     os.close(sender)
     with os.fdopen(receiver) as result:
@@ -204,14 +204,14 @@ def killed_server() -> Iterator[Line]:
 
             (root / "broken").mkdir()
             broken = Break("http: a server that is killed", kill, start, KILLED_SECONDS)
-            found = _at_work("midway", broken, root / "broken", uri)
+            line = _at_work("midway", broken, root / "broken", uri)
             ended = _logged(root / "server.db")
         finally:
             os.killpg(servers[-1].pid, signal.SIGKILL)
             servers[-1].wait()
-    if not found.fault and (whole.kind != ACCEPTED or len(ended) != 2 or ended[0] != ended[1]):
-        found = found._replace(fault=f"not the same as the run that was not disturbed: {whole}")
-    yield found
+    if not line.fault and (whole.kind != ACCEPTED or len(ended) != 2 or ended[0] != ended[1]):
+        line = line._replace(fault=f"not the same as the run that was not disturbed: {whole}")
+    yield line
 
 
 def _logged(database: Path) -> list[tuple[str, list[tuple[str, int]]]]:

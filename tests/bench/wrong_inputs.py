@@ -24,10 +24,10 @@ from tests.bench.wrong import data, folders, settings, task_files, words
 from tests.bench.wrong.case import FUNCTIONS, Case, Made, make, run
 
 
-def cases(made: Made) -> list[Case]:
+def cases(prepared: Made) -> list[Case]:
     """Returns all cases in a fixed order that mixes the kinds."""
-    all_cases = [*settings.cases(), *data.cases(), *task_files.cases(), *folders.cases(made),
-             *words.cases(made)]  # fmt: skip
+    all_cases = [*settings.cases(), *data.cases(), *task_files.cases(), *folders.cases(prepared),
+             *words.cases(prepared)]  # fmt: skip
     Random(0).shuffle(all_cases)
     return all_cases
 
@@ -74,10 +74,10 @@ def main() -> None:
         importlib.import_module(f"experiments.{command}")
     importlib.import_module("analysis.report")
     with tempfile.TemporaryDirectory(prefix="wrong-") as name:
-        made = make(Path(name))
+        prepared = make(Path(name))
         chosen = [
             case
-            for case in cases(made)
+            for case in cases(prepared)
             if args.only in ("", case.command) or args.only in case.what
         ]
         number = args.number or len(chosen)

@@ -87,12 +87,12 @@ def write_files(folder: Path) -> None:
     (folder / "texts.tsv").write_text("the film was good\nthe film was bad\n")
     (folder / "pairs.jsonl").write_text('{"text": "a man sings", "text_pair": "music"}\n')
     write_csv(folder / "reviews.csv", [{"text": "the film was good"}])
-    made = datasets.Dataset.from_list(
+    dataset = datasets.Dataset.from_list(
         [{"text": row["review"], "label": row["verdict"]} for row in reviews(60)]
     )
     official.make_folder(folder / "glue_data")  # as experiments/configs/glue.yaml has it
     for name in ("imdb", "my_dataset_folder"):
-        made.save_to_disk(folder / name)
+        dataset.save_to_disk(folder / name)
 
 
 @pytest.fixture(scope="module")

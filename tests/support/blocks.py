@@ -72,12 +72,12 @@ def project_command(words: list[str]) -> list[str]:
         assert name in flags, words
         flags[name] = [value] if name == "-e" else [*flags[name], value]
     entry_point = entry_points[flags["-e"][0]]
-    given = dict(each.split("=", 1) for each in flags["-P"])
+    parameters = dict(each.split("=", 1) for each in flags["-P"])
     declared = {
         name: about.get("default", "") for name, about in entry_point.get("parameters", {}).items()
     }
     line = entry_point["command"].format(
-        **{name: shlex.quote(str(given.get(name, declared[name]))) for name in declared}
+        **{name: shlex.quote(str(parameters.get(name, declared[name]))) for name in declared}
     )
-    rest = [(f"--{name}", value) for name, value in given.items() if name not in declared]
+    rest = [(f"--{name}", value) for name, value in parameters.items() if name not in declared]
     return [*shlex.split(line), *(word for option in rest for word in option)]

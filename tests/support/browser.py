@@ -65,12 +65,12 @@ def asked(driver: Chrome) -> list[str]:
     events: list[dict[str, Any]] = [
         json.loads(entry["message"])["message"] for entry in driver.get_log("performance")
     ]
-    found = [
+    addresses = [
         str(event["params"]["request"]["url"])
         for event in events
         if event["method"] == "Network.requestWillBeSent"
     ]
-    return [address for address in found if address.split(":")[0] not in OWN_SCHEMES]
+    return [address for address in addresses if address.split(":")[0] not in OWN_SCHEMES]
 
 
 def complaints(driver: Chrome) -> list[str]:
@@ -85,16 +85,17 @@ def text(driver: Chrome, selector: str) -> str:
 
 def awaited(driver: Chrome, selector: str) -> WebElement:
     """Waits for an element that matches, and returns the first."""
-    found: list[WebElement] = WebDriverWait(driver, 20).until(
+    elements: list[WebElement] = WebDriverWait(driver, 20).until(
         lambda one: one.find_elements(By.CSS_SELECTOR, selector)
     )
-    return found[0]
+    return elements[0]
 
 
 def texts(driver: Chrome, selector: str) -> list[str]:
     """The text of each matching element, with normalised whitespace."""
     return [
-        " ".join(found.text.split()) for found in driver.find_elements(By.CSS_SELECTOR, selector)
+        " ".join(element.text.split())
+        for element in driver.find_elements(By.CSS_SELECTOR, selector)
     ]
 
 

@@ -127,8 +127,8 @@ def dying(event: Event, times: int, module: str, *argv: str) -> None:
     That moment depends on what the process does, not on how fast it is.
     """
 
-    def hear(told: int) -> None:
-        if told == times:
+    def hear(count: int) -> None:
+        if count == times:
             signal.raise_signal(signal.SIGKILL)
 
     _hear(event, hear)
@@ -137,24 +137,24 @@ def dying(event: Event, times: int, module: str, *argv: str) -> None:
 
 def counting(events: list[Event], file: Path, module: str, *argv: str) -> None:
     """Runs an entry point; at the end, writes how often each event occurred into `file` as JSON."""
-    told = [0] * len(events)
+    counts = [0] * len(events)
     for place, event in enumerate(events):
-        _hear(event, partial(told.__setitem__, place))
+        _hear(event, partial(counts.__setitem__, place))
     try:
         entry_point(module, *argv)
     finally:
-        file.write_text(json.dumps(told))
+        file.write_text(json.dumps(counts))
 
 
 def _hear(event: Event, hear: Callable[[int], object]) -> None:
     """Calls `hear` at each such event, with the number of its occurrences so far."""
-    told = 0
+    count = 0
 
     def hook(name: str, args: tuple[object, ...]) -> None:
-        nonlocal told
+        nonlocal count
         if name.startswith(FILES) and name.startswith(event.name) and event.about in str(args):
-            told += 1
-            hear(told)
+            count += 1
+            hear(count)
 
     sys.addaudithook(hook)
 
@@ -173,10 +173,10 @@ def client(folder: Path) -> mlflow.MlflowClient:
 def weights_of(folder: Path, run_id: str) -> Path:
     """The weights file of the student that a run has logged; works only in the store's folder."""
     store = f"sqlite:///{folder / 'mlflow.db'}"
-    (found,) = Path(
+    (file,) = Path(
         mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)
     ).rglob("model.safetensors")
-    return found
+    return file
 
 
 def runs(folder: Path) -> list[mlflow.entities.Run]:

@@ -33,7 +33,7 @@ class Ending(NamedTuple):
     """How a command ended, and the last line that it printed to standard error."""
 
     kind: str
-    told: str
+    message: str
 
     @property
     def good(self) -> bool:
@@ -56,21 +56,21 @@ def ending(
     `accepted` means exit code 0 and no run still RUNNING. Everything else is a fault: a traceback,
     an abort, a bad message, a timeout, or something left behind.
     """
-    own = environ is None
-    if own:
+    default_environ = environ is None
+    if default_environ:
         put_database(folder)
         (folder / "tmp").mkdir()
     uri = f"sqlite:///{folder / NAME}"
     environ = environ or {"MLFLOW_TRACKING_URI": uri, "TMPDIR": str(folder / "tmp")}
     before = {path.name for path in folder.iterdir()}
-    runs = len(statuses(folder)) if own else 0
+    runs = len(statuses(folder)) if default_environ else 0
     process = os.fork()
     if not process:
         _child(job, folder, environ)
     begin, status = time.monotonic(), None
     while status is None and time.monotonic() - begin - _waited(process) < seconds:
-        done, found = os.waitpid(process, os.WNOHANG)
-        status = found if done else None
+        done, wait_status = os.waitpid(process, os.WNOHANG)
+        status = wait_status if done else None
         time.sleep(0.02)
     if status is None:
         os.kill(process, signal.SIGKILL)
@@ -78,13 +78,13 @@ def ending(
         return Ending(f"over {seconds:g} s", _last_line(folder))
     if os.WIFSIGNALED(status):
         return Ending("abort", f"signal {os.WTERMSIG(status)}")
-    code, told = os.WEXITSTATUS(status), _last_line(folder)
+    code, message = os.WEXITSTATUS(status), _last_line(folder)
     if code not in (0, 2) or "Traceback" in (folder / "errors").read_text(errors="replace"):
-        return Ending("traceback", told)
-    if code == 2 and (not told.startswith("error: ") or len(told) > LONGEST_LINE):
-        return Ending("a bad message", told)
-    kind = _left(code, folder, before, runs) if own else ""
-    return Ending(kind or (ACCEPTED if code == 0 else REFUSED), told)
+        return Ending("traceback", message)
+    if code == 2 and (not message.startswith("error: ") or len(message) > LONGEST_LINE):
+        return Ending("a bad message", message)
+    kind = _left(code, folder, before, runs) if default_environ else ""
+    return Ending(kind or (ACCEPTED if code == 0 else REFUSED), message)
 
 
 def _waited(process: int) -> float:

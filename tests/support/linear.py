@@ -43,14 +43,14 @@ def linear_score(train: list[Row], dev: list[Row], kind: Kind, penalties: Sequen
     (x_train, y_train), (x_dev, truth) = (
         (_counts(rows, words), np.array([r.label for r in rows])) for rows in (train, dev)
     )
-    found = []
+    scores = []
     for penalty in penalties:
         model = LogisticRegression(C=1 / penalty, max_iter=300) if kind.labels else Ridge(penalty)
         predicted = model.fit(x_train, y_train).predict(x_dev)
-        found.append(
+        scores.append(
             100 * float(np.mean([METRIC[name](truth, predicted) for name in kind.metrics]))
         )
-    return max(found)
+    return max(scores)
 
 
 def _counts(rows: list[Row], words: CountVectorizer) -> csr_matrix:

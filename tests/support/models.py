@@ -56,9 +56,9 @@ WORSE = {
 
 def front_numbers(shown: pd.DataFrame, *args: str, **how: str) -> FrontPlot:
     """The numbers of the front's chart; the models must have some."""
-    found = frontier.info(shown, *args, **how)
-    assert found is not None
-    return found
+    numbers = frontier.info(shown, *args, **how)
+    assert numbers is not None
+    return numbers
 
 
 def trial(

@@ -116,18 +116,20 @@ def counted(reasons: list[str]) -> str:
     titles = {need.title: f"{need.title} ({need.install})" for need in NEEDS.values()} | {
         "real data": "real data (MKD_TEST_DATA)"
     }
-    found = [re.match(r"(?:Skipped: )?needs ([^:]+): ", reason) for reason in reasons]
-    by_title = Counter(match[1] for match in found if match)
-    parts = [
-        f"{by_title[title]} for want of {told}" for title, told in titles.items() if by_title[title]
+    matches = [re.match(r"(?:Skipped: )?needs ([^:]+): ", reason) for reason in reasons]
+    by_title = Counter(match[1] for match in matches if match)
+    counts = [
+        f"{by_title[title]} for want of {label}"
+        for title, label in titles.items()
+        if by_title[title]
     ]
-    return f"skipped: {', '.join(parts)}" if parts else ""
+    return f"skipped: {', '.join(counts)}" if counts else ""
 
 
 def _java_version() -> int:
     """The major version that `java -version` prints, such as 17; 0 if it prints none."""
     path = program("java")
     assert path, "asked for where there is one"
-    told = subprocess.run([path, "-version"], capture_output=True, text=True).stderr
-    found = re.search(r'version "(\d+)', told)
-    return int(found[1]) if found else 0
+    output = subprocess.run([path, "-version"], capture_output=True, text=True).stderr
+    version = re.search(r'version "(\d+)', output)
+    return int(version[1]) if version else 0

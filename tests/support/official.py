@@ -217,12 +217,12 @@ def make_folder(folder: Path) -> Path:
     returns the folder."""
     for task, file in LABELLED.items():
         for seed, split in enumerate(("train", *file.dev)):
-            made = rows(task, 3 * NUM, seed)
+            examples = rows(task, 3 * NUM, seed)
             labels = [
                 file.values[int(row.label or 0)] if file.values else f"{row.label:.3f}"
-                for row in made
+                for row in examples
             ]
-            texts = [_cells(row, file.text) for row in made]
+            texts = [_cells(row, file.text) for row in examples]
             cells = [t | {file.label: label} for t, label in zip(texts, labels, strict=True)]
             path = folder / file.folder / f"{split}.tsv"
             _write(path, file.header_of(split), cells, header=task != "cola")
@@ -243,6 +243,6 @@ def _write(path: Path, columns: str, cells: list[dict[str, str]], header: bool) 
     names = columns.split(",")
     lines = ["\t".join(names)] if header else []
     for i, row in enumerate(cells):
-        told = row | {name: str(i) for name in ("index", "id") if name not in row}
-        lines.append("\t".join(told.get(name, "x") for name in names))
+        filled = row | {name: str(i) for name in ("index", "id") if name not in row}
+        lines.append("\t".join(filled.get(name, "x") for name in names))
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

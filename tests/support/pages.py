@@ -36,12 +36,12 @@ NONE = RowDeviations([], {}, {})
 """For models without known answers."""
 
 
-def deviations(ids: list[str], tasks: list[str], own: int, pair: int) -> RowDeviations:
-    """The same deviation over rows for all scores (`own`), and the same for all pairwise
+def deviations(ids: list[str], tasks: list[str], score: int, pair: int) -> RowDeviations:
+    """The same deviation over rows for all scores (`score`), and the same for all pairwise
     differences (`pair`), in thousandths of a point."""
     alike = [[pair] * place for place in range(len(ids))]
     return RowDeviations(
-        ids, {task: [own] * len(ids) for task in tasks}, {task: alike for task in tasks}
+        ids, {task: [score] * len(ids) for task in tasks}, {task: alike for task in tasks}
     )
 
 
@@ -54,8 +54,8 @@ def by_task(mean: float) -> dict[str, float]:
 def run(name: str, seed: int, mean: float) -> Run:
     """A run that scores one point more on the selection split than on dev."""
     address, better = f"https://mlflow.test/{name}", mean + 1
-    told = f"id-{name}-{seed}", f"{name} seed {seed}", address, seed
-    return Run(*told, mean, by_task(mean), better, by_task(better))
+    identity = f"id-{name}-{seed}", f"{name} seed {seed}", address, seed
+    return Run(*identity, mean, by_task(mean), better, by_task(better))
 
 
 def model(
@@ -69,7 +69,7 @@ def model(
     """
     shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
     size = latency_ms or 1.0
-    made = PageModel(
+    student = PageModel(
         id=name, name=name, student_kind=kind, study="first", state="finished", front=False,
         runs=[run(name, seed, mean + shift) for seed, shift in shifts.items()], seeds=list(shifts),
         machine=MACHINE, backend="int8", setting="b1-text-t1", latency_ms=latency_ms,
@@ -80,7 +80,7 @@ def model(
         settings={"student.kind": kind, "student.hidden": str(round(100 * size)),
                   "loss.temperature": "2"},
     )  # fmt: skip
-    return made._replace(**other)
+    return student._replace(**other)
 
 
 def twin(one: PageModel) -> Baseline:
@@ -94,7 +94,7 @@ def twin(one: PageModel) -> Baseline:
 
 def info(models: list[PageModel], **other: Any) -> PageInfo:
     """A page of these students, one teacher and each student's twin; `other` replaces fields."""
-    made = PageInfo(
+    page_info = PageInfo(
         title="Quality against speed: demo",
         source={"experiment": "mkd", "study": "first"},
         links=[Link("experiment in MLflow", "https://mlflow.test/#/experiments/1")],
@@ -112,13 +112,13 @@ def info(models: list[PageModel], **other: Any) -> PageInfo:
         left_out=[LeftOut("no speed was measured", 2, ["run-a", "run-b"])],
         notes=["Scores are on the dev split."],
     )
-    return made._replace(**other)
+    return page_info._replace(**other)
 
 
 def few() -> PageInfo:
     """Six students. `wide` is the best under 5 ms, and `small` does not differ from it; `poor` and
     `deep` are dominated."""
-    given = {
+    students = {
         "bag": (0.5, 66.0, "bag"),
         "small": (1.0, 70.9, "bilstm"),
         "wide": (2.5, 71.1, "bilstm"),
@@ -128,9 +128,9 @@ def few() -> PageInfo:
     }
     models = [
         model(name, ms, mean, kind, lost={"": (73.8 - mean, 72.8 - mean, 74.8 - mean)})
-        for name, (ms, mean, kind) in given.items()
+        for name, (ms, mean, kind) in students.items()
     ]
-    return info(models, deviations=deviations(list(given), [""], 600, 400))
+    return info(models, deviations=deviations(list(students), [""], 600, 400))
 
 
 @cache
@@ -158,12 +158,12 @@ def many(count: int) -> PageInfo:
         )  # fmt: skip
         best = max(best, mean)
     ids = [one.id for one in models if count <= 500 or one.front]
-    made = info(
+    page_info = info(
         models, deviations=deviations(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567)
     )
-    (teacher,) = made.teachers
+    (teacher,) = page_info.teachers
     other = teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)
-    return made._replace(teachers=[teacher, other])
+    return page_info._replace(teachers=[teacher, other])
 
 
 def opened(chrome: Chrome, folder: Path, shown: PageInfo) -> Chrome:

@@ -40,14 +40,14 @@ class Server(NamedTuple):
         operating system still accepts connections."""
         first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         main = psutil.Process(first)
-        found = [main, *main.children(recursive=True)]
+        processes = [main, *main.children(recursive=True)]
 
         def resume() -> None:
-            for each in found:
+            for each in processes:
                 each.resume()
 
         late = threading.Timer(HANG_SECONDS, resume)
-        for each in found:
+        for each in processes:
             each.suspend()
         late.start()
         try:

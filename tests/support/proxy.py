@@ -69,12 +69,12 @@ class Proxy:
 @contextmanager
 def proxy(target: int) -> Iterator[Proxy]:
     """Yields a proxy that runs in its own process."""
-    made = Proxy(target)
-    process = FORKS.Process(target=made.serve, daemon=True)
+    server = Proxy(target)
+    process = FORKS.Process(target=server.serve, daemon=True)
     process.start()
     try:
-        yield made
+        yield server
     finally:
         process.kill()
         process.join()
-        made.socket.close()
+        server.socket.close()

@@ -87,10 +87,10 @@ def finetuning(
     """Settings that fine-tune the student in a folder for eight steps."""
     config = demo_config(cache)
     names = [name for name in FinetuneSettings.__dataclass_fields__ if hasattr(config, name)]
-    own = {name: getattr(config, name) for name in names}
+    shared = {name: getattr(config, name) for name in names}
     how = FinetuneConfig(student, loss, config.train)
     return FinetuneSettings(
-        **own | {"data": replace(config.data, tasks=tasks, **data), "finetune": how}
+        **shared | {"data": replace(config.data, tasks=tasks, **data), "finetune": how}
     )
 
 

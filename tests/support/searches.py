@@ -37,12 +37,12 @@ def study_of(folder: Path, name: str = "mkd") -> optuna.Study:
 
 def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
     """The runs of a study's trials, in the order of their numbers."""
-    found = [
+    trials = [
         run
         for run in runs(folder)
         if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"
     ]
-    return sorted(found, key=lambda run: int(run.data.tags["mkd.trial"]))
+    return sorted(trials, key=lambda run: int(run.data.tags["mkd.trial"]))
 
 
 def states(folder: Path, name: str = "mkd") -> Counter[tuple[str, str]]:

@@ -48,10 +48,10 @@ def runs(
         size=(repetitions, len(accuracies), seeds)
     )
     counts_RB = resamples(rng, rows, resampled)
-    parts = [truth_TMS[start : start + AT_ONCE] for start in range(0, repetitions, AT_ONCE)]
+    chunks = [truth_TMS[start : start + AT_ONCE] for start in range(0, repetitions, AT_ONCE)]
     return Drawn(
         truth_TMS,
-        np.concatenate([scored(answered(rng, part, alike, rows), counts_RB) for part in parts]),
+        np.concatenate([scored(answered(rng, part, alike, rows), counts_RB) for part in chunks]),
     )
 
 
@@ -108,29 +108,29 @@ class Claims(NamedTuple):
 
 def claims(drawn: Drawn, paired: bool) -> Claims:
     """The claims about two models whose methods are equally good."""
-    found = compared(drawn, paired)
+    gaps = compared(drawn, paired)
     one_seed = drawn.truth_TMS.shape[2] == 1
     truth = (
         drawn.truth_TMS.mean(2)[:, 0] - drawn.truth_TMS.mean(2)[:, 1]
         if one_seed
-        else np.zeros(len(found))
+        else np.zeros(len(gaps))
     )
-    methods = [each.is_one and each.is_of_methods for each in found]
-    held = [each.low <= true <= each.high for each, true in zip(found, truth, strict=True)]
+    methods = [each.is_one and each.is_of_methods for each in gaps]
+    held = [each.low <= true <= each.high for each, true in zip(gaps, truth, strict=True)]
     return Claims(
-        *(100 * float(np.mean(share)) for share in (methods, [each.is_one for each in found], held))
+        *(100 * float(np.mean(share)) for share in (methods, [each.is_one for each in gaps], held))
     )
 
 
 class Best(NamedTuple):
-    """The model chosen as the best of many. told: mean reported loss on dev. truly: mean true loss
-    of the chosen trained models.
+    """The model chosen as the best of many. reported: mean reported loss on dev. truly:
+    mean true loss of the chosen trained models.
 
     held: how often the interval contains the true loss, in percent. anew: how often it contains
     the method's loss over new seeds.
     """
 
-    told: float
+    reported: float
     truly: float
     held: float
     anew: float
@@ -148,7 +148,7 @@ def best_of_many(
     """Simulates models that all lose `lost` points to a teacher of 85 points; the best is chosen on
     a selection split, or on dev itself."""
     counts_RB = resamples(rng, ROWS)
-    found = []
+    outcomes = []
     for _ in range(repetitions):
         truth_TMS = np.full((1, 1 + models, seeds), 85.0)
         truth_TMS[:, 1:] += sd * rng.normal(size=(models, seeds)) - lost
@@ -159,7 +159,7 @@ def best_of_many(
         drawn = Drawn(truth_TMS[:, [0, chosen]], scored(right_TMSR[:, [0, chosen]], counts_RB))
         gap = difference(drawn.measured(0, 0), drawn.measured(0, 1))
         truly = 85.0 - float(truth_TMS[0, chosen].mean())
-        found.append(
+        outcomes.append(
             (
                 gap.points,
                 truly,
@@ -167,4 +167,4 @@ def best_of_many(
                 100 * (gap.low <= lost <= gap.high),
             )
         )
-    return Best(*np.mean(found, axis=0).tolist())
+    return Best(*np.mean(outcomes, axis=0).tolist())

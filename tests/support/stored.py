@@ -75,7 +75,7 @@ def size_of(student: StudentConfig) -> tuple[float, float, float]:
     return milliseconds, parameters, ceiling - 0.2 * math.exp(-1.3 * (work + 0.4))
 
 
-def made(wish: Wish) -> Made:
+def synthetic_run(wish: Wish) -> Made:
     """The run of a wish; deterministic."""
     config = DistillSettings(seed=wish.seed, student=wish.student)
     params = {name: str(value) for name, value in (flat(config) | wish.settings).items()}
@@ -147,7 +147,7 @@ def _answer(
 
 
 def _quality(prefix: str, answers: dict[str, np.ndarray]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     scores = []
     for task, answer in answers.items():
         labels, one = truth(task)[0], np.ones((ROWS, 1))
@@ -157,42 +157,42 @@ def _quality(prefix: str, answers: dict[str, np.ndarray]) -> dict[str, float]:
         }
         scores.append(sum(values.values()) / len(values))
         values |= {"score": scores[-1]} | ({"ece": 0.05} if DEMO_TASKS[task].labels else {})
-        found |= {f"{prefix}quality/{task}/{name}": value for name, value in values.items()}
-    return found | {f"{prefix}quality/mean": sum(scores) / len(scores)}
+        metrics |= {f"{prefix}quality/{task}/{name}": value for name, value in values.items()}
+    return metrics | {f"{prefix}quality/mean": sum(scores) / len(scores)}
 
 
 def _beside(
     metrics: dict[str, float], answers: dict[str, np.ndarray], teacher: dict[str, np.ndarray]
 ) -> dict[str, float]:
     names = {task: f"quality/{task}/score" for task in answers} | {"mean": "quality/mean"}
-    found = {
+    ratios = {
         f"retention/{name}": 100 * metrics[key] / metrics[f"teacher/{key}"]
         for name, key in names.items()
     }
-    return found | {
+    return ratios | {
         f"agreement/{task}": 100 * float((answers[task] == teacher[task]).mean())
         for task in answers
     }
 
 
 def _speed(milliseconds: float, parameters: float, rng: np.random.Generator) -> dict[str, float]:
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for rows, work in ((1, 1.0), (32, 18.0)):
         for text in ("l128", "text"):
             setting, teacher = f"b{rows}-{text}-t1", 7.5 * work * float(rng.normal(1, 0.02))
             for name, times in {
                 f"speed/{b}": milliseconds * f * work for b, f in BACKENDS.items()
             }.items():
-                found |= _timed(f"{name}/{setting}", times * float(rng.normal(1, 0.02)), rows)
-                found[f"{name}/{setting}/ratio"] = teacher / found[f"{name}/{setting}/p50_ms"]
-            found |= _timed(f"teacher/speed/torch/{setting}", teacher, rows)
+                metrics |= _timed(f"{name}/{setting}", times * float(rng.normal(1, 0.02)), rows)
+                metrics[f"{name}/{setting}/ratio"] = teacher / metrics[f"{name}/{setting}/p50_ms"]
+            metrics |= _timed(f"teacher/speed/torch/{setting}", teacher, rows)
     exported = {"onnx": 4.0, "int8": 1.1}
-    found |= {
+    metrics |= {
         f"{whose}speed/{name}": value
         for whose in ("", "teacher/")
         for name, value in MEASURED.items()
     }
-    return found | {
+    return metrics | {
         f"export/{name}/{key}": value
         for name, factor in exported.items()
         for key, value in _export(factor * parameters).items()
@@ -211,7 +211,7 @@ def _export(num_bytes: float) -> dict[str, float]:
 
 
 def _predictions(answers: dict[str, np.ndarray], teacher: dict[str, np.ndarray]) -> pd.DataFrame:
-    parts = [
+    frames = [
         pd.DataFrame(
             {
                 "task": task, "split": "", "row": np.arange(ROWS), "label": truth(task)[0],
@@ -220,7 +220,7 @@ def _predictions(answers: dict[str, np.ndarray], teacher: dict[str, np.ndarray])
         )
         for task, answer in answers.items()
     ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def logged(client: mlflow.MlflowClient, experiment_id: str, run: Made) -> str:
@@ -271,7 +271,7 @@ def with_two_students(folder: Path) -> mlflow.MlflowClient:
     client = opened(folder)
     place = experiment(client, folder, "mkd")
     for hidden in (16, 96):
-        logged(client, place, made(Wish(StudentConfig(hidden=hidden))))
+        logged(client, place, synthetic_run(Wish(StudentConfig(hidden=hidden))))
     return client
 
 

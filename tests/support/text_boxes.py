@@ -25,43 +25,45 @@ INNER = 0.6
 def drawn_texts(figure: Figure) -> list[Text]:
     """Returns the visible texts of a figure in its final layout."""
     fix_layout(figure)
-    found: dict[Text, None] = {}
+    drawn: dict[Text, None] = {}
     draw = Text.draw
 
     def record(text: Text, renderer: RendererBase) -> None:
         draw(text, renderer)
         if text.get_visible() and text.get_text().strip():
-            found[text] = None
+            drawn[text] = None
 
     with mock.patch.object(Text, "draw", record):
         figure.canvas.draw()
-    return list(found)
+    return list(drawn)
 
 
 def faults(figure: Figure) -> list[str]:
     """Returns each fault as a sentence."""
     boxes = [(text, _box(text)) for text in drawn_texts(figure)]
     assert boxes, "a picture has texts"
-    found = [
+    problems = [
         f"{left.get_text()!r} overlaps {right.get_text()!r}"
         for (left, one), (right, other) in combinations(boxes, 2)
         if _overlap(one, other)
     ]
-    found += [f"{text.get_text()!r} is cut" for text, box in boxes if not _inside(box, figure.bbox)]
+    problems += [
+        f"{text.get_text()!r} is cut" for text, box in boxes if not _inside(box, figure.bbox)
+    ]
     legends = [*figure.legends, *(one.get_legend() for one in figure.axes)]
     taken = [legend.get_window_extent() for legend in legends if legend]
     if any(_overlap(box, axes.bbox) for box in taken for axes in figure.axes):
-        found.append("a legend lies over the axes")
+        problems.append("a legend lies over the axes")
     names = [(text, box) for text, box in boxes if isinstance(text, Annotation)]
     for text, box in names:
         assert isinstance(text.axes, Axes)
         others = [one.arrow_patch for one, _ in names if one.arrow_patch and one is not text]
         lines = [line for line in text.axes.lines if len(np.asarray(line.get_xydata())) > 1]
         if any(_strikes(line, box) for line in [*lines, *others]):
-            found.append(f"{text.get_text()!r} is struck through by a line")
+            problems.append(f"{text.get_text()!r} is struck through by a line")
         if any(_overlap(mark, box) for mark in _marks(text.axes)):
-            found.append(f"{text.get_text()!r} covers a mark")
-    return found
+            problems.append(f"{text.get_text()!r} covers a mark")
+    return problems
 
 
 def _strikes(line: Any, box: Bbox) -> bool:
@@ -76,14 +78,14 @@ def _box(text: Text) -> Bbox:
 
 def _marks(axes: Axes) -> list[Bbox]:
     """Returns the inner boxes of the marks that no label may cover."""
-    found = []
+    boxes = []
     for marks in axes.collections:
         if isinstance(marks, PathCollection) and (marks.get_alpha() or 1.0) > PALE:
             places = axes.transData.transform(np.asarray(marks.get_offsets()).reshape(-1, 2))
             for (x, y), size in zip(places, cycle(marks.get_sizes()), strict=False):
                 radius = INNER * size**0.5 / 2 * axes.figure.dpi / 72
-                found.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
-    return found
+                boxes.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
+    return boxes
 
 
 def _overlap(left: BboxBase, right: BboxBase) -> bool:

@@ -135,9 +135,9 @@ def from_texts(
     tokenizer: Tokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> TokenStore:
     """An in-memory store of texts without labels."""
-    given = [texts] if pairs is None else [texts, pairs]
+    columns = [texts] if pairs is None else [texts, pairs]
     sides = truncated(
-        [encode_all(backend_tokenizer(tokenizer), side) for side in given], max_length
+        [encode_all(backend_tokenizer(tokenizer), side) for side in columns], max_length
     )
     return TokenStore(
         sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), ""

@@ -120,8 +120,8 @@ def run_page(page: str, values: Mapping[str, str]) -> None:
 
 def latest_run() -> str:
     """The id of the newest distillation of the working folder."""
-    made = [run for run in runs(Path.cwd()) if run.data.tags.get("mkd.kind") == "distill"]
-    return str(max(made, key=lambda run: run.info.start_time).info.run_id)
+    distillations = [run for run in runs(Path.cwd()) if run.data.tags.get("mkd.kind") == "distill"]
+    return str(max(distillations, key=lambda run: run.info.start_time).info.run_id)
 
 
 def run_command(words: list[str]) -> None:
@@ -160,12 +160,12 @@ def small(command: str) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name in cli.setting_names(command)}
 
 
-def small_options(module: str, given: list[str]) -> list[str]:
-    """The small settings of a command as options, without those in `given`."""
+def small_options(module: str, options: list[str]) -> list[str]:
+    """The small settings of a command as options, without those in `options`."""
     package, _, command = module.rpartition(".")
     if package != "experiments":
         return []
-    set_by_page = {word.split("=")[0] for word in given}
+    set_by_page = {word.split("=")[0] for word in options}
     return [
         f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in small(command).items()
@@ -176,9 +176,9 @@ def small_options(module: str, given: list[str]) -> list[str]:
 _distil = notebook.distil
 
 
-def small_distil(data: Any, **given: Any) -> Any:
+def small_distil(data: Any, **arguments: Any) -> Any:
     """mkd.distil with small settings and an ONNX export, which answers are computed with."""
-    return _distil(data, **given, settings=small("distill") | {"export.backends": ["onnx"]})
+    return _distil(data, **arguments, settings=small("distill") | {"export.backends": ["onnx"]})
 
 
 def small_config() -> mkd.config.Config:

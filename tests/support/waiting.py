@@ -18,14 +18,14 @@ def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
 def wait_for_tick(file: Path) -> None:
     """Returns when another change of the file would get a new timestamp: file systems round to
     milliseconds."""
-    beside = file.with_name(f"{file.name}.tick")
+    tick = file.with_name(f"{file.name}.tick")
 
     def later() -> bool:
-        beside.write_text("")
-        os.utime(beside)
-        return beside.stat().st_ctime_ns > file.stat().st_ctime_ns
+        tick.write_text("")
+        os.utime(tick)
+        return tick.stat().st_ctime_ns > file.stat().st_ctime_ns
 
     try:
         wait_until(later)
     finally:
-        beside.unlink(missing_ok=True)
+        tick.unlink(missing_ok=True)

@@ -74,9 +74,9 @@ def made_up(number: int, some: list[str]) -> pd.DataFrame:
 
 
 def front(shown: pd.DataFrame, **how: str) -> Figure:
-    found = frontier.info(shown, title=TITLE, small=SMALL, **how)
-    assert found is not None
-    return frontier.draw(found)
+    plot = frontier.info(shown, title=TITLE, small=SMALL, **how)
+    assert plot is not None
+    return frontier.draw(plot)
 
 
 def study(number: int) -> dict[str, Any]:
@@ -131,10 +131,10 @@ def drawn(number: int, some: list[str]) -> Iterator[tuple[str, Any, Callable[[An
 def test_the_fronts_names_cover_nothing_and_are_counted(number: int, cost: str) -> None:
     figure = front(made_up(number, names(2)), cost=cost)
     assert faults(figure) == []
-    told = [text.get_text() for text in drawn_texts(figure)]
+    texts = [text.get_text() for text in drawn_texts(figure)]
     written = len(figure.axes[0].texts)
     number += cost != "size"  # the teacher
-    assert any(count_note(written, number) in text for text in told)
+    assert any(count_note(written, number) in text for text in texts)
     assert written >= min(number, 5)
 
 
@@ -145,6 +145,6 @@ def test_no_text_of_a_picture_is_covered_or_cut(number: int, count: int) -> None
     wrong = {}
     for name, info, draw in drawn(number, names(count)):
         assert info is not None, name
-        if found := faults(draw(info)):
-            wrong[name] = found
+        if problems := faults(draw(info)):
+            wrong[name] = problems
     assert wrong == {}

@@ -33,8 +33,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")
-    runs = [stored.made(stored.Wish(LSTM, seed)) for seed in (0, 1)] + [
-        stored.made(stored.Wish(BAG))
+    runs = [stored.synthetic_run(stored.Wish(LSTM, seed)) for seed in (0, 1)] + [
+        stored.synthetic_run(stored.Wish(BAG))
     ]
     for run in runs:
         stored.logged(client, first, run)
@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     stored.logged(
         client,
         first,
-        stored.made(stored.Wish(LSTM, 2, tasks=("sentiment",)))._replace(name="alone"),
+        stored.synthetic_run(stored.Wish(LSTM, 2, tasks=("sentiment",)))._replace(name="alone"),
     )
     warm = runs[2].params | {"loss.temperature": "9.0"}
     stored.logged(client, first, runs[2]._replace(params=warm, predictions=None))
@@ -65,7 +65,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         stored.Wish(student, kind="trial", tags=tags_of_trial)
         for student, tags_of_trial in zip((LSTM, BAG), tags, strict=True)
     ]
-    trials = [stored.logged(client, second, stored.made(wish)) for wish in wishes]
+    trials = [stored.logged(client, second, stored.synthetic_run(wish)) for wish in wishes]
     study = {"study": "small", "backend": "torch", "setting": "b1-text-t1", "trials": []}
     stored.log_json(client, parent, "study.json", json.dumps(study))
     return Store(f"sqlite:///{folder / 'mlflow.db'}", trials, parent)
@@ -146,7 +146,7 @@ def test_without_a_name_the_only_experiment_with_finished_students_is_read(tmp_p
         ValueError, match="experiment is '': no experiment in sqlite.* has a finished"
     ):
         read_runs(store=uri)
-    run = stored.made(stored.Wish(BAG))
+    run = stored.synthetic_run(stored.Wish(BAG))
     changes_by_name: dict[str, dict[str, Any]] = {
         "running": {"status": "RUNNING"},
         "teachers": {"tags": run.tags | {"mkd.kind": "teacher"}},

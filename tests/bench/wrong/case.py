@@ -83,7 +83,7 @@ def run(case: Case, folder: Path) -> Ending:
     case.write(folder)
     result = ending(lambda: start(case), folder)
     if case.refused and result.kind == ACCEPTED:
-        return Ending("accepted, though damaged", result.told)
+        return Ending("accepted, though damaged", result.message)
     return result
 
 

@@ -62,18 +62,18 @@ WEIGHTS: dict[str, Callable[[Path], None]] = {
 """Functions that make the weights disagree with config.json."""
 
 
-def cases(made: Made) -> Iterator[Case]:
+def cases(prepared: Made) -> Iterator[Case]:
     """Yields each damage of each file, for the commands that read the folder."""
     checkpoint = ["--teacher.checkpoint=folder", '--data.tasks=["sentiment"]']
     student = ['--data.tasks=["sentiment"]']
-    for what, write in _damaged(made.encoder):
+    for what, write in _damaged(prepared.encoder):
         yield Case("distill", f"checkpoint {what}", checkpoint, write)
-    for what, write in _damaged(made.student):
+    for what, write in _damaged(prepared.student):
         argv = [*student, "--finetune.student=folder", "--finetune.train.steps=6"]
         yield Case("finetune", f"student {what}", argv, write)
         argv = [*student, "--export.student=folder", "--export.to=to", '--export.backends=["onnx"]']
         yield Case("export", f"student {what}", argv, write)
-    for what, write in _damaged(made.exported):
+    for what, write in _damaged(prepared.exported):
         # The manifest has digests of all other files, so each change of them must be noticed.
         refused = "manifest" not in what and "README" not in what
         yield Case("predict", f"export {what}", ["folder"], write, refused)
