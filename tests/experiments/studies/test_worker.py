@@ -248,7 +248,7 @@ def test_a_worker_that_waits_for_another_says_so_and_ends_with_its_command(tmp_p
     assert outcome(command(tmp_path, "search", *SEARCH, "--search.trials=1"))
     (file,) = (tmp_path / ".mkd" / "studies").glob("*.request.lock")
     with FileLock(file):  # as a suspended worker that was asking for a trial
-        argv = [*SEARCH, "--search.workers=2", "--search.trials=2"]
+        argv = [*SEARCH, "--search.workers=2", "--search.trials=2", "--json"]
         child = started(tmp_path, entry_point, "search", *argv)
         pids = workers(child.stderr)
         wait_until(lambda: "another worker of the study holds it" in child.stderr.read_text())
