@@ -13,7 +13,7 @@ from analysis import empty_runs
 from analysis.presentation import printing
 from mkd.shell import called_as, check_working_folder, complete, escape_unprintable, suggestion
 from mkd.storage.addresses import one_line
-from mkd.storage.disk import full_disk_errors
+from mkd.storage.disk import full_disk_errors, symlink_loops_named
 from mkd.storage.owners import own_temporary_folder
 
 
@@ -87,7 +87,11 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
                 f"reading the runs of {settings.study or settings.experiment or 'MLflow'}",
                 flush=True,
             )
-            with full_disk_errors([Path(), Path(settings.to)]), own_temporary_folder():
+            with (
+                full_disk_errors([Path(), Path(settings.to)]),
+                symlink_loops_named(),
+                own_temporary_folder(),
+            ):
                 pkgutil.resolve_name(JOB)(settings)
     except (ValueError, OSError) as error:
         message = one_line(error)

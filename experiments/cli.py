@@ -37,7 +37,7 @@ from mkd.config import DataConfig
 from mkd.shell import COMPLETION, called_as, check_working_folder, escape_unprintable
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import one_line
-from mkd.storage.disk import full_disk_errors
+from mkd.storage.disk import full_disk_errors, symlink_loops_named
 from mkd.storage.memory import memory_errors
 from mkd.storage.owners import own_temporary_folder
 from mkd.tasks import origins
@@ -577,7 +577,12 @@ def entry(
                 _silence_transformers()
             for line in kept:
                 tell(line)
-            with full_disk_errors(_written(config)), own_temporary_folder(), memory_errors():
+            with (
+                full_disk_errors(_written(config)),
+                symlink_loops_named(),
+                own_temporary_folder(),
+                memory_errors(),
+            ):
                 job(config)
     except (ValueError, OSError) as error:
         message = one_line(error)

@@ -24,7 +24,8 @@ from mlflow.exceptions import ExecutionException
 
 from experiments.settings import LabelConfig
 from mkd import names
-from mkd.storage.disk import can_create, check_room
+from mkd.storage.addresses import first_line
+from mkd.storage.disk import check_output, check_room
 from mkd.storage.pretrained import config_values
 from mkd.storage.written import put_in_place
 from mkd.tasks.files import listed
@@ -78,11 +79,7 @@ def check_labelling(config: LabelConfig, student: Path) -> list[str]:
         raise ValueError(
             f"label.output is {config.output!r}; allowed: a path that does not exist yet"
         )
-    if not can_create(Path(config.output)):
-        raise ValueError(
-            f"label.output is {config.output!r}; "
-            "allowed: a path below a folder that can be written to"
-        )
+    check_output(Path(config.output), "label.output")
     numbers = rows * max(1, len(tasks[config.task]["labels"]))
     check_room(Path(config.output).absolute(), NUMBER_BYTES * numbers, "its answers take")
     check_spark()
@@ -111,7 +108,7 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> int:
     try:
         data = pa.dataset.dataset(path, format="parquet", partitioning="hive")
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(
             f"label.corpus is {path!r}; allowed: a Parquet file or a folder of them ({reason})"
         ) from None
@@ -148,7 +145,7 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> int:
     try:
         return int(data.count_rows())
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"label.corpus {path}: not readable as Parquet ({reason})") from None
 
 
@@ -298,7 +295,7 @@ def _spark_reason(message: str) -> str:
     """Returns the line of a Spark error that says what went wrong.
 
     This is the error that ends a Python trace, or else the last line with one of Spark's error
-    classes, or else the first line.
+    classes, or else the first line, without the name of the call that Java failed in.
     """
     lines = [line for line in message.splitlines() if line and not line[0].isspace()]
     traces = [
@@ -307,4 +304,9 @@ def _spark_reason(message: str) -> str:
         if "Traceback (most recent call last)" in line
     ]
     named = [line for line in lines if re.search(r"\[[A-Z_]+(\.[A-Z_]+)*\]", line)]
-    return lines[traces[0] + 1] if traces else (named or lines)[-1 if named else 0]
+    if traces:
+        return lines[traces[0] + 1]
+    if named:
+        return named[-1]
+    first, *rest = lines
+    return rest[0].removeprefix(": ") if first.startswith("An error occurred") and rest else first

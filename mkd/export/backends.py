@@ -34,6 +34,7 @@ from mkd.export.folder import (
 from mkd.result import MODEL, Report, no_report, phase_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
+from mkd.storage.addresses import first_line
 from mkd.students import Student
 from mkd.students.bag import BagStudent
 from mkd.students.heads import thresholds_of
@@ -217,7 +218,7 @@ def _exports(
             _make(name, asked, trained, path)
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError, ValueError) as error:
             shutil.rmtree(path, ignore_errors=True)
-            notes.append(f"no {name}: {str(error).splitlines()[0]}")
+            notes.append(f"no {name}: {first_line(error)}")
             if name == TRACED:
                 continue
             break  # int8, if it is still to come, needs onnx

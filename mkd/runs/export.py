@@ -16,7 +16,7 @@ from mkd.export.hub import add_backend, describe_exported
 from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report, phase_report
 from mkd.runs.finetune import load_student
-from mkd.storage.disk import can_create
+from mkd.storage.disk import check_output
 from mkd.storage.owners import aside_folder
 from mkd.storage.written import earlier_output, put_in_place
 from mkd.students import Student
@@ -153,10 +153,7 @@ def _target(export: ExportFolderConfig) -> Path:
         raise ValueError(f"export.to is {export.to!r}; allowed: a folder that does not exist yet")
     if not export.backends and not export.torch:
         raise ValueError("export.backends is []; allowed: at least one, or export.torch=true")
-    if not can_create(target):
-        raise ValueError(
-            f"export.to is {export.to!r}; allowed: a folder below one that can be written to"
-        )
+    check_output(target, "export.to")
     return target
 
 

@@ -32,6 +32,12 @@ def one_line(error: BaseException) -> str:
     return without_passwords(" ".join(short))
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def reason(error: BaseException) -> str:
     """Returns why a server or a database cannot be used, on one line and without passwords.
 

@@ -14,6 +14,10 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SAYS_FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 """Messages of libraries about a full disk whose errors have no errno."""
 
+LONGEST_NAME = 180
+"""Largest number of bytes in the name of an output. The temporary folder beside it has a longer
+name, of at most 255."""
+
 
 class DiskFull(OSError):
     """Raised if the disk is too full for a folder. The message has path and size."""
@@ -40,10 +44,32 @@ def check_room(folder: Path, least: int, what: str) -> None:
         )
 
 
-def can_create(target: Path) -> bool:
-    """Returns whether a file or folder that does not exist can be created, with those above it."""
-    nearest = _nearest(target)
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+def check_output(target: Path, setting: str) -> None:
+    """Raises ValueError if an output that does not exist cannot be created, with the folders above.
+
+    setting: the name of the setting that holds it, for the message.
+    """
+    nearest, length = _nearest(target), len(os.fsencode(target.name))
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise ValueError(
+            f"{setting} is {str(target)!r}; allowed: a path below a folder that can be written to"
+        )
+    if length > LONGEST_NAME:
+        raise ValueError(
+            f"{setting} ends in a name of {length} bytes; allowed: at most {LONGEST_NAME}"
+        )
+
+
+@contextmanager
+def symlink_loops_named() -> Iterator[None]:
+    """Converts Python's RuntimeError for a loop of symbolic links to a ValueError."""
+    try:
+        yield
+    except RuntimeError as error:  # from Python 3.13 on it is an OSError
+        if not str(error).startswith("Symlink loop"):
+            raise
+        path = str(error).removeprefix("Symlink loop from ")
+        raise ValueError(f"{path} is a loop of symbolic links; allowed: a path that ends") from None
 
 
 @contextmanager

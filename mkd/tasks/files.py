@@ -13,6 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mkd.storage.addresses import first_line
+
 UNREAD_TABLES = (".json", ".xls", ".xlsx", ".gz", ".zip")
 """Endings of files that hold tables, in formats that are not read."""
 NAMED_OBJECTS = 100
@@ -210,7 +212,7 @@ def _parquet_names(path: Path, header: bool) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path}: not readable as Parquet: {first_line(error)}") from None
 
 
 def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
@@ -233,7 +235,7 @@ def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
         ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{table.path}:{row}: not readable as Parquet: {str(error).splitlines()[0]}"
+            f"{table.path}:{row}: not readable as Parquet: {first_line(error)}"
         ) from None
 
 

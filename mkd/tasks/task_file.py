@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mkd.storage import strict_yaml
+from mkd.storage.addresses import first_line
 from mkd.tasks.files import listed, short_repr
 from mkd.tasks.rows import SEPARATOR, normalise_label
 from mkd.tasks.task import ALLOWED_NAMES, Kind, is_task_name
@@ -296,7 +297,7 @@ def _loaded(path: Path) -> Any:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}{QUOTES}") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path}: not valid YAML: {first_line(error)}") from None
 
 
 def read_task_file(path: Path) -> dict[str, TaskDescription]:

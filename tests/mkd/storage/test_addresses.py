@@ -2,7 +2,7 @@
 
 import pytest
 
-from mkd.storage.addresses import one_line, without_passwords
+from mkd.storage.addresses import first_line, one_line, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,11 @@ from mkd.storage.addresses import one_line, without_passwords
 )
 def test_an_address_is_shown_without_its_password(address: str, expected: str) -> None:
     assert without_passwords(address) == expected
+
+
+def test_an_error_without_a_message_has_the_name_of_its_type() -> None:
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(OSError()) == first_line(OSError(" \n")) == "OSError"
 
 
 def test_a_message_is_one_line_that_can_be_read() -> None:

@@ -5,12 +5,19 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
-from mkd.storage.disk import DiskFull, can_create, check_room, full_disk_errors
+from mkd.storage.disk import (
+    DiskFull,
+    check_output,
+    check_room,
+    full_disk_errors,
+    symlink_loops_named,
+)
 
 
 def test_free_space_is_checked_in_advance(tmp_path: Path) -> None:
@@ -24,12 +31,26 @@ def test_free_space_is_checked_in_advance(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_a_path_can_be_created_below_a_writable_folder(tmp_path: Path) -> None:
+def test_an_output_can_be_created_below_a_writable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert can_create(tmp_path / "not" / "yet") and can_create(tmp_path / "not")
-    assert not can_create(tmp_path / "file" / "not")
+    for path in ("not/yet", "not", "n" * 180):
+        check_output(tmp_path / path, "to")
+    with pytest.raises(ValueError, match="^to is '.*file/not'; allowed: a path below a folder"):
+        check_output(tmp_path / "file" / "not", "to")
+    with pytest.raises(ValueError, match="^to ends in a name of 182 bytes; allowed: at most 180$"):
+        check_output(tmp_path / ("é" * 91), "to")
     (tmp_path / "closed").mkdir(0o500)
-    assert can_create(tmp_path / "closed" / "not") == (os.geteuid() == 0)
+    refused = pytest.raises(ValueError, match="allowed: a path below a folder")
+    with nullcontext() if os.geteuid() == 0 else refused:  # root may write to any folder
+        check_output(tmp_path / "closed" / "not", "to")
+
+
+def test_a_loop_of_symbolic_links_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises((ValueError, OSError), match=r"loop"), symlink_loops_named():
+        (tmp_path / "loop" / "x").resolve(strict=True)
+    with pytest.raises(RuntimeError, match="another"), symlink_loops_named():
+        raise RuntimeError("another")
 
 
 def _without_errno() -> None:
