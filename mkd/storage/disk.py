@@ -49,11 +49,13 @@ def check_output(target: Path, setting: str) -> None:
 
     setting: the name of the setting that holds it, for the message.
     """
-    nearest, length = _nearest(target), len(os.fsencode(target.name))
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+    length = len(os.fsencode(target.name))
+    try:  # permissions alone do not tell: /proc seems to be writable
+        os.rmdir(tempfile.mkdtemp(dir=_nearest(target)))
+    except OSError:
         raise ValueError(
             f"{setting} is {str(target)!r}; allowed: a path below a folder that can be written to"
-        )
+        ) from None
     if length > LONGEST_NAME:
         raise ValueError(
             f"{setting} ends in a name of {length} bytes; allowed: at most {LONGEST_NAME}"
