@@ -55,7 +55,7 @@ LARGEST = {
     "hidden": 1 << 16,
     "embedding": 1 << 16,
     "buckets": 1 << 26,
-    "max_tokens": 1 << 24,
+    "max_tokens": 1 << 20,
 }
 """Largest values of a config. Larger ones are slips, and would fill the memory."""
 SPARE_WEIGHTS = 2.0
