@@ -27,7 +27,7 @@ from experiments.tracking import outputs
 from experiments.tracking.downloads import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
 from experiments.tracking.run import OpenRun, folder_of, open_run, tasks_tag
-from experiments.tracking.searches import config_of
+from experiments.tracking.searches import settings_of
 from experiments.tracking.store import with_store
 from mkd import names
 from mkd.export.hub import check_push, push
@@ -49,7 +49,7 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
     check_push(config.hub)
     with fetched_student("export.student", config.export.student) as (student, source):
         if source:
-            config = with_run_settings(config, config_of(source))
+            config = with_run_settings(config, settings_of(source, DistillSettings))
         arguments = (config.core(), config.export, student)
         known = exported_earlier(config.export, folder_of(config, names.KIND_EXPORT))
         prepared = known or before_run(partial(prepare_export, *arguments))
@@ -73,12 +73,9 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
         return record(opening, core, outputs.of_export, source=source)
 
 
-def with_run_settings(config: ExportSettings, run: str) -> ExportSettings:
-    """Returns the settings with those of the student's run where the command leaves the default.
-
-    run: the settings of the run, in YAML.
-    """
-    whole = with_open_length(cli.from_yaml(run, DistillSettings))
+def with_run_settings(config: ExportSettings, run: DistillSettings) -> ExportSettings:
+    """Returns the settings with those of the student's run where the command leaves the default."""
+    whole = with_open_length(run)
     groups = {name: getattr(whole, name) for name in RUN_GROUPS}
     data, checkpoint = whole.data, whole.teacher.checkpoint
     on_hub = HUB_NAME.fullmatch(checkpoint) and not Path(checkpoint).exists()

@@ -37,7 +37,7 @@ from experiments.settings import (
     with_open_length,
 )
 from experiments.tracking.record import FinishedRun, before_run, record_training
-from experiments.tracking.searches import FinishedTrial, config_of, finished_trials
+from experiments.tracking.searches import FinishedTrial, finished_trials, settings_of
 from experiments.tracking.store import with_store
 from experiments.tracking.trials import finished_metrics
 from mkd import names, pipeline, processes
@@ -238,7 +238,7 @@ def promoted_settings(
     config: PromoteSettings, chosen: FinishedTrial, changed: dict[str, Any]
 ) -> DistillSettings:
     """Returns the config to train: the trial's settings, those in `changed`, else the command's."""
-    trial = with_open_length(cli.from_yaml(config_of(chosen.run_id), DistillSettings))
+    trial = with_open_length(settings_of(chosen.run_id, DistillSettings))
     groups = {name: getattr(trial, name) for name in TRIAL_GROUPS}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)

@@ -50,16 +50,23 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
     configure()
     try:
         model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
-        about = mlflow.models.Model.load(model)
-        inside = about.flavors["python_function"]["artifacts"]["student"]["path"]
-    except (MlflowException, OSError, KeyError) as error:
+    except (MlflowException, OSError) as error:
         if is_outage(error):
             raise
         raise ValueError(
             f"{setting} is {uri!r}: not found in {address()} ({error}); "
             "allowed: runs:/RUN_ID/student of a finished run, or models:/NAME@ALIAS"
         ) from error
-    return DownloadedModel(model, model / inside, about.run_id)
+    try:
+        about = mlflow.models.Model.load(model)
+        student = model / about.flavors["python_function"]["artifacts"]["student"]["path"]
+        outside = not student.resolve().is_relative_to(model.resolve())
+    # A damaged MLmodel file makes libraries raise errors of any type.
+    except Exception as error:
+        raise ValueError(f"{setting} is {uri!r}: its MLmodel is damaged ({error!r})") from error
+    if outside:
+        raise ValueError(f"{setting} is {uri!r}: its MLmodel names a folder outside of the model")
+    return DownloadedModel(model, student, about.run_id)
 
 
 def check_loads(setting: str, uri: str, folder: Path) -> None:

@@ -1,16 +1,18 @@
 """Searches in MLflow: the run of a search, the tags of its front, and its finished trials."""
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlflow
+import yaml
 from mlflow.exceptions import MlflowException
 
-from experiments.cli import from_yaml
+from experiments.cli import Own, from_yaml
 from experiments.settings import SearchSettings
 from experiments.tracking.interrupts import delayed_interrupts
 from experiments.tracking.run import (
@@ -28,7 +30,7 @@ from experiments.tracking.store import address, connected, is_outage, with_retri
 from experiments.tracking.trials import FINISHED_TRIAL
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
-from mkd.storage.addresses import reason
+from mkd.storage.addresses import one_line, reason
 from mkd.storage.owners import is_gone, owner
 
 STUDY_FILE = "study.json"
@@ -137,12 +139,8 @@ def finished_trials(study: str) -> list[FinishedTrial]:
         client = mlflow.MlflowClient()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     search = _run_of_search(client, experiments, study)
-    backend = from_yaml(config_of(search), SearchSettings).search.backend
-    results = (
-        mlflow.artifacts.load_dict(f"runs:/{search}/{STUDY_FILE}")
-        if _has_artifact(client, search, STUDY_FILE)
-        else {}
-    )
+    backend = settings_of(search, SearchSettings).search.backend
+    results = _results_of(client, search)
     latency = names.speed(backend, results.get("setting", HEADLINE_SETTING.name), names.P50)
     wanted = f"{FINISHED_TRIAL} and tags.`{names.TAG_STUDY}` = '{study}'"
     trials = {
@@ -193,13 +191,48 @@ def _run_of_search(client: mlflow.MlflowClient, experiments: list[str], study: s
     return str(known[study])
 
 
+def _results_of(client: mlflow.MlflowClient, run: str) -> dict[str, Any]:
+    """Returns the content of the run's STUDY_FILE, empty if there is none.
+
+    Raises ValueError if it is damaged.
+    """
+    if not _has_artifact(client, run, STUDY_FILE):
+        return {}
+    try:
+        results = json.loads(mlflow.artifacts.load_text(f"runs:/{run}/{STUDY_FILE}"))
+    except ValueError as error:
+        raise ValueError(f"{STUDY_FILE} of run {run} is damaged ({one_line(error)})") from error
+    results = results if isinstance(results, dict) else {"trials": None}
+    trials = results.get("trials", [])
+    needed = {"run_id", "number", "name", "quality", "latency_ms"}
+    if not isinstance(trials, list) or not all(
+        isinstance(trial, dict)
+        and "state" in trial
+        and (trial["state"] != names.STATE_COMPLETE or needed <= set(trial))
+        for trial in trials
+    ):
+        raise ValueError(f"{STUDY_FILE} of run {run} is damaged: it has no list of trials")
+    return results
+
+
 def _has_artifact(client: mlflow.MlflowClient, run: str, artifact: str) -> bool:
     """Returns whether the run has an artifact of this name."""
     return any(item.path == artifact for item in client.list_artifacts(run))
 
 
-def config_of(run_id: str) -> str:
-    """Returns the settings of a run as YAML."""
-    return str(
-        mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml")
-    )
+def settings_of(run_id: str, kind: type[Own]) -> Own:
+    """Returns the settings of a run, as those of a command of this kind.
+
+    Raises ValueError if the run's config.yaml is missing or damaged.
+    """
+    where = f"config.yaml of run {run_id} in {address()}"
+    try:
+        text = mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml")
+    except (MlflowException, OSError, UnicodeDecodeError) as error:
+        if is_outage(error):
+            raise
+        raise ValueError(f"{where} is not readable ({one_line(error)})") from error
+    try:
+        return from_yaml(text, kind)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{where} is damaged ({one_line(error)})") from error

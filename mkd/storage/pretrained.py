@@ -48,7 +48,7 @@ LARGEST = {
     "num_attention_heads": 1 << 12,
     "intermediate_size": 1 << 20,
     "vocab_size": 1 << 24,
-    "num_labels": 1 << 20,
+    "num_labels": 1 << 16,
     "max_position_embeddings": 1 << 24,
     "type_vocab_size": 1 << 12,
     "layers": 1000,
@@ -95,7 +95,7 @@ def checkpoint_folder(name: str, setting: str) -> Path:
 
 def checkpoint_fingerprint(folder: Path) -> str:
     """Returns a hash of a checkpoint's config, weights and tokenizer files."""
-    names = sorted(p for pattern in HUB_FILES for p in folder.glob(pattern))
+    names = sorted(p for pattern in HUB_FILES for p in folder.glob(pattern) if p.is_file())
     return key_of({path.name: file_hash(path) for path in names})
 
 
@@ -116,6 +116,8 @@ def load_config(folder: Path, setting: str, config_class: Any = AutoConfig) -> P
         config: PreTrainedConfig = config_class.from_pretrained(folder, trust_remote_code=False)
     # transformers maps other names to these.
     _check_sizes({name: getattr(config, name, None) for name in LARGEST}, where)
+    # These change only the form of what a model returns, and how much it computes at once.
+    config.return_dict, config.chunk_size_feed_forward = True, 0
     return config
 
 
@@ -234,6 +236,9 @@ def load_whole(
             ignore_mismatched_sizes=True,  # told below, with the first one's name
         )
     _check_loaded(model, loaded, where, optional, exact)
+    for name, weights in model.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise ValueError(f"{where}: {name} in its weights has values that are not finite")
     whole: PreTrainedModel = model
     return whole
 
@@ -406,8 +411,16 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
         # It may lack the token of unknown words, or add special tokens that are not its own.
         probes = (tokenizer(RARE_TEXT), tokenizer(RARE_TEXT, RARE_TEXT))
         ids = [*tokenizer.get_vocab().values(), *chain(*(probe["input_ids"] for probe in probes))]
-        tokens = 1 + max(ids)
-    known = _vocabulary_size(folder / "config.json")
+        types = chain(*(probe.get("token_type_ids", [0]) for probe in probes))
+        tokens, most_types = 1 + max(ids), 1 + max(types)
+    known = _size(folder / "config.json", "vocab_size")
+    known_types = _size(folder / "config.json", "type_vocab_size") or 0
+    # A model with one type is not given any.
+    if known_types > 1 and most_types > known_types:
+        raise ValueError(
+            f"{where}: its tokenizer has {most_types} token types, and its model {known_types} "
+            "(type_vocab_size in config.json); allowed: at most as many"
+        )
     if known is not None and tokens > known:
         raise ValueError(
             f"{where}: its tokenizer has {tokens:,} tokens, and its model {known:,} (vocab_size in "
@@ -416,14 +429,14 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _vocabulary_size(config: Path) -> int | None:
-    """Returns the number of tokens that the model of a config.json knows, if it says so."""
+def _size(config: Path, name: str) -> int | None:
+    """Returns a size of the model of a config.json, if the file has it."""
     try:
         raw = json.loads(config.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     inner = raw.get("encoder", raw) if isinstance(raw, dict) else None
-    size = inner.get("vocab_size") if isinstance(inner, dict) else None
+    size = inner.get(name) if isinstance(inner, dict) else None
     return size if type(size) is int else None
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from mkd import __version__, names
 from mkd.result import RunStopped
+from mkd.storage.damage import kind_of_file
 from mkd.storage.store import key_of, sync_to_disk
 from mkd.storage.versions import version_key
 
@@ -80,6 +81,8 @@ class Checkpoint:
         if not self.file.exists():
             return None
         remedy = f"delete {self.file} to start again"
+        if not self.file.is_file():
+            raise ValueError(f"the checkpoint {self.file} is {kind_of_file(self.file)}: {remedy}")
         try:
             with safe_open(self.file, "pt") as opened:
                 metadata = opened.metadata() or {}

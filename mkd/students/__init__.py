@@ -14,7 +14,13 @@ from mkd.students.bag import BagConfig, BagStudent
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import check_head_configs, head_configs
-from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
+from mkd.students.transformer import (
+    POOLINGS,
+    TransformerConfig,
+    TransformerStudent,
+    keep_layers,
+    on_encoder,
+)
 from mkd.tokenization.tokens import TaskData
 
 Student = BiLstmStudent | TransformerStudent | BagStudent
@@ -148,12 +154,23 @@ def load_model(folder: Path, setting: str = "the model") -> Student:
     model_type = pretrained.config_values(folder, setting).get("model_type")
     if not isinstance(model_type, str) or model_type not in kinds:
         raise ValueError(
-            f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}"
+            f"{setting} is {str(folder)!r}: it holds a model of type {model_type!r:.80}; allowed: "
+            f"{', '.join(kinds)}"
         )
     kind = kinds[model_type]
     config = pretrained.load_config(folder, setting, kind.config_class)
-    check_head_configs(config, f"{setting} is {str(folder)!r}: config.json")
+    where = f"{setting} is {str(folder)!r}: config.json"
+    check_head_configs(config, where)
+    if (pooling := getattr(config, "pooling", POOLINGS[0])) not in POOLINGS:
+        raise ValueError(f"{where}: pooling is {pooling!r}; allowed: {', '.join(POOLINGS)}")
     model = cast(Student, pretrained.load_whole(kind, config, folder, setting, exact=True))
+    if isinstance(model, TransformerStudent):
+        rows = pretrained.positions(model.encoder)
+        if rows is not None and config.max_tokens > rows:
+            raise ValueError(
+                f"{where}: max_tokens is {config.max_tokens}; allowed: at most {rows}, the "
+                "positions of its encoder"
+            )
     # Loaded weights lie in the mapped file, aligned as they are there. The last bits of a product
     # depend on the alignment of its factors, so each is copied to memory that torch aligns.
     for weight in model.parameters():

@@ -1,5 +1,6 @@
 """Task heads: each model has one linear head per task on a representation that all tasks share."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -70,9 +71,11 @@ def check_head_configs(config: PreTrainedConfig, where: str) -> None:
         if valid and "thresholds" in head:
             valid = are_thresholds(head["thresholds"], len(labels))
         valid = valid and is_temperature(head.get("temperature", 1.0))
+        valid = valid and math.isfinite(head["mean"]) and 0 < head["std"] < math.inf
         if not valid or len(set(labels)) < len(labels):
             raise ValueError(
-                f"{where}: tasks.{task} is {head!r:.80}; allowed: labels, pair, mean and std"
+                f"{where}: tasks.{task} is {head!r:.80}; allowed: labels, pair, mean and a std "
+                "above 0"
             )
 
 

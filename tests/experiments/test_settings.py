@@ -76,5 +76,6 @@ def test_the_timed_length_of_an_exported_run_follows_a_new_max_length_unless_set
     text = cli.to_yaml(run)
     assert "length: 0" not in text
     asked = ExportSettings(data=DataConfig(max_length=64))
-    assert with_run_settings(asked, text).core().timing.length == expected
-    assert with_open_length(cli.from_yaml(text, DistillSettings)).speed.length == length
+    read = cli.from_yaml(text, DistillSettings)
+    assert with_run_settings(asked, read).core().timing.length == expected
+    assert with_open_length(read).speed.length == length

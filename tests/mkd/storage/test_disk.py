@@ -33,8 +33,8 @@ def test_free_space_is_checked_in_advance(tmp_path: Path) -> None:
 
 def test_an_output_can_be_created_below_a_writable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in ("not/yet", "not", "n" * 180):
-        check_output(tmp_path / path, "to")
+    for name in ("not/yet", "not", "n" * 180):
+        check_output(tmp_path / name, "to")
     for path in (tmp_path / "file" / "not", Path("/proc/x"), Path("/dev/null/x")):
         with pytest.raises(ValueError, match=f"^to is '{path}'; allowed: a path below a folder"):
             check_output(path, "to")

@@ -223,7 +223,7 @@ def changed(folder: Path, name: str, **values: object) -> None:
         ({"hidden_size": 10**9}, "hidden_size in its config.json is 1000000000; allowed: 0 to 65,"),
         (
             {"num_labels": 10**9},
-            "num_labels in its config.json is 1000000000; allowed: 0 to 1,048,",
+            "num_labels in its config.json is 1000000000; allowed: 0 to 65,536",
         ),
         ({"hidden_size": 20_000}, "its config.json and its weights do not belong together (a mode"),
         ({"num_attention_heads": 3}, "its config.json and its weights do not belong together (The"),
@@ -266,6 +266,23 @@ def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str)
         load(folder, SETTING)
     assert f"{name} is {cause}" in str(caught.value) or (not cause and name in str(caught.value))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_refused_by_name(folder: Path, value: float) -> None:
+    weights = load_file(folder / "model.safetensors")
+    part = "embeddings.LayerNorm.bias"
+    weights[next(name for name in weights if name.endswith(part))][0] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=f"{part} in its weights has values that are not finite"):
+        load_encoder(folder, SETTING)
+
+
+def test_other_files_of_a_folder_are_no_part_of_its_content(folder: Path) -> None:
+    before = checkpoint_fingerprint(folder)
+    (folder / "more.json").mkdir()
+    (folder / "gone.txt").symlink_to("nowhere")
+    assert checkpoint_fingerprint(folder) == before
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.float8_e4m3fn])
@@ -315,6 +332,10 @@ def without(content: dict[str, Any], token: str) -> dict[str, Any]:
         (
             lambda raw: json.loads(json.dumps(raw).replace('"ids": [2]', '"ids": [5000]')),
             "its tokenizer has 5,001 tokens, and its model",
+        ),
+        (
+            lambda raw: json.loads(json.dumps(raw).replace('"type_id": 1', '"type_id": 7')),
+            "its tokenizer has 8 token types, and its model 2 (type_vocab_size in config.json)",
         ),
         (
             lambda raw: (

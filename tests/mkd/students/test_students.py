@@ -182,7 +182,9 @@ def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path)
     allowed = "mkd_bilstm, mkd_transformer, mkd_wide_bag"
-    assert str(caught.value) == f"{tmp_path} holds a model of type 'bert'; allowed: {allowed}"
+    assert str(caught.value) == (
+        f"the model is {str(tmp_path)!r}: it holds a model of type 'bert'; allowed: {allowed}"
+    )
 
 
 # The BiLSTM.
