@@ -337,7 +337,8 @@ class LabelConfig:
             "a file that ends in .parquet, for label.logits=true",
         )
         require(
-            re.match(r"local$|local\[(\*|[1-9]\d*)[],]|(?!local)\S", self.master) is not None,
+            re.match(r"local(-cluster\[|$)|local\[(\*|[1-9]\d*)[],]|(?!local)\S", self.master)
+            is not None,
             "label.master",
             self.master,
             "local[*], local[N] or the address of a cluster's master",

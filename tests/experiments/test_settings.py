@@ -15,6 +15,7 @@ from experiments.settings import (
     Command,
     DistillSettings,
     ExportSettings,
+    LabelConfig,
     with_open_length,
 )
 from mkd.config import Config, DataConfig, LengthConfig, SpeedConfig
@@ -79,3 +80,16 @@ def test_the_timed_length_of_an_exported_run_follows_a_new_max_length_unless_set
     read = cli.from_yaml(text, DistillSettings)
     assert with_run_settings(asked, read).core().timing.length == expected
     assert with_open_length(read).speed.length == length
+
+
+@pytest.mark.parametrize("master", ["", " ", "local[0]", "local[-1]", "local[x]", "localhost"])
+def test_a_spark_master_that_cannot_be_is_refused(master: str) -> None:
+    with pytest.raises(ValueError, match="label.master is .*; allowed: "):
+        LabelConfig(master=master)
+
+
+@pytest.mark.parametrize(
+    "master", ["local", "local[*]", "local[4]", "local[4,2]", "local-cluster[2,1,1024]", "yarn"]
+)
+def test_a_spark_master_is_allowed(master: str) -> None:
+    assert LabelConfig(master=master).master == master

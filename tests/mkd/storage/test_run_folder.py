@@ -87,6 +87,13 @@ def test_a_truncated_checkpoint_is_named(file: Path, length: int) -> None:
         Checkpoint(file, OF, 0).load()
 
 
+def test_a_folder_in_place_of_a_checkpoint_is_named(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ValueError, match=f"the checkpoint {file} is a folder: delete {file} to st"):
+        Checkpoint(file, OF, 0).load()
+
+
 def test_a_single_changed_bit_is_found_wherever_it_is(file: Path) -> None:
     """It may be in the header, which has settings and numbers, or in the weights."""
     whole = file.read_bytes()

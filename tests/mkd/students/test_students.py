@@ -155,6 +155,9 @@ def test_every_kind_of_the_config_has_a_class() -> None:
         (lambda config, weights: config["tasks"].pop("score"), "of its weights "),
         (lambda config, weights: config.update(max_tokens=10**12), "max_tokens in its config.json"),
         (lambda config, weights: config.update(kept_tokens="3"), "config.json: kept_tokens is '3'"),
+        (lambda config, weights: config["tasks"]["score"].update(std=0), "config.json: tasks.s"),
+        (lambda config, weights: config["tasks"]["score"].update(mean=math.inf),
+         "config.json: tasks.score"),
     ],
 )  # fmt: skip
 def test_a_student_is_read_whole_or_refused(
@@ -174,6 +177,25 @@ def test_a_student_is_read_whole_or_refused(
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path, "export.student")
     assert str(caught.value).startswith(f"export.student is {str(tmp_path)!r}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pooling": "max"}, "config.json: pooling is 'max'; allowed: mean, first"),
+        ({"max_tokens": 10**5}, "config.json: max_tokens is 100000; allowed: at most "),
+    ],
+)
+def test_a_transformer_that_says_what_it_cannot_do_is_refused(
+    values: dict[str, object], message: str, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    config = StudentConfig(kind="transformer", layers=1, hidden=16, heads=2)
+    student_of(config, datas, tokenizer).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | values))
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path, "export.student")
     assert message in str(caught.value)
 
 
