@@ -16,6 +16,7 @@ from mkd.evaluation.thresholds import fit_thresholds
 from mkd.storage import pretrained
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Task
+from mkd.teachers.contents import is_checkpoint
 from mkd.teachers.finetuned import load_fine_tuned
 from mkd.teachers.imported import LOGIT_FILE_ENDINGS, import_logits
 from mkd.teachers.mean import mean_teacher
@@ -49,9 +50,7 @@ def needs_teacher(loss: LossConfig, student: StudentConfig) -> bool:
 def _first_checkpoint(teacher: TeacherConfig, tasks: list[Task]) -> str:
     """Returns the first checkpoint in the sources of the tasks; empty if there is none."""
     names = [name for task in tasks for name in source_names(teacher, task.name)]
-    return next(
-        (name for name in names if name != REFINED and not name.endswith(LOGIT_FILE_ENDINGS)), ""
-    )
+    return next(filter(is_checkpoint, names), "")
 
 
 def config_for_tasks(config: Config, tasks: list[Task]) -> Config:

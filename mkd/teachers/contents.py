@@ -57,6 +57,14 @@ def row_fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
     }
 
 
+def is_checkpoint(source: str) -> bool:
+    """Returns whether a source of teacher.sources is a checkpoint.
+
+    The others are the refined teacher and files of logits.
+    """
+    return source != REFINED and not source.endswith(LOGIT_FILE_ENDINGS)
+
+
 def _hash(name: str, setting: str) -> str:
     place = _place(name, setting)
     return pretrained.checkpoint_fingerprint(place) if place.is_dir() else file_hash(place)
