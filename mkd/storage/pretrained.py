@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
@@ -396,10 +397,14 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
         for name in ("vocab.txt", "merges.txt"):
             if (folder / name).exists() and (what := kind_of_file(folder / name)):
                 raise ValueError(f"{unreadable}: {name} is {what}")
-    with _refused(unreadable):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False
-        )
+    try:
+        with _refused(unreadable):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False
+            )
+    except ValueError:
+        _check_config(folder, setting)  # transformers reads it, too
+        raise
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"{where}: its tokenizer is not a fast one (tokenizer.json)")
     if not isinstance(tokenizer.model_max_length, int | float):
@@ -427,6 +432,14 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
             "config.json); allowed: at most as many"
         )
     return tokenizer
+
+
+def _check_config(folder: Path, setting: str) -> None:
+    """Raises ValueError if there is a config.json that is damaged."""
+    if (folder / "config.json").exists():
+        kind = config_values(folder, setting).get("model_type")
+        if isinstance(kind, str) and kind in CONFIG_MAPPING:
+            load_config(folder, setting)
 
 
 def _size(config: Path, name: str) -> int | None:

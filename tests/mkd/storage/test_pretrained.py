@@ -356,6 +356,13 @@ def test_a_tokenizer_whose_tokens_the_model_lacks_is_refused(
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", ["[]", "null", '{"model_type": "bert", "hidden_size": "16"}'])
+def test_a_tokenizer_is_not_blamed_for_a_damaged_config(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="it has no readable config.json of a known architecture"):
+        load_tokenizer(folder, SETTING)
+
+
 def test_a_tokenizer_whose_length_is_no_number_is_refused(folder: Path) -> None:
     changed(folder, "tokenizer_config.json", model_max_length="512")
     with pytest.raises(ValueError, match="model_max_length in tokenizer_config.json is '512'; all"):
