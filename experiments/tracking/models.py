@@ -16,10 +16,10 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import Array
 from packaging.version import Version
 
-import mkd
 from experiments.settings import DistillSettings, FinetuneSettings, RegistryConfig, TeacherSettings
 from experiments.tracking.card import model_card, version_description
 from experiments.tracking.store import StoreError
+from mkd import names
 from mkd.result import Result
 from mkd.storage.addresses import reason, without_passwords
 
@@ -136,7 +136,7 @@ def _log(result: Result, card: Path, first: str, signature: ModelSignature) -> s
         artifacts={"student": result.folder}
         | {"card": str(card)}
         | ({"exported": result.exported} if result.exported else {}),
-        code_paths=[str(Path(mkd.__file__).parent)],
+        code_paths=[str(Path(names.__file__).parent)],
         signature=signature,
         input_example=(
             pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}),
