@@ -25,10 +25,23 @@ EXPONENT = re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$")
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+LINE_BREAKS = "\x85\u2028\u2029"
+"""Characters that YAML 1.1 reads as line breaks, besides the usual ones."""
+
+
 class Dumper(yaml.SafeDumper):
-    """Writes YAML for task files: a text such as 1e3 is in quotes."""
+    """Writes YAML for task files: a text such as 1e3 is in quotes.
+
+    So is one with Unicode's line breaks, which PyYAML would fold into blanks.
+    """
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        """Returns the node of a text."""
+        style = '"' if set(text) & set(LINE_BREAKS) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
+Dumper.add_representer(str, Dumper.represent_str)
 Dumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+0123456789"))
 
 

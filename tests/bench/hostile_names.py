@@ -116,6 +116,9 @@ def in_folder(name: str) -> int:
     argv = ["--task=single", "--text=text", f"--input={name}.csv", "--", name]
     code = runtime.main(argv)
     assert sorted(Path().rglob("*")) == before, "answering writes no files"
+    if code:
+        for path in before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return code
 
 
