@@ -662,7 +662,7 @@ def test_wrong_export_settings_are_refused(saved: tuple[Path, Path], tmp_path: P
         ),
         (
             config_of(saved, Path("/dev/null/home")),
-            "export.to is '/dev/null/home'; allowed: a folder below one that can be written to",
+            "export.to is '/dev/null/home'; allowed: a path below a folder that can be written to",
         ),
         (
             replace(config, export=replace(config.export, to="")),

@@ -105,7 +105,18 @@ def test_a_draft_asks_about_cells_that_may_be_several_labels(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "word",
-    ["1e3", "-2E5", "007", "on", "1_000", "12:30", ".inf", "2020-01-01", "a\x85b", "a\u2028b\u2029c"],
+    [
+        "1e3",
+        "-2E5",
+        "007",
+        "on",
+        "1_000",
+        "12:30",
+        ".inf",
+        "2020-01-01",
+        "a\x85b",
+        "a\u2028b\u2029c",
+    ],
 )
 def test_labels_and_columns_that_look_like_other_values_are_in_quotes(
     tmp_path: Path, word: str
