@@ -41,11 +41,6 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
     """
     label_config = config.label
     with tempfile.TemporaryDirectory() as fetched:
-        if not label_config.model.startswith(("runs:/", "models:/")):
-            raise ValueError(
-                f"label.model is {label_config.model!r}; allowed: runs:/RUN_ID/student, or "
-                "models:/NAME@ALIAS"
-            )
         model = download_model("label.model", label_config.model, Path(fetched))
         output, folder = Path(label_config.output).resolve(), folder_of(config, names.KIND_LABEL)
         known = earlier_output(output, folder)

@@ -337,6 +337,12 @@ class LabelConfig:
             "a file that ends in .parquet, for label.logits=true",
         )
         require(
+            self.model == "" or self.model.startswith(("runs:/", "models:/")),
+            "label.model",
+            self.model,
+            "runs:/RUN_ID/student, or models:/NAME@ALIAS",
+        )
+        require(
             re.match(r"local(-cluster\[|$)|local\[(\*|[1-9]\d*)[],]|(?!local)\S", self.master)
             is not None,
             "label.master",

@@ -79,6 +79,7 @@ def head_of(stated: Mapping[str, Any]) -> Head:
 
 
 def _logit(chance: float) -> float:
+    """Returns the logit of a probability; infinite for 0 and 1."""
     if not 0 < chance < 1:
         return math.inf if chance else -math.inf
     return math.log(chance) - math.log1p(-chance)

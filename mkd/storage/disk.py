@@ -48,11 +48,14 @@ def check_output(target: Path, setting: str) -> None:
     """Raises ValueError if an output that does not exist cannot be created, with the folders above.
 
     setting: the name of the setting that holds it, for the message.
+    Raises OSError if the disk is full.
     """
     length = len(os.fsencode(target.name))
     try:  # permissions alone do not tell: /proc seems to be writable
         os.rmdir(tempfile.mkdtemp(dir=_nearest(target)))
-    except OSError:
+    except OSError as error:
+        if error_number(error) in DISK_FULL_ERRORS:
+            raise
         raise ValueError(
             f"{setting} is {str(target)!r}; allowed: a path below a folder that can be written to"
         ) from None

@@ -118,7 +118,9 @@ def load_config(folder: Path, setting: str, config_class: Any = AutoConfig) -> P
     # transformers maps other names to these.
     _check_sizes({name: getattr(config, name, None) for name in LARGEST}, where)
     # These change only the form of what a model returns, and how much it computes at once.
-    config.return_dict, config.chunk_size_feed_forward = True, 0
+    for name, usual in (("return_dict", True), ("chunk_size_feed_forward", 0)):
+        if hasattr(config, name):
+            setattr(config, name, usual)
     return config
 
 

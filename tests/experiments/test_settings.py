@@ -82,6 +82,12 @@ def test_the_timed_length_of_an_exported_run_follows_a_new_max_length_unless_set
     assert with_open_length(read).speed.length == length
 
 
+@pytest.mark.parametrize("model", ["student", "http://127.0.0.1:9/x", "runs:ID"])
+def test_a_model_to_label_with_is_one_of_mlflow(model: str) -> None:
+    with pytest.raises(ValueError, match="label.model is .*; allowed: runs:/RUN_ID/student, or "):
+        LabelConfig(model=model)
+
+
 @pytest.mark.parametrize("master", ["", " ", "local[0]", "local[-1]", "local[x]", "localhost"])
 def test_a_spark_master_that_cannot_be_is_refused(master: str) -> None:
     with pytest.raises(ValueError, match="label.master is .*; allowed: "):

@@ -47,6 +47,15 @@ def test_an_output_can_be_created_below_a_writable_folder(tmp_path: Path) -> Non
         check_output(tmp_path / "closed" / "not", "to")
 
 
+def test_a_full_disk_is_no_wrong_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**place: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(OSError, match="No space left"):
+        check_output(tmp_path / "to", "to")
+
+
 def test_a_loop_of_symbolic_links_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises((ValueError, OSError), match=r"loop"), symlink_loops_named():
