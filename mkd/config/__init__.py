@@ -23,7 +23,7 @@ from mkd.config.exports import (
     SpeedConfig,
     ThroughputConfig,
 )
-from mkd.config.models import REFINED, PretrainConfig, StudentConfig, TeacherConfig
+from mkd.config.models import REFINED, Pooling, PretrainConfig, StudentConfig, TeacherConfig
 from mkd.config.run import Config, Device, FinetuneConfig, Stores, SubmitConfig
 from mkd.config.training import LossConfig, MatchConfig, SamplingConfig, TrainConfig
 
@@ -44,6 +44,7 @@ __all__ = [
     "LengthConfig",
     "LossConfig",
     "MatchConfig",
+    "Pooling",
     "PretrainConfig",
     "SamplingConfig",
     "Source",

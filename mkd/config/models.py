@@ -9,6 +9,8 @@ from mkd.config.training import SamplingConfig, TrainConfig
 
 REFINED = "refined"
 """Name of the refined teacher in teacher.sources."""
+Pooling = Literal["mean", "first"]
+"""How a Transformer makes one vector of a text: the mean over its tokens, or its first token."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class TeacherConfig:
 
     Empty: the teacher is trained from scratch, with teacher.layers, hidden and heads.
     """
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Pooling = "mean"
     """Input of a head: the mean over tokens, or the first token."""
     layers: int = 2
     """Number of layers of a teacher from scratch."""
@@ -137,7 +139,7 @@ class StudentConfig:
     buckets: int = 16384
     """Bag and BiLSTM: rows for n-grams in each table of the wide part. N-grams are hashed to rows.
     """
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Pooling = "mean"
     """Transformer: input of a head, the mean over tokens or the first token."""
     dropout: float = 0.0
     """Dropout probability, from 0 to below 1."""

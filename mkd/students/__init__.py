@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from transformers import BertConfig, PreTrainedModel
 
-from mkd.config import StudentConfig
+from mkd.config import Pooling, StudentConfig
 from mkd.storage import pretrained
 from mkd.storage.memory import check_fits
 from mkd.students.bag import BagConfig, BagStudent
@@ -15,7 +15,6 @@ from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import check_head_configs, head_configs
 from mkd.students.transformer import (
-    POOLINGS,
     TransformerConfig,
     TransformerStudent,
     keep_layers,
@@ -161,8 +160,9 @@ def load_model(folder: Path, setting: str = "the model") -> Student:
     config = pretrained.load_config(folder, setting, kind.config_class)
     where = f"{setting} is {str(folder)!r}: config.json"
     check_head_configs(config, where)
-    if (pooling := getattr(config, "pooling", POOLINGS[0])) not in POOLINGS:
-        raise ValueError(f"{where}: pooling is {pooling!r}; allowed: {', '.join(POOLINGS)}")
+    poolings = get_args(Pooling)
+    if (pooling := getattr(config, "pooling", poolings[0])) not in poolings:
+        raise ValueError(f"{where}: pooling is {pooling!r}; allowed: {', '.join(poolings)}")
     model = cast(Student, pretrained.load_whole(kind, config, folder, setting, exact=True))
     if isinstance(model, TransformerStudent):
         rows = pretrained.positions(model.encoder)

@@ -18,9 +18,6 @@ from mkd.students.embeddings import make_room
 from mkd.students.heads import Heads, ModelOutput, MultiTaskConfig, token_mean
 from mkd.tokenization.tokens import Inputs
 
-POOLINGS = ("mean", "first")
-"""Values of a config's pooling."""
-
 
 class TransformerConfig(MultiTaskConfig):
     """Settings of a Transformer.
