@@ -104,7 +104,7 @@ def _lines(path: Path) -> Iterator[str]:
             if number == 1:  # drop the byte order mark, which Excel writes
                 line = line.removeprefix(b"\xef\xbb\xbf")
                 if b"\0" in line[:2]:  # UTF-16 without a mark
-                    raise ValueError(f"{path}:1: starts with a zero byte; allowed: UTF-8")
+                    raise ValueError(f"{path}:1: has zero bytes, as UTF-16 has; allowed: UTF-8")
             try:
                 yield line.decode()
             except UnicodeDecodeError as error:

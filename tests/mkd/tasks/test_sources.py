@@ -370,7 +370,7 @@ def test_labels_that_are_booleans_in_yaml_1_1_are_words(folder: Path) -> None:
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\tgood\n\nb\n", ":4: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
-        ("t.csv", b"a\0,\0b\0", ":1: starts with a zero byte; allowed: UTF-8"),
+        ("t.csv", b"a\0,\0b\0", ":1: has zero bytes, as UTF-16 has; allowed: UTF-8"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\t" + "x" * 500 + "\n",
