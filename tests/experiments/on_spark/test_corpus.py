@@ -165,7 +165,10 @@ def test_corpus_folders_work(spark: "SparkSession", distilled: Distilled, tmp_pa
     for part in range(2):
         frame[part::2].to_parquet(tmp_path / "corpus.parquet" / f"{part}.parquet")
     config = LabelConfig(
-        "m", "acceptability", str(tmp_path / "corpus.parquet"), str(tmp_path / "out.parquet")
+        "runs:/x/student",
+        "acceptability",
+        str(tmp_path / "corpus.parquet"),
+        str(tmp_path / "out.parquet"),
     )
     answers, _ = written(spark, config, distilled)
     assert sorted(answers["id"]) == frame["id"].tolist()
