@@ -57,6 +57,7 @@ def test_the_next_report_uses_the_run_of_a_killed_one(folder: Path) -> None:
     assert (folder / "my report's" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_next_report_ends_the_runs_that_mlflow_run_made_for_killed_ones(folder: Path) -> None:
     """One in the report's experiment, and one in the experiment of the next report's own run."""
     store = client(folder)

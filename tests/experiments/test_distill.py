@@ -111,6 +111,7 @@ def test_a_run_killed_from_outside_resumes(tmp_path: Path) -> None:
     assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == expected
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_and_kept(tmp_path: Path) -> None:
     """The teacher's checkpoint. The last start already has another run, as under `mlflow run`."""
     put_database(tmp_path)

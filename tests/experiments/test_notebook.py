@@ -148,6 +148,7 @@ def test_a_budget_that_the_fastest_student_misses_by_timing_noise_is_accepted(
         chosen(missed)
 
 
+@pytest.mark.slow
 def test_a_student_near_its_budget_has_a_note(
     bag_and_cache: tuple[Distilled, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def trials(folder: Path) -> list[dict[str, Any]]:
     return study_trials
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_retrained_with_its_settings_and_registered(folder: Path) -> None:
     best = max(trials(folder), key=lambda trial: trial["quality"])
     (study,) = folder.rglob("artifacts/study.json")

@@ -131,6 +131,7 @@ def test_a_trial_logs_predictions_but_no_model_and_leaves_no_folder(searched: Se
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials(searched: Searched) -> None:
     folder, _ = searched
     argv = [*SEARCH, "--search.start", json.dumps([START]), "--search.study=again"]
@@ -144,6 +145,7 @@ def test_the_same_seed_gives_the_same_trials(searched: Searched) -> None:
     assert [trial.values[0] for trial in whole] == [trial.values[0] for trial in parted]
 
 
+@pytest.mark.slow
 def test_a_study_can_start_from_the_finished_trials_of_another(searched: Searched) -> None:
     folder, _ = searched
     done = command(
@@ -234,6 +236,7 @@ def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_a_search_ends_only_after_five_failed_trials_in_a_row(tmp_path: Path) -> None:
     folder = tmp_path / "failing"
     folder.mkdir()

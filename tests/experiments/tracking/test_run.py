@@ -261,6 +261,7 @@ def test_a_missing_run_is_refused_without_a_new_one(entry: str, uri: str, tmp_pa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_distillation_reuses_the_teacher_of_a_teacher_run(tmp_path: Path) -> None:
     refined = outcome(command(tmp_path, "teacher", *tiny("teacher")))
     run = client(tmp_path).get_run(refined["run_id"])
@@ -283,6 +284,7 @@ def test_a_diverging_run_ends_as_failed_and_names_step_and_task(tmp_path: Path) 
     assert [run.info.status for run in runs(tmp_path)] == ["FAILED"]
 
 
+@pytest.mark.slow
 def test_a_database_is_created_atomically(tmp_path: Path) -> None:
     """It is created by a process that is killed meanwhile, and then by two at the same time."""
     uri = f"sqlite:///{tmp_path / 'sub' / 'mlflow.db'}"

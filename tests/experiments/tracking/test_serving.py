@@ -419,6 +419,7 @@ def _is_tracker(process: psutil.Process) -> bool:
     return "resource_tracker" in " ".join(process.cmdline())
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_its_command(slow: Path, tmp_path: Path) -> None:
     with served(str(slow), tmp_path / "log", environment()) as server:
         running = server.processes()
@@ -458,6 +459,7 @@ def test_a_wrong_option_prints_one_line(
          "exits cannot be loaded: its worker process ended with the code 7"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_prints_one_line(
     tmp_path: Path, slow: Path, model: str, code: str, message: str
 ) -> None:

@@ -42,6 +42,7 @@ LOCKED_SECONDS = 6
 """Longer than SQLite's default timeout of 5 seconds."""
 
 
+@pytest.mark.slow
 def test_mlflow_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_store(tmp_path, monkeypatch)
     file = tmp_path / "mlflow.db"
@@ -224,6 +225,7 @@ def test_every_try_of_a_store_ends_within_20_seconds(monkeypatch: pytest.MonkeyP
     assert HTTP_SECONDS * tries < 20 and TRY_SECONDS < 20 and NOTE_SECONDS <= 15
 
 
+@pytest.mark.slow
 def test_a_hanging_database_server_times_out_as_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -284,6 +284,7 @@ def everything(
     return Exported(folder, exports, steps)
 
 
+@pytest.mark.slow
 def test_the_progress_of_exports_has_a_known_end_from_its_first_step(everything: Exported) -> None:
     """100 steps for each of onnx, int8 and the torch.export program."""
     steps = everything.progress
@@ -308,6 +309,7 @@ def test_the_fastest_backend_that_passed_is_offered(everything: Exported) -> Non
     assert metrics["export/program/bytes"] == (root / MODEL / PROGRAM).stat().st_size
 
 
+@pytest.mark.slow
 def test_a_backend_that_loses_too_much_is_reported_and_not_offered(
     everything: Exported,
     tasks: list[Task],

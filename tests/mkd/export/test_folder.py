@@ -506,6 +506,7 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(export: Made, tmp_pat
 
 
 @of_kinds("bilstm", "bilstm-max", "electra", "bag")
+@pytest.mark.slow
 def test_a_torch_program_has_the_logits_of_the_student(export: Made, tmp_path: Path) -> None:
     layout = layout_of(export.tokenizer, export.student.joined, LENGTH)
     export_program(export.student, layout, tmp_path / "student.pt2")

@@ -427,6 +427,7 @@ def copied(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cores = len(os.sched_getaffinity(0))
     cases = [("3", 0, 3), ("3", 2, 2), ("2,4", 0, 2), ("", 1, 1), ("", 0, cores)]
