@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mkd.config import Config, TeacherConfig, TrainConfig
 
-TEACHER_RATE = 1.2e-3
+TEACHER_RATE = 6e-4
 """Teacher trained from scratch."""
 CHECKPOINT_RATE = 1e-4
 """Teacher from a checkpoint. Small encoders allow more than the 5e-5 usual for BERT-base."""

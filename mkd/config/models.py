@@ -35,7 +35,7 @@ class TeacherConfig:
 
     The WordPiece vocabulary is trained on the training text of the tasks.
     """
-    dropout: float = 0.05
+    dropout: float = 0.0
     """Dropout probability in the heads, and in the layers of a teacher from scratch."""
     sources: dict[str, list[str]] = field(default_factory=dict)
     """Teachers of single tasks, by task name. Tasks that are not listed use the refined teacher.
@@ -48,7 +48,7 @@ class TeacherConfig:
     """What is averaged over several sources of a task. For regression, scores are averaged."""
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=3000, eval_every=500, sampling=SamplingConfig(alpha=0.5)
+            steps=2500, eval_every=500, sampling=SamplingConfig(alpha=0.5)
         )
     )
 
