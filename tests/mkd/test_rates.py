@@ -27,13 +27,13 @@ def rates(config: Config) -> tuple[float | None, ...]:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (Config(), (1.2e-3, 2e-3)),
+        (Config(), (6e-4, 2e-3)),
         (Config(teacher=TeacherConfig(checkpoint="x")), (1e-4, 2e-3)),
-        (Config(student=StudentConfig(init="teacher")), (1.2e-3, 2e-4)),
-        (Config(student=StudentConfig(kind="bag", init="teacher")), (1.2e-3, 2e-3)),
-        (Config(student=StudentConfig(kind="bilstm", init="x")), (1.2e-3, 2e-3)),
+        (Config(student=StudentConfig(init="teacher")), (6e-4, 2e-4)),
+        (Config(student=StudentConfig(kind="bag", init="teacher")), (6e-4, 2e-3)),
+        (Config(student=StudentConfig(kind="bilstm", init="x")), (6e-4, 2e-3)),
         (Config(teacher=TeacherConfig(checkpoint="x", train=SAID)), (3e-5, 2e-3)),
-        (Config(train=SAID), (1.2e-3, 3e-5)),
+        (Config(train=SAID), (6e-4, 3e-5)),
     ],
 )
 def test_default_rates_depend_on_models(config: Config, expected: tuple[float, ...]) -> None:
@@ -62,7 +62,7 @@ def test_shown_settings_and_keys_have_the_rate_as_a_number() -> None:
     assert cli.from_yaml(cli.to_yaml(config), DistillSettings) == config.shown()
     assert folder_of(config, "distill") == folder_of(config.shown(), "distill")
     further = FinetuneSettings().shown()
-    assert further.teacher.train.learning_rate == 1.2e-3
+    assert further.teacher.train.learning_rate == 6e-4
     assert further.finetune.train.learning_rate == 2e-3
 
 
