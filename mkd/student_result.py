@@ -201,7 +201,9 @@ def training_data(student_data: ModelData, whole: bool) -> list[TaskData]:
 def with_all_rows(data: TaskData) -> TaskData:
     """Returns the task with all rows as training rows, including those held out or left out."""
     rows = np.arange(len(data.train.labels), dtype=data.train_rows.dtype)
-    return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
+    return data._replace(
+        train_rows=rows, selection_rows=data.selection_rows[:0], split_statistics=None
+    )
 
 
 def make_result(

@@ -84,7 +84,7 @@ class Bag(NamedTuple):
         rows, texts, length = batch.ids.shape
         head = self.heads[task]
         if texts == 2:
-            return head(self._pairs(batch))
+            return head(self._pair(batch) if rows == 1 else self._pairs(batch))
         if rows == 1:
             words_N, counts, starts = self.rows_V[batch.ids[0, 0]], length, None
         else:
@@ -104,6 +104,23 @@ class Bag(NamedTuple):
             hidden = layer(np.maximum(hidden, 0))
         last: np.ndarray = np.maximum(hidden, 0)
         return last
+
+    def _pair(self, batch: Arrays) -> np.ndarray:
+        """Returns what `_pairs` does, for a single row in three quarters of the time."""
+        mask_SL = batch.mask[0]
+        count_a, count_b = mask_SL.sum(1).tolist()
+        words_LE = self.words.at(self.rows_V[batch.ids[0][mask_SL]])  # of both texts, no padding
+        a, b = words_LE[:count_a], words_LE[count_a:]
+        u, v = a.sum(0) / count_a, b.sum(0) / count_b
+        cosine = (u @ v) / max(((u @ u) * (v @ v)) ** 0.5, 1e-8)
+        sizes_L = np.maximum(np.sqrt(np.einsum("le,le->l", words_LE, words_LE)), 1e-12)
+        units_LE = words_LE / sizes_L[:, None]
+        cosine_AB = units_LE[:count_a] @ units_LE[count_a:].T
+        unmatched_a = (1 - cosine_AB.max(1)) @ a / count_a
+        unmatched_b = (1 - cosine_AB.max(0)) @ b / count_b
+        compared = [u, v, np.abs(u - v), u * v, [cosine], unmatched_a, unmatched_b]
+        first = self.layers[0](np.concatenate(compared, dtype=np.float32)[None])
+        return self._network(first)
 
     def _pairs(self, batch: Arrays) -> np.ndarray:
         """Returns the last hidden layer [B, H] of pairs; mkd/students/bag.py has the formulas."""

@@ -127,4 +127,7 @@ def test_promotion_trains_on_all_rows_including_the_selection_split(tmp_path: Pa
     tasks = make_tasks(20, unlabelled=5)
     for data in make_datas(tmp_path, tasks, make_tokenizer(tmp_path, tasks)):
         assert len(data.selection_rows) == 4 and not set(data.train_rows) & set(data.selection_rows)
-        assert np.array_equal(with_all_rows(data).train_rows, np.arange(25))
+        whole = with_all_rows(data)
+        assert np.array_equal(whole.train_rows, np.arange(25))
+        # Nothing is held out, so no note says how it was.
+        assert len(whole.selection_rows) == 0 and whole.split_statistics is None

@@ -9,7 +9,7 @@ import torch
 from mkd.config import StudentConfig
 from mkd.export.bag import write_bag
 from mkd.runtime.bag import Bag, Int8Table, quantised, read_bag
-from mkd.runtime.layout import Layout, Tokens, flattened, padded
+from mkd.runtime.layout import Layout, Tokens, flattened, one_row, padded
 from mkd.students import make_student
 from mkd.students.bag import BagStudent
 from mkd.students.embeddings import trim
@@ -68,6 +68,21 @@ def test_logits_are_those_of_torch(both: tuple[BagStudent, Bag], lengths: list[i
         logits = bag(batch, name)
         assert logits.dtype == np.float32
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [(3, 11), (11, 3), (0, 4), (14, 1), (0, 0)])
+def test_a_single_pair_has_the_logits_of_torch(
+    both: tuple[BagStudent, Bag], lengths: tuple[int, int]
+) -> None:
+    student, bag = both
+    rng = np.random.default_rng(sum(lengths))
+    name = next(name for name, head in student.config.tasks.items() if head["pair"])
+    batch = one_row(texts(list(lengths), rng), LAYOUT)
+    with torch.inference_mode():
+        expected = student(as_inputs(batch), name).numpy()
+    logits = bag(batch, name)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_of_a_table_is_rounded_by_its_own_largest_number() -> None:
