@@ -122,7 +122,7 @@ def draw(picture_data: Info) -> Figure:
     )
     for row, (gains, runs) in enumerate(zip(picture_data.gains, picture_data.runs, strict=True)):
         for column, (gain, number) in enumerate(zip(gains, runs, strict=True)):
-            text = "" if math.isnan(gain) else f"{gain:+.1f}\n{number} runs"
+            text = "" if math.isnan(gain) else f"{gain:+z.1f}\n{number} runs"
             colour = "white" if abs(gain) > 0.65 * picture_data.most else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(len(picture_data.beside)), picture_data.beside)

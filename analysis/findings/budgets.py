@@ -119,7 +119,7 @@ def loss_sentence(answer: BudgetAnswer) -> str:
     alone = "" if answer.lost.is_of_methods else f"; {ONE_SEED_NOTE}"
     if not answer.lost.is_one:
         # Signs are reversed: the sentence gives the model's score less its teacher's.
-        interval = f"{-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f} {over}"
+        interval = f"{-points:+z.1f} points, 95 % interval {-high:+z.1f} to {-low:+z.1f} {over}"
         return f"No difference to its teacher that holds ({interval}){teacher_latency}{alone}"
     edges = sorted((abs(low), abs(high)))
     return (

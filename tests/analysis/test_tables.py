@@ -74,6 +74,8 @@ def test_with_one_seed_the_statement_is_about_these_two_models() -> None:
     one = ANSWER._replace(lost=Difference(10.0, 8.0, 12.0, 1))
     message = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows)"
     assert loss_sentence(one).startswith(message) and "not of the method" in loss_sentence(one)
+    no_points = loss_sentence(one._replace(lost=Difference(0.04, -1.0, 1.0, 1)))
+    assert "(+0.0 points, 95 % interval -1.0 to +1.0" in no_points
     none = loss_sentence(one._replace(lost=Difference(0.4, -0.6, 1.5, 1)))
     assert none.startswith("No difference")
     assert none.endswith("; one seed: of these two models, not of the method")
