@@ -112,15 +112,13 @@ class Bag(NamedTuple):
         words_LE = self.words.at(self.rows_V[batch.ids[0][mask_SL]])  # of both texts, no padding
         a, b = words_LE[:count_a], words_LE[count_a:]
         u, v = a.sum(0) / count_a, b.sum(0) / count_b
-        cosine = (u @ v) / max(((u @ u) * (v @ v)) ** 0.5, 1e-8)
+        cosine = np.array([(u @ v) / max(((u @ u) * (v @ v)) ** 0.5, 1e-8)])
         sizes_L = np.maximum(np.sqrt(np.einsum("le,le->l", words_LE, words_LE)), 1e-12)
         units_LE = words_LE / sizes_L[:, None]
         cosine_AB = units_LE[:count_a] @ units_LE[count_a:].T
         unmatched_a = (1 - cosine_AB.max(1)) @ a / count_a
         unmatched_b = (1 - cosine_AB.max(0)) @ b / count_b
-        compared = [u, v, np.abs(u - v), u * v, [cosine], unmatched_a, unmatched_b]
-        first = self.layers[0](np.concatenate(compared, dtype=np.float32)[None])
-        return self._network(first)
+        return self._compared(u, v, cosine, unmatched_a, unmatched_b)[None]
 
     def _pairs(self, batch: Arrays) -> np.ndarray:
         """Returns the last hidden layer [B, H] of pairs; mkd/students/bag.py has the formulas."""
@@ -130,7 +128,6 @@ class Bag(NamedTuple):
         a, b = words_BSLE[:, 0], words_BSLE[:, 1]
         u, v = (mask_BSL[:, :, None] @ words_BSLE)[:, :, 0].swapaxes(0, 1) / counts_BS.T[..., None]
         cosine = (u * v).sum(1) / np.maximum(np.sqrt((u * u).sum(1) * (v * v).sum(1)), 1e-8)
-        compared = [u, v, np.abs(u - v), u * v, cosine[:, None]]
         sizes = np.maximum(np.sqrt(np.einsum("bsle,bsle->bsl", words_BSLE, words_BSLE)), 1e-12)
         cosine_BAB = a @ b.swapaxes(1, 2) / sizes[:, 0, :, None] / sizes[:, 1, None]
         # Lower than any cosine, so that padding is no word's match.
@@ -139,11 +136,25 @@ class Bag(NamedTuple):
             (cosine_BAB + padding_b[:, None]).max(2),
             (cosine_BAB + padding_a[:, :, None]).max(1),
         )
+        unmatched_words = []
         for side, match_BL in enumerate(matches):
             mask_BL, count_B1 = mask_BSL[:, side], counts_BS[:, side, None]
             unmatched = ((1 - match_BL) * mask_BL)[:, None] @ words_BSLE[:, side]
-            compared.append(unmatched[:, 0] / count_B1)
-        first = self.layers[0](np.concatenate(compared, axis=1, dtype=np.float32))
+            unmatched_words.append(unmatched[:, 0] / count_B1)
+        return self._compared(u, v, cosine[:, None], *unmatched_words)
+
+    def _compared(
+        self,
+        u: np.ndarray,
+        v: np.ndarray,
+        cosine: np.ndarray,
+        unmatched_a: np.ndarray,
+        unmatched_b: np.ndarray,
+    ) -> np.ndarray:
+        """Returns the last hidden layer of one pair [H], or of pairs [B, H], from their texts'
+        means and unmatched words, [E] or [B, E], and their cosines, [1] or [B, 1]."""
+        compared = [u, v, np.abs(u - v), u * v, cosine, unmatched_a, unmatched_b]
+        first = self.layers[0](np.concatenate(compared, axis=-1, dtype=np.float32))
         return self._network(first)
 
     def _wide(self, table: Int8Table, words_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
