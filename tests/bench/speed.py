@@ -26,6 +26,7 @@ import mlflow
 
 from analysis.presentation.table import markdown
 from mkd.config import SpeedConfig
+from mkd.config.exports import USUAL_LENGTH
 from mkd.evaluation.speed import one_thread_settings
 from mkd.export.backends import statistic
 
@@ -135,7 +136,7 @@ def main() -> None:
                     folder, student, args.backends, number
                 ).items():
                     busy[role].append(metrics["speed/busy_share"])
-                    for setting in one_thread_settings(SpeedConfig()):
+                    for setting in one_thread_settings(SpeedConfig(length=USUAL_LENGTH)):
                         key = f"speed/{backend}/{setting.name}/{statistic(setting.name)}"
                         times[student, backend, setting.name][role].append(metrics[key])
     rows = [["student", "backend", "setting", *ROLES, "largest / least"]]
