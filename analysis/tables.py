@@ -77,8 +77,8 @@ def loss(lost: Difference | None) -> str:
     if lost is None:
         return "-"
     if math.isnan(lost.low):
-        return f"{lost.points:.1f}"
-    return f"{lost.points:.1f} ({lost.low:.1f} to {lost.high:.1f})" + (
+        return f"{lost.points:z.1f}"
+    return f"{lost.points:z.1f} ({lost.low:z.1f} to {lost.high:z.1f})" + (
         "" if lost.is_one else " no difference"
     )
 

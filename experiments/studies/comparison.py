@@ -118,7 +118,7 @@ def _difference_cells(row: VariantRow, first: VariantRow) -> list[str]:
     return (
         ["", ""]
         if row is first
-        else [f"{row.difference:+.2f}", interval_text(row.difference, row.half)]
+        else [f"{row.difference:+z.2f}", interval_text(row.difference, row.half)]
     )
 
 

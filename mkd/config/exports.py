@@ -55,7 +55,7 @@ class Int8Config:
     """How weights are quantised to 8 bits."""
 
     weight_range: Literal["auto", "full", "reduced"] = "auto"
-    """Range of the int8 and static weights. full: 8 bits. reduced: 7 bits, which is faster on x86
+    """Range of the int8 weights. full: 8 bits. reduced: 7 bits, which is faster on x86
     processors without VNNI. auto: reduced if the exporting processor is one of these, else full.
 
     An exported model gives the same predictions on all processors.

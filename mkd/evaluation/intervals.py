@@ -30,4 +30,4 @@ def interval_text(middle: float, half: float | None) -> str:
 
     `middle` is the mean and `half` is from `half_width`.
     """
-    return "-" if half is None else f"{middle - half:+.2f} to {middle + half:+.2f}"
+    return "-" if half is None else f"{middle - half:+z.2f} to {middle + half:+z.2f}"

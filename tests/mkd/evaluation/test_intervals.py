@@ -31,3 +31,4 @@ def test_the_interval_holds_the_truth_in_95_of_100_cases(seeds: int) -> None:
 
 def test_an_interval_is_shown_by_its_ends_and_an_unknown_one_by_a_dash() -> None:
     assert interval_text(1.0, 2.5) == "-1.50 to +3.50" and interval_text(1.0, None) == "-"
+    assert interval_text(1.0, 1.001) == "+0.00 to +2.00"  # no "-0.00"
