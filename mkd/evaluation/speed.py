@@ -15,10 +15,13 @@ comparable):
   model runs. Models that take turns call by call find cold caches. Blocks come in rounds, one block
   of each model in each setting, so that a busy moment of the machine affects one block of each. The
   teacher is measured after the student, in rounds of its own.
-- Numbers. A percentile is that of a block's calls, as the median over the blocks: half of the calls
-  take at most `p50_ms`, 95 of 100 at most `p95_ms`, 99 of 100 at most `p99_ms`. A percentile needs
-  ten calls beyond it and is left out otherwise: p50_ms needs 20 calls, p95_ms 200, p99_ms 1,000.
-  `calls` is the number of calls. `rows_per_s` is that of the median pass.
+- Numbers. `p50_ms` is the median time of the calls of the fastest tenth of the passes, over all
+  blocks. On a virtual machine other guests of the host slow down a pass or a second, up to twofold,
+  which the machine itself cannot see; of the fastest passes this changes little. `rows_per_s` is
+  that of the median of these passes. 95 of 100 calls take at most `p95_ms`, 99 of 100 at most
+  `p99_ms`: these are of all calls of a block, as the median over the blocks. A percentile needs ten
+  calls beyond it and is left out otherwise: p50_ms needs 20 calls, p95_ms 200, p99_ms 1,000.
+  `calls` is the number of all calls.
 - Threads. PyTorch uses the setting's number of threads. Idle threads of onnxruntime do not spin
   (mkd/runtime/inference.py), so that no pool takes cores from another one. Python's garbage
   collector is off.
