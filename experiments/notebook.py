@@ -108,7 +108,7 @@ class Distilled:
         """
         if not timed_backends(self.result.metrics):
             raise ValueError("speed.seconds is 0; allowed for a picture: above 0")
-        return _shown_in_notebooks(picture.draw(picture.picture_data(self.result)))
+        return shown_in_notebooks(picture.draw(picture.picture_data(self.result)))
 
     def save(self, folder: str | Path) -> Path:
         """Copies the student to a new folder, which Student.load reads; returns its path.
@@ -132,7 +132,7 @@ class Distilled:
         model, checkpoint = self._folder / MODEL, self.settings.teacher.checkpoint
         base = checkpoint if HUB_NAME.fullmatch(checkpoint) else ""
         hub = HubConfig(base_model="" if Path(checkpoint).exists() else base)
-        with _quiet():
+        with quiet():
             student = load_model(model, "the student")
             tokenizer = pretrained.load_tokenizer(model, "the student")
             describe_exported(student, tokenizer, hub, backends, metrics, target)
@@ -148,8 +148,7 @@ class Distilled:
             shown_speed(self.result).to_html(index=False),
         ]
         if figure is not None:
-            source = f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
-            fragments.append(f'<img alt="quality against latency" src="{source}">')
+            fragments.append(picture_html(figure, "quality against latency"))
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         return "\n".join(
             [*fragments, f"<details><summary>notes</summary><ul>{notes}</ul></details>"]
@@ -201,9 +200,9 @@ def distil(
     if student is not None and student not in STUDENTS:
         raise ValueError(f"student is {student!r}; allowed: {', '.join(STUDENTS)}")
     user_settings = dict(settings or {})
-    with _quiet(), progress.phase_bars() as report:
+    with quiet(), progress.phase_bars() as report:
         base = cli.with_settings(DistillSettings(), {"cache": user_settings.get("cache", ".mkd")})
-        base = cli.with_settings(base, _data_settings(data, Path(base.cache)))
+        base = cli.with_settings(base, data_settings(data, Path(base.cache)))
         base = cli.with_settings(base, {"teacher.checkpoint": teacher})
         chosen_ms = 0.0
         if budget_ms is None:
@@ -212,7 +211,7 @@ def distil(
             config, chosen_ms = within_budget(base, budget_ms, user_settings, report)
         if not track:
             return _with_budget_note(_untracked(config, report), budget_ms, chosen_ms)
-    with experiment(track) if isinstance(track, str) else nullcontext(), _quiet():
+    with experiment(track) if isinstance(track, str) else nullcontext(), quiet():
         return _with_budget_note(_tracked(config), budget_ms, chosen_ms)
 
 
@@ -313,7 +312,7 @@ def shown_speed(result: Result) -> pd.DataFrame:
     return frame
 
 
-def _data_settings(data: Any, cache: Path) -> dict[str, Any]:
+def data_settings(data: Any, cache: Path) -> dict[str, Any]:
     """Returns the settings of the data. Rows in memory are written to the cache."""
     if isinstance(data, str | Path):
         return {"data.path": str(data)}
@@ -361,7 +360,7 @@ def _kept_until_gone(distilled: Distilled, folder: Path) -> Distilled:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Leaves out the bars and the messages of transformers, as the commands do."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -375,13 +374,19 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def picture_html(figure: Figure, description: str) -> str:
+    """Returns a figure as an image in HTML that needs no other file."""
+    source = f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
+    return f'<img alt="{html.escape(description)}" src="{source}">'
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _shown_in_notebooks(figure: Figure) -> Figure:
+def shown_in_notebooks(figure: Figure) -> Figure:
     """Lets a notebook show a figure that pyplot does not know."""
     figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
     return figure

@@ -30,7 +30,11 @@ _HOMES = {
 }
 """The module of this package that has each name."""
 
-__all__ = ["__version__", "distil", *_HOMES]
+_CALLS = {"distil": "experiments.notebook", "search": "experiments.notebook_search"}
+"""The module of each call of a notebook. They choose settings and record runs in MLflow, which is
+the work of `experiments`; the modules of this package do not know it."""
+
+__all__ = ["__version__", *_CALLS, *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -38,8 +42,8 @@ def __getattr__(name: str) -> Any:
 
     Raises AttributeError for an unknown name, and ImportError if a library is not installed.
     """
-    if name == "distil":
-        return _distil()
+    if name in _CALLS:
+        return _call(name)
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
@@ -47,16 +51,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _distil() -> Any:
-    """Returns the one call of a notebook. It chooses settings and can record a run in MLflow.
-
-    This is the work of `experiments`, which the modules of this package do not know.
-    """
+def _call(name: str) -> Any:
     try:
-        return import_module("experiments.notebook").distil
+        return getattr(import_module(_CALLS[name]), name)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"mkd.distil needs a clone of MKD with its training libraries ({error}); there, "
+            f"mkd.{name} needs a clone of MKD with its training libraries ({error}); there, "
             "`pip install -e '.[train]'` installs both"
         ) from error
 

@@ -35,6 +35,7 @@ NO_COMMANDS = (
     "__init__",
     "cli",
     "notebook",
+    "notebook_search",
     "printing",
     "settings",
     "signals",

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 import mkd.config
-from experiments import cli, notebook
+from experiments import cli, notebook, notebook_search
 from mkd.shell import VERBS
 from tests.support.blocks import ROOT, Block, blocks_of, lines, project_command
 from tests.support.blocks import without_redirections as plain
@@ -99,6 +99,7 @@ def run_page(page: str, values: Mapping[str, str]) -> None:
     patch = pytest.MonkeyPatch()  # not undone, as the process ends with the page
     patch.setattr(notebook, "distil", small_distil)
     patch.setattr(mkd, "distil", small_distil, raising=False)
+    patch.setattr(mkd, "search", small_search, raising=False)
     for block in blocks_of(ROOT / page):
         text = block.text
         for name, value in values.items():
@@ -179,6 +180,15 @@ _distil = notebook.distil
 def small_distil(data: Any, **arguments: Any) -> Any:
     """mkd.distil with small settings and an ONNX export, which answers are computed with."""
     return _distil(data, **arguments, settings=small("distill") | {"export.backends": ["onnx"]})
+
+
+_search = notebook_search.search
+
+
+def small_search(data: Any, **arguments: Any) -> Any:
+    """mkd.search with small settings."""
+    space = {"search.space": {"student.kind": ["bag"]}, "search.start": []}
+    return _search(data, **arguments, settings=small("search") | space | {"student.init": ""})
 
 
 def small_config() -> mkd.config.Config:
