@@ -46,6 +46,10 @@ class TeacherConfig:
     """
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task. For regression, scores are averaged."""
+    max_epochs: float = 0.0
+    """Maximum number of passes over the labelled training rows. With few rows, the refinement then
+    has fewer steps than teacher.train.steps. 0: no maximum.
+    """
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             steps=2500, eval_every=500, sampling=SamplingConfig(alpha=0.5)
@@ -79,6 +83,9 @@ class TeacherConfig:
             "logits, where no task has several teacher.sources",
         )
         require(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
+        require(
+            0 <= self.max_epochs < float("inf"), "teacher.max_epochs", self.max_epochs, "0 or more"
+        )
 
 
 @dataclass(frozen=True)

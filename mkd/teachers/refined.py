@@ -1,7 +1,8 @@
 """The multi-task refined teacher and its logits, each computed once and stored."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,7 +152,7 @@ def load_or_refine(
     It is trained unless a stored one exists. `checkpoint_seconds` is the time between checkpoints
     of its training.
     """
-    settings = rates.with_teacher_rate(settings)
+    settings = with_limited_steps(rates.with_teacher_rate(settings), side.datas)
     key_values = {
         "teacher": _key_settings(settings),
         "tokenizer": tokenizer_fingerprint(side.tokenizer),
@@ -180,6 +181,16 @@ def load_or_refine(
     return RefinedModel(
         on(teacher, side.device).eval(), key_of(key_values), layout, settings.train.precision
     )
+
+
+def with_limited_steps(settings: TeacherConfig, datas: list[TaskData]) -> TeacherConfig:
+    """Returns the settings with at most so many steps that max_epochs are not exceeded."""
+    if not settings.max_epochs:
+        return settings
+    num_rows = sum(len(labelled_rows(data)) for data in datas)
+    most = max(1, math.ceil(settings.max_epochs * num_rows / settings.train.batch_size))
+    steps = min(settings.train.steps, most)
+    return replace(settings, train=replace(settings.train, steps=steps))
 
 
 def refined_logits(
@@ -257,10 +268,11 @@ def untrained_teacher(
 def _key_settings(teacher: TeacherConfig) -> dict[str, Any]:
     """Returns the settings that a refined teacher depends on.
 
-    The hash of a checkpoint replaces the sizes of a teacher from scratch.
+    The hash of a checkpoint replaces the sizes of a teacher from scratch. The number of steps
+    already follows from max_epochs.
     """
     settings = asdict(teacher)
-    for name in ("sources", "mean"):
+    for name in ("sources", "mean", "max_epochs"):
         del settings[name]
     if not teacher.checkpoint:
         return settings

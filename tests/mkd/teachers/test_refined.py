@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mkd.config import Config, DataConfig, SamplingConfig, TeacherConfig
+from mkd.config import Config, DataConfig, SamplingConfig, TeacherConfig, TrainConfig
 from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.result import Report, no_report
 from mkd.storage.pretrained import load_encoder, load_tokenizer
@@ -23,6 +23,7 @@ from mkd.teachers.refined import (
     refined_logits,
     refined_teachers,
     refined_tokenizer,
+    with_limited_steps,
 )
 from mkd.tokenization.tokens import ModelData, TaskData
 from tests.support.runs import RecordedReports, changed, teacher_config
@@ -73,6 +74,29 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Toke
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
     parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
     assert not {"sources", "mean"} & parts["teacher"].keys()
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 50), (0.5, 2), (1.2, 5), (100, 50)])
+def test_the_steps_exceed_no_maximum_of_epochs(datas: Datas, epochs: float, steps: int) -> None:
+    """The labelled rows are 4 times a batch."""
+    num_rows = sum(len(labelled_rows(data)) for data in datas)
+    assert num_rows % 4 == 0
+    train = TrainConfig(steps=50, batch_size=num_rows // 4)
+    limited = with_limited_steps(TeacherConfig(max_epochs=epochs, train=train), datas)
+    assert limited == TeacherConfig(max_epochs=epochs, train=replace(train, steps=steps))
+
+
+def test_a_maximum_of_epochs_makes_the_teacher_of_so_many_steps(
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
+) -> None:
+    """One that changes nothing is not in the key."""
+    config = teacher_config(tmp_path)
+    _, key, _ = refine(config, datas, tokenizer)
+    _, same_key, trained = refine(changed(config, {"teacher.max_epochs": 1e6}), datas, tokenizer)
+    assert same_key == key and not trained
+    _, other_key, _ = refine(changed(config, {"teacher.max_epochs": 1e-6}), datas, tokenizer)
+    one_step = changed(config, {"teacher.train.steps": 1})
+    assert other_key != key and refine(one_step, datas, tokenizer)[1:] == (other_key, False)
 
 
 def test_a_teacher_labels_in_the_precision_of_its_training(
