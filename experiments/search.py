@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from typing import TypeVar
 
 import optuna
 import torch
@@ -58,6 +59,7 @@ from mkd.pipeline import (
     RunData,
     check_task_weights_match,
     check_teachers,
+    checked_student,
     load_data,
     load_or_refine_teacher,
 )
@@ -67,7 +69,10 @@ from mkd.storage.addresses import without_passwords
 from mkd.storage.run_folder import result_settings
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
+from mkd.teachers import config_for_tasks
 from mkd.teachers.multitask import soft_targets
+
+Value = TypeVar("Value")
 
 MEASURED_SETTINGS = ("threads", "speed")
 """Settings that the latencies of a search depend on, besides those of the training."""
@@ -104,7 +109,9 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
             "allowed: at least one setting, as in experiments/configs/search.yaml"
         )
     check_space(space, base)
-    starts = [_start_params(space, index, each) for index, each in enumerate(config.search.start)]
+    starts = [
+        _of_start(index, params_of, space, each) for index, each in enumerate(config.search.start)
+    ]
     if config.search.engine == "processes":
         # Early: its imports run while the rows and the teacher are prepared.
         worker_processes.start_fork_server()
@@ -115,6 +122,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
         check_teachers(
             base.teacher, base.stores, rows.tasks, rows.teacher_data.datas, rows.student_data
         )
+        check_starts(config, base, rows)
         open_study = _prepare_engine(config, base, space)
         check_budgets(config, base, rows, space)
         optuna_study = open_study()
@@ -195,9 +203,25 @@ def storage_of(config: SearchSettings) -> str:
     return without_passwords(config.search.storage)
 
 
-def _start_params(space: Space, index: int, settings: dict[str, object]) -> dict[str, object]:
+def check_starts(config: SearchSettings, base: DistillSettings, rows: RunData) -> None:
+    """Raises ValueError if a student of search.start cannot be built, before a teacher is made.
+
+    One that takes the teacher's layers, for example, has the teacher's width.
+    """
+
+    def build(settings: dict[str, object]) -> None:
+        sizes = {name: value for name, value in settings.items() if name.startswith("student.")}
+        candidate = config_for_tasks(cli.with_settings(base, sizes), rows.tasks)
+        checked_student(candidate, rows)
+
+    for index, settings in enumerate(config.search.start):
+        _of_start(index, build, settings)
+
+
+def _of_start(index: int, call: Callable[..., Value], *arguments: object) -> Value:
+    """Returns what the call returns. Its errors name the entry of search.start."""
     try:
-        return params_of(space, settings)
+        return call(*arguments)
     except ValueError as error:
         raise ValueError(f"search.start[{index}]: {error}") from error
 

@@ -284,6 +284,30 @@ def test_a_wrong_search_prints_one_line(tmp_path: Path, argv: list[str], message
     assert not (folder / "mlflow.db").exists() and not (folder / ".mkd" / "teachers").exists()
 
 
+def test_a_start_that_does_not_fit_the_teacher_is_refused_before_it_is_trained(
+    searched: Searched,
+) -> None:
+    folder, _ = searched
+    space = {"student.kind": {"choices": {"transformer": {
+        "student.init": {"choices": {"": {}, "teacher": {"student.hidden": [40]}}}}}}}  # fmt: skip
+    starts = [
+        {"student.kind": "transformer", "student.init": ""},
+        {"student.kind": "transformer", "student.init": "teacher", "student.hidden": 40},
+    ]
+    done = command(
+        folder, "search", *SEARCH, "--search.study=wide", "--search.space", json.dumps(space),
+        "--search.start", json.dumps(starts), "--teacher.train.steps=1000000",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("error: search.start[1]: student.hidden is 40; allowed: ")
+    )
+    assert "wide" not in optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
+    assert not trial_runs(folder, "wide")
+
+
 def stop_at_the_teacher(cores: int, *argv: str) -> None:
     """Runs a search on a machine of so many cores; it fails where its teacher would be refined,
     with the number of threads as the message."""
