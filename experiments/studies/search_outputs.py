@@ -1,6 +1,7 @@
 """The logged and printed outputs of a search."""
 
 import math
+import re
 import shlex
 
 import optuna
@@ -38,7 +39,7 @@ def search_outputs(
     importances = setting_importances(optuna_study, list(config.search.objectives))
     metrics = {names.trials(state): float(number) for state, number in results.states.items()}
     metrics |= {
-        names.importance(objective, name): share
+        names.importance(objective, without_refused(name)): share
         for objective, shares in importances.items()
         for name, share in shares.items()
     }
@@ -64,6 +65,16 @@ def search_outputs(
         jsons={STUDY_FILE: study},
         figures={"front.png": draw(picture_data(results, f"{config.search.backend}, {setting}"))},
     )
+
+
+def without_refused(setting: str) -> str:
+    """Returns the name of a searched setting with `_` for what MLflow refuses in a metric's name.
+
+    The name has the choices that the setting stands below, such as `student.heads:transformer/` for
+    an empty one.
+    """
+    parts = re.sub(r"[^\w.\- :/]", "_", setting).split("/")
+    return "/".join("_" if part in ("", ".", "..") else part for part in parts)
 
 
 def next_commands(results: SearchResults, search: SearchConfig) -> list[tuple[str, str]]:
