@@ -239,4 +239,10 @@ def _keep_settings(config: PreTrainedConfig, count: int, layers: list[int]) -> N
     }
     for name, value in by_layer.items():
         setattr(config, name, value)
-    config.num_hidden_layers = len(layers)
+    try:
+        config.num_hidden_layers = len(layers)
+    except NotImplementedError as error:  # Funnel computes it from its blocks
+        raise ValueError(
+            f"student.init names a {config.model_type} model, whose layers cannot be taken one by "
+            "one"
+        ) from error

@@ -26,14 +26,15 @@ PADDING_ERROR = 2e-5
 def check_steps(model: TransformerStudent, precision: str, states: bool, setting: str) -> None:
     """Runs each step of a run once.
 
-    The steps are training in this precision, the count of floating-point operations and, with
-    `states`, reading hidden states. The weights and PyTorch's random state do not change. `setting`
-    is the setting that names the encoder.
+    The steps are training in this precision, answering a text of one token, the count of
+    floating-point operations and, with `states`, reading hidden states. The weights and PyTorch's
+    random state do not change. `setting` is the setting that names the encoder.
 
     Raises ValueError with the step that fails.
     """
     steps: dict[str, Callable[[], object]] = {
         f"training in {precision}": lambda: _train(model, precision),
+        "a text of one token": lambda: _answer_one_token(model),
         "the count of its products": lambda: flops(model, LENGTH),
     }
     if states:
@@ -115,6 +116,14 @@ def _train(model: TransformerStudent, precision: str) -> None:
     with torch.autocast(rows.ids.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = model(rows, next(iter(model.config.tasks)))
     logits.float().square().sum().backward()
+
+
+def _answer_one_token(model: TransformerStudent) -> None:
+    """Answers the shortest text: an encoder that shortens its rows, such as Funnel, may fail."""
+    rows = _rows(model)
+    model.train(False)
+    with torch.inference_mode():
+        model(Inputs(rows.ids[:, :, :1], rows.mask[:, :, :1], None), next(iter(model.config.tasks)))
 
 
 def _states(model: TransformerStudent) -> None:
