@@ -22,7 +22,6 @@ from experiments import cli
 from experiments.notebook import data_settings, picture_html, quiet, shown_in_notebooks
 from experiments.search import search as run_search
 from experiments.settings import SearchSettings
-from experiments.shipped_students import shipped_settings
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.searches import STUDY_FILE
 from mkd import names
@@ -101,12 +100,12 @@ def search_settings(
     data: Any, teacher: str, trials: int, user_settings: dict[str, Any]
 ) -> SearchSettings:
     """Returns the settings of a search; see `search`. Rows in memory are written to the cache."""
-    base = SearchSettings()
+    base = cli.parse(["--config", CONFIG], "", SearchSettings)
     cache = user_settings.get("cache", base.cache)
     described = data_settings(data, Path(cache)) | {"teacher.checkpoint": teacher} | user_settings
     study = f"{CONFIG}-{key_of(described)[:8]}"
     own = {"search.study": study, "search.trials": trials}
-    return cli.with_settings(base, shipped_settings(CONFIG, base) | own | described)
+    return cli.with_settings(base, own | described)
 
 
 def student_frame(study: Mapping[str, Any]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments import cli
 from experiments.command_line.config_files import config_file, read_config
-from experiments.settings import Command, DistillSettings
+from experiments.settings import DistillSettings
 from mkd.config import TeacherConfig
 from mkd.storage import pretrained
 
@@ -50,18 +50,14 @@ def with_student(
 
     The sizes that a teacher limits are made to fit it.
     """
-    shipped = shipped_settings(student, base)
+    known = cli.flat(base)
+    shipped = dict(_leaves(read_config(config_file(student)), known, ""))
     kept = {name: value for name, value in shipped.items() if name not in LEFT_OUT}
     if "loss.kind" in user_settings:  # another loss does not take this one's temperature
         kept = {name: value for name, value in kept.items() if not name.startswith("loss.")}
     teachers = {name: value for name, value in user_settings.items() if name.startswith("teacher.")}
     teacher = cli.with_settings(base, teachers).teacher
     return cli.with_settings(base, kept | _sizes(teacher, student, kept) | dict(user_settings))
-
-
-def shipped_settings(config: str, base: Command) -> dict[str, Any]:
-    """Returns the settings of a shipped file by their dotted names. base: has all settings."""
-    return dict(_leaves(read_config(config_file(config)), cli.flat(base), ""))
 
 
 def _leaves(

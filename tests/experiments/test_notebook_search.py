@@ -7,7 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 
 import mkd
+from experiments import cli
 from experiments.notebook_search import Searched, search_settings, student_frame
+from experiments.settings import SearchSettings
+from experiments.studies.space import parse_space
 from tests.support.database import use_store
 from tests.support.entry import client
 from tests.support.notebooks import FEW, frame
@@ -60,6 +63,16 @@ def test_a_study_is_named_after_data_teacher_and_settings_but_not_its_trials(
     assert name(80, 2) == name(80, 9)
     assert len({name(80, 2), name(90, 2), name(80, 2, seed=1)}) == 3
     assert name(80, 2, **{"search.study": "mine"}) == "mine"
+
+
+def test_the_settings_are_those_of_the_shipped_search(tmp_path: Path) -> None:
+    settings = search_settings({"reviews": frame(80)}, "encoder", 8, {"cache": str(tmp_path)})
+    argv = ["--config", "quick", "--teacher.checkpoint=encoder"]
+    shipped = cli.parse(argv, "", SearchSettings)
+    assert settings.search.space == shipped.search.space
+    assert settings.search.start == shipped.search.start
+    assert (settings.teacher, settings.train) == (shipped.teacher, shipped.train)
+    parse_space(settings.search.space, ["reviews"])
 
 
 def test_students_are_those_that_were_trained_to_their_end() -> None:
