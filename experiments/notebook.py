@@ -55,7 +55,7 @@ from mkd.tasks.task import Task
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
 TIMING_NOISE = 0.1
-"""Share by which timings of a student may differ on an idle machine. 0.03 was measured
+"""Share by which timings of a student may differ on an idle machine. 0.07 was measured
 (docs/results/speed.md, "One student in three ways")."""
 
 
