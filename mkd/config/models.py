@@ -58,7 +58,13 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         require_at_most(
-            self, "teacher", layers=128, hidden=1 << 14, heads=1 << 10, vocabulary=1_000_000
+            self,
+            "teacher",
+            layers=128,
+            hidden=1 << 14,
+            heads=1 << 10,
+            vocabulary=1_000_000,
+            max_epochs=1e9,
         )
         require_path("teacher.checkpoint", self.checkpoint)
         for name in ("layers", "hidden", "heads"):
@@ -83,9 +89,7 @@ class TeacherConfig:
             "logits, where no task has several teacher.sources",
         )
         require(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
-        require(
-            0 <= self.max_epochs < float("inf"), "teacher.max_epochs", self.max_epochs, "0 or more"
-        )
+        require(self.max_epochs >= 0, "teacher.max_epochs", self.max_epochs, "0 or more")
 
 
 @dataclass(frozen=True)
