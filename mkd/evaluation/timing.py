@@ -95,9 +95,10 @@ def time_block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> T
 def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
     """Returns `p50_ms`, `p95_ms`, `p99_ms`, `rows_per_s` and `calls` of blocks of one setting.
 
-    - `p50_ms` is the median time of the calls of the fastest passes: a tenth of all passes, and as
-      many as hold `min_calls(50)` calls. Other work on the machine, also that of other guests of
-      its host, only makes passes longer. `rows_per_s` is that of the median of these passes.
+    - `p50_ms` is the median time of the calls of the fastest passes: a tenth of all passes, but at
+      least as many as hold `min_calls(50)` calls. Other work on the machine, also that of other
+      guests of its host, only makes passes longer. `rows_per_s` is that of the median of these
+      passes.
     - `p95_ms` and `p99_ms` are the median over blocks of the percentile of a block's calls.
     - A percentile is left out if there are fewer than `min_calls`.
 
