@@ -74,11 +74,11 @@ from mkd.teachers.multitask import (
     rows_that_teach,
     soft_targets,
 )
-from mkd.teachers.refined import labelled_rows, untrained_teacher
+from mkd.teachers.refined import untrained_teacher
 from mkd.teachers.room import check_room_for
 from mkd.teachers.states import check_matched_layers
 from mkd.tokenization.tokenise import tokenise_tasks, tokenizer_fingerprint
-from mkd.tokenization.tokens import ModelData, TaskData, check_groups, layout_of
+from mkd.tokenization.tokens import ModelData, TaskData, check_groups, labelled_rows, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import TaskRows, check_sampling_weights

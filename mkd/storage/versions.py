@@ -30,7 +30,7 @@ STAGES = {
     "padding": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
     "pretrained": Stage(2, ("torch", "transformers")),
-    "students": Stage(4, ("torch", "transformers")),
+    "students": Stage(5, ("torch", "transformers")),
     "costs": Stage(5, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """Stages by the kind of cache entry.

@@ -51,6 +51,17 @@ def make_student(
     Raises ValueError if the sizes in the settings do not match the encoder's.
     """
     shared = {"tasks": head_configs(datas), "dropout": config.dropout, "max_tokens": max_length}
+    student = _with_random_heads(config, shared, vocab_size, encoder)
+    student.heads.start_at_frequencies(datas)
+    return student
+
+
+def _with_random_heads(
+    config: StudentConfig,
+    shared: dict[str, Any],
+    vocab_size: int,
+    encoder: PreTrainedModel | None,
+) -> Student:
     if config.kind != "transformer":
         return _on_words(config, shared, vocab_size, encoder)
     if encoder is not None:
@@ -58,7 +69,12 @@ def make_student(
         keep_layers(encoder, config.keep or list(range(config.layers)))
         return on_encoder(encoder, config.pooling, shared)
     sizes = bert_config(
-        vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length
+        vocab_size,
+        config.layers,
+        config.hidden,
+        config.heads,
+        config.dropout,
+        shared["max_tokens"],
     )
     if config.embedding_width != config.hidden:
         # ELECTRA's encoder (Clark et al. 2020) is BERT's with a projection from narrower

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from mkd.runtime.manifest import are_thresholds, is_temperature
-from mkd.tokenization.tokens import TaskData
+from mkd.tokenization.tokens import TaskData, labelled_rows, labels_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -166,3 +166,19 @@ class Heads(nn.Module):
     def forward(self, pooled_BD: torch.Tensor, task: str) -> torch.Tensor:
         logits: torch.Tensor = self.linears[self.names.index(task)](self.dropout(pooled_BD))
         return logits
+
+    def start_at_frequencies(self, datas: list[TaskData]) -> None:
+        """Sets the bias of each multilabel head to the log odds of each label among the training
+        rows, where both of its values count one half more than they occur.
+
+        Most labels are rare: from a probability of one half, as random weights give, a training of
+        few steps learns little but how rare they are. Source: Lin et al. 2017, section 4.1, of one
+        probability for all labels.
+        """
+        for data in datas:
+            if data.kind.multilabel:
+                labels_RC = labels_of(data.train, data.kind, labelled_rows(data))
+                have_C = torch.from_numpy(labels_RC.sum(0, dtype=np.int64))
+                linear = self.linears[self.names.index(data.name)]
+                assert isinstance(linear, nn.Linear)
+                linear.bias.data.copy_(((have_C + 0.5) / (len(labels_RC) - have_C + 0.5)).log())

@@ -29,6 +29,7 @@ def with_heads(student: Student, datas: list[TaskData]) -> Student:
     for name in known_tasks(student, datas):
         _check_same(name, before[name], config.tasks[name])
     model = type(student)(config)  # type: ignore[arg-type]
+    model.heads.start_at_frequencies(datas)
     shared = {
         name: value
         for name, value in student.state_dict().items()
@@ -55,6 +56,7 @@ def reinitialised(student: Student, datas: list[TaskData]) -> Student:
     config = copy.deepcopy(student.config)
     config.tasks = head_configs(datas)
     model = type(student)(config)  # type: ignore[arg-type]
+    model.heads.start_at_frequencies(datas)
     # Buffers, such as the rows of a trimmed table, are no parameters: they are copied.
     learnt = {name for name, _ in student.named_parameters()}
     model.load_state_dict(

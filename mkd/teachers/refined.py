@@ -33,7 +33,7 @@ from mkd.teachers.task_teacher import (
     stores_by_split,
 )
 from mkd.tokenization.tokenise import tokenizer_fingerprint
-from mkd.tokenization.tokens import ModelData, TaskData, TokenStore, layout_of
+from mkd.tokenization.tokens import ModelData, TaskData, TokenStore, labelled_rows, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
 from mkd.training.batches import TaskRows
 from mkd.training.fit import TrainingSetup, fit
@@ -231,17 +231,18 @@ def _refine(
     return teacher
 
 
-def labelled_rows(data: TaskData) -> np.ndarray:
-    """Returns the training rows that have a label."""
-    unlabelled = np.isnan(data.train.labels[data.train_rows])
-    rows: np.ndarray = data.train_rows[~unlabelled]
-    return rows
-
-
 def untrained_teacher(
     settings: TeacherConfig, length: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> TransformerStudent:
     """Returns the teacher before its refinement; `length` is its longest input in tokens."""
+    teacher = _with_random_heads(settings, length, datas, tokenizer)
+    teacher.heads.start_at_frequencies(datas)
+    return teacher
+
+
+def _with_random_heads(
+    settings: TeacherConfig, length: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> TransformerStudent:
     shared = {"tasks": head_configs(datas), "dropout": settings.dropout, "max_tokens": length}
     if not settings.checkpoint:
         sizes = bert_config(
@@ -283,12 +284,14 @@ def _key_settings(teacher: TeacherConfig) -> dict[str, Any]:
 
 
 def _key_kind(kind: Kind) -> dict[str, Any]:
-    """Returns a task's definition for a cache key. Only multilabel tasks have the key `multilabel`,
-    so that older keys stay valid."""
+    """Returns a task's definition for a cache key.
+
+    Only multilabel tasks have the key `multilabel`, so that older keys stay valid. It is the
+    version of what is theirs alone in training: the first one had random biases in the heads.
+    """
     settings = asdict(kind)
-    if not kind.multilabel:
-        del settings["multilabel"]
-    return settings
+    del settings["multilabel"]
+    return settings | ({"multilabel": 2} if kind.multilabel else {})
 
 
 def rows_hash(store: TokenStore, rows: np.ndarray) -> str:

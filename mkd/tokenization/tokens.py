@@ -131,6 +131,13 @@ class TaskData(NamedTuple):
     split_statistics: SplitStatistics | None = None
 
 
+def labelled_rows(data: TaskData) -> np.ndarray:
+    """Returns the training rows that have a label."""
+    unlabelled = np.isnan(data.train.labels[data.train_rows])
+    rows: np.ndarray = data.train_rows[~unlabelled]
+    return rows
+
+
 class ModelData(NamedTuple):
     """The data of one model: the tasks in its tokenizer's tokens, and its device."""
 

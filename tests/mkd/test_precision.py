@@ -20,8 +20,8 @@ from mkd.precision import bfloat16_speedup, measure_speedup, resolve_precision, 
 from mkd.runtime.layout import Layout
 from mkd.students import Student
 from mkd.teachers import refined
-from mkd.teachers.refined import labelled_rows, untrained_teacher
-from mkd.tokenization.tokens import ModelData, layout_of
+from mkd.teachers.refined import untrained_teacher
+from mkd.tokenization.tokens import ModelData, labelled_rows, layout_of
 from tests.support.tiny import Datas, Tokenizer, make_datas
 from tests.support.tiny import make_tasks as tasks_of
 

@@ -18,14 +18,13 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task
 from mkd.teachers.refined import (
     RefinedModel,
-    labelled_rows,
     load_or_refine,
     refined_logits,
     refined_teachers,
     refined_tokenizer,
     with_limited_steps,
 )
-from mkd.tokenization.tokens import ModelData, TaskData
+from mkd.tokenization.tokens import ModelData, TaskData, labelled_rows
 from tests.support.runs import RecordedReports, changed, teacher_config
 from tests.support.tiny import (
     MINILM,
