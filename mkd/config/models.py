@@ -46,9 +46,10 @@ class TeacherConfig:
     """
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task. For regression, scores are averaged."""
-    max_epochs: float = 0.0
+    max_epochs: float | None = None
     """Maximum number of passes over the labelled training rows. With few rows, the refinement then
-    has fewer steps than teacher.train.steps. 0: no maximum.
+    has fewer steps than teacher.train.steps, but at least 300. 0: no maximum. Null: 8 with
+    teacher.checkpoint, else no maximum.
     """
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
@@ -89,7 +90,12 @@ class TeacherConfig:
             "logits, where no task has several teacher.sources",
         )
         require(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
-        require(self.max_epochs >= 0, "teacher.max_epochs", self.max_epochs, "0 or more")
+        require(
+            self.max_epochs is None or self.max_epochs >= 0,
+            "teacher.max_epochs",
+            self.max_epochs,
+            "0 or more, or null",
+        )
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ from mkd.training.batches import TaskRows
 from mkd.training.fit import TrainingSetup, fit
 from mkd.training.stored import Save, trained_folder
 
+CHECKPOINT_EPOCHS = 8
+"""Default maximum number of passes over the labelled rows of a teacher from a checkpoint."""
+LEAST_STEPS = 300
+"""Number of steps below which a maximum of passes does not go: very few rows need more passes."""
+
 
 class RefinedModel(NamedTuple):
     """A refined teacher.
@@ -184,11 +189,15 @@ def load_or_refine(
 
 
 def with_limited_steps(settings: TeacherConfig, datas: list[TaskData]) -> TeacherConfig:
-    """Returns the settings with at most so many steps that max_epochs are not exceeded."""
-    if not settings.max_epochs:
+    """Returns the settings with at most so many steps that max_epochs are not exceeded, or
+    LEAST_STEPS of them."""
+    epochs = settings.max_epochs
+    if epochs is None:
+        epochs = CHECKPOINT_EPOCHS if settings.checkpoint else 0
+    if not epochs:
         return settings
     num_rows = sum(len(labelled_rows(data)) for data in datas)
-    most = max(1, math.ceil(settings.max_epochs * num_rows / settings.train.batch_size))
+    most = max(LEAST_STEPS, math.ceil(epochs * num_rows / settings.train.batch_size))
     steps = min(settings.train.steps, most)
     return replace(settings, train=replace(settings.train, steps=steps))
 

@@ -75,27 +75,53 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Toke
     assert not {"sources", "mean"} & parts["teacher"].keys()
 
 
-@pytest.mark.parametrize(("epochs", "steps"), [(0, 50), (0.5, 2), (1.2, 5), (100, 50)])
-def test_the_steps_exceed_no_maximum_of_epochs(datas: Datas, epochs: float, steps: int) -> None:
-    """The labelled rows are 4 times a batch."""
+@pytest.mark.parametrize(
+    ("checkpoint", "epochs", "steps"),
+    [
+        ("", 0, 5000),
+        ("", None, 5000),
+        ("", 100, 400),
+        ("", 100.1, 401),
+        ("", 75, 300),
+        ("", 2, 300),
+        ("", 1e6, 5000),
+        ("encoder", None, 300),
+        ("encoder", 0, 5000),
+        ("encoder", 200, 800),
+    ],
+)
+def test_the_steps_exceed_no_maximum_of_epochs(
+    datas: Datas, checkpoint: str, epochs: float | None, steps: int
+) -> None:
+    """The labelled rows are 4 times a batch. Fewer than 300 steps are not taken."""
     num_rows = sum(len(labelled_rows(data)) for data in datas)
     assert num_rows % 4 == 0
-    train = TrainConfig(steps=50, batch_size=num_rows // 4)
-    limited = with_limited_steps(TeacherConfig(max_epochs=epochs, train=train), datas)
-    assert limited == TeacherConfig(max_epochs=epochs, train=replace(train, steps=steps))
+    train = TrainConfig(steps=5000, batch_size=num_rows // 4)
+    settings = TeacherConfig(checkpoint=checkpoint, max_epochs=epochs, train=train)
+    limited = with_limited_steps(settings, datas)
+    assert limited == replace(settings, train=replace(train, steps=steps))
+    few = replace(settings, train=replace(train, steps=50))
+    assert with_limited_steps(few, datas) == few
+
+
+def test_a_teacher_from_a_checkpoint_makes_eight_passes(datas: Datas) -> None:
+    num_rows = sum(len(labelled_rows(data)) for data in datas)
+    train = TrainConfig(steps=5000, batch_size=1)
+    limited = with_limited_steps(TeacherConfig(checkpoint="encoder", train=train), datas)
+    assert limited.train.steps == 8 * num_rows > 300
 
 
 def test_a_maximum_of_epochs_makes_the_teacher_of_so_many_steps(
     tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """One that changes nothing is not in the key."""
-    config = teacher_config(tmp_path)
+    config = changed(teacher_config(tmp_path), {"teacher.train.steps": 301})
     _, key, _ = refine(config, datas, tokenizer)
     _, same_key, trained = refine(changed(config, {"teacher.max_epochs": 1e6}), datas, tokenizer)
     assert same_key == key and not trained
     _, other_key, _ = refine(changed(config, {"teacher.max_epochs": 1e-6}), datas, tokenizer)
-    one_step = changed(config, {"teacher.train.steps": 1})
-    assert other_key != key and refine(one_step, datas, tokenizer)[1:] == (other_key, False)
+    fewer = changed(config, {"teacher.train.steps": 300})
+    assert other_key != key and refine(fewer, datas, tokenizer)[1:] == (other_key, False)
 
 
 def test_a_teacher_labels_in_the_precision_of_its_training(
