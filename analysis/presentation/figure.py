@@ -62,7 +62,7 @@ def new_figure(width: float, height: float) -> Figure:
 
     width, height: in inches.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
