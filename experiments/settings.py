@@ -182,8 +182,9 @@ class SearchConfig:
     )
     """Objectives of the search; `quality` must be the first.
 
-    quality is the mean score on the selection split and is maximised. All others are minimised.
-    With `quality` only, the search looks for the best single student under a budget.
+    quality is the mean score on the selection split and is maximised. All others are minimised;
+    bytes are those of the files in `backend`. With `quality` only, the search looks for the best
+    single student under a budget.
     """
     budget_ms: float | None = None
     """Maximum latency in milliseconds. null: no limit.

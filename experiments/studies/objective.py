@@ -259,9 +259,12 @@ def budgets(config: SearchConfig) -> dict[str, float]:
 def costs_of(measured: StudentCost) -> dict[str, float]:
     """Returns a candidate's costs by the names of search.objectives, with latency in ms.
 
-    `busy_share` is explained in mkd/evaluation/speed.py.
+    `bytes` are those of the files in search.backend, `busy_share` is explained in
+    mkd/evaluation/speed.py.
     """
     sizes = {name: measured.metrics[names.size(name)] for name in ("bytes", "parameters", "flops")}
+    exported = names.export(measured.backend, names.BYTES)
+    sizes["bytes"] = measured.metrics.get(exported, sizes["bytes"])
     return {
         "latency": measured.latency_ms,
         "busy_share": measured.metrics[names.BUSY_SHARE],

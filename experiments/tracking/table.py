@@ -236,7 +236,7 @@ def _exported(metrics: dict[str, float]) -> list[str]:
     return [
         parsed_name[0]
         for name in metrics
-        if (parsed_name := names.parsed_export(name)) and parsed_name[1] == names.BYTES
+        if (parsed_name := names.parsed_export(name)) and parsed_name[1] == names.OFFERED
     ]
 
 

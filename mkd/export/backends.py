@@ -237,7 +237,7 @@ def _exports(
             ExportedBackend(
                 name,
                 path,
-                metrics | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)},
+                metrics | {names.BYTES: float(size_on_disk(path)), names.OFFERED: float(not wrong)},
                 wrong,
             )
         )
@@ -446,5 +446,6 @@ def export_problems(name: str, found: dict[str, float], max_loss: float) -> list
     return []
 
 
-def _size(path: Path) -> int:
+def size_on_disk(path: Path) -> int:
+    """Returns the bytes of a file, or of the files of a folder."""
     return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))

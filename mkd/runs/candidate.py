@@ -29,7 +29,7 @@ from mkd.evaluation.speed import (
     speed_metrics,
 )
 from mkd.evaluation.timing import SPEED_PROTOCOL
-from mkd.export.backends import TORCH, in_torch, latency_ms, ratios
+from mkd.export.backends import TORCH, in_torch, latency_ms, ratios, size_on_disk
 from mkd.export.folder import export_bag, export_int8, export_onnx
 from mkd.pipeline import (
     DataAndTeacher,
@@ -64,7 +64,8 @@ COST_FILE = "cost.json"
 class StudentCost(NamedTuple):
     """The cost of a student.
 
-    `metrics` are `speed/<backend>/...` and `size/...`, named as in a Result.
+    `metrics` are `speed/<backend>/...`, `export/<backend>/bytes` and `size/...`, named as in a
+    Result.
     """
 
     metrics: dict[str, float]
@@ -105,6 +106,8 @@ def measure_cost(
             timed = _in_backend(
                 student, data.student_data.tokenizer, backend, config.export, folder
             )
+            if backend != TORCH:
+                metrics[names.export(backend, names.BYTES)] = float(size_on_disk(folder / backend))
             work, settings = dev_texts(data.tasks), one_thread_settings(config.timing)
             with alone():
                 metrics |= speed_metrics({backend: timed}, work, settings, config.timing.seconds)

@@ -31,7 +31,7 @@ STAGES = {
     "states": Stage(1, ("torch", "transformers")),
     "pretrained": Stage(2, ("torch", "transformers")),
     "students": Stage(5, ("torch", "transformers")),
-    "costs": Stage(5, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
+    "costs": Stage(6, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """Stages by the kind of cache entry.
 

@@ -107,7 +107,7 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(
     before = stored_costs(config)
     cost = measure_cost(ready.data, config, "onnx")
     expected = {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
-    assert steady(cost.metrics) == expected
+    assert steady(cost.metrics) == expected | {"export/onnx/bytes"}
     assert some(cost.metrics, SIZES) == some(known.metrics, SIZES)
     assert cost.latency_ms == cost.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
     assert measure_cost(ready.data, config, "onnx") == cost
@@ -200,8 +200,10 @@ def test_a_trial_and_a_run_time_a_student_alike(
 
     monkeypatch.setattr("mkd.evaluation.speed.time_models", watched)
     trial_config = changed(config, {"student": replace(BAG, layers=2), "speed.threads": [1, 2]})
-    measure_cost(ready.data, trial_config, "onnx")
-    run(replace(trial_config, export=ExportConfig(backends=["onnx"])), tmp_path)
+    cost = measure_cost(ready.data, trial_config, "onnx")
+    whole_run = run(replace(trial_config, export=ExportConfig(backends=["onnx"])), tmp_path)
+    num_bytes = whole_run.metrics["export/onnx/bytes"]
+    assert cost.metrics["export/onnx/bytes"] == pytest.approx(num_bytes, rel=0.01)
     (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), teacher = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
     assert trials_work == work == teacher[1] and list(work) == TASKS
