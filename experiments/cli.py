@@ -34,6 +34,7 @@ from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_signals
 from mkd.config import DataConfig
+from mkd.runtime.hub import CHECKPOINT_NAME, NO_CHECKPOINT
 from mkd.shell import COMPLETION, called_as, check_working_folder, escape_unprintable
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import one_line
@@ -102,6 +103,15 @@ def _with_config_files(words: list[str]) -> tuple[list[str], list[Path]]:
             files.append(file)
             replaced[place if equals else place + 1] = f"--config={file}" if equals else str(file)
     return replaced, files
+
+
+def _check_checkpoints(config: Command) -> None:
+    """Raises ValueError if a checkpoint is neither a folder nor can be a name on the hub."""
+    for setting in ("teacher.checkpoint", "student.init", "student.tokenizer"):
+        group, name = setting.split(".")
+        value = getattr(getattr(config, group, None), name, "")
+        if value and not Path(value).is_dir() and not CHECKPOINT_NAME.fullmatch(value):
+            raise ValueError(NO_CHECKPOINT.format(setting=setting, name=value))
 
 
 def _place_of(argv: list[str] | None, message: str) -> str:
@@ -568,6 +578,7 @@ def entry(
             sys.stdout.flush()
             if isinstance(data := getattr(config, "data", None), DataConfig):
                 origins.check_file(data)  # now: the imports of the job take seconds
+            _check_checkpoints(config)
             kept: list[str] = []  # a line beside a bar would not be read
             with _loading_shown():
                 if complete is not None:

@@ -34,6 +34,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from mkd.runtime.hub import NO_CHECKPOINT
 from mkd.storage.damage import kind_of_file
 from mkd.storage.store import file_hash, key_of
 
@@ -83,10 +84,7 @@ def checkpoint_folder(name: str, setting: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except HFValidationError as error:
-        raise ValueError(
-            f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging "
-            "Face hub"
-        ) from error
+        raise ValueError(NO_CHECKPOINT.format(setting=setting, name=name)) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not have it "

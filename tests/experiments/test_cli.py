@@ -292,6 +292,22 @@ def test_a_missing_data_file_is_refused_before_the_job_is_imported(
     assert jobs == [] and capsys.readouterr().err == "error: none.csv: no such file\n"
 
 
+@pytest.mark.parametrize("setting", ["teacher.checkpoint", "student.init", "student.tokenizer"])
+def test_a_missing_checkpoint_is_refused_before_the_job_is_imported(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that the hub may know is left to the job, as is a folder that exists."""
+    jobs: list[DistillSettings] = []
+    argv = ["--student.kind=bag", f"--{setting}", str(tmp_path / "none")]
+    assert cli.entry(jobs.append, "", DistillSettings, argv) == 2
+    message = f"error: {setting} is '{tmp_path / 'none'}': no such folder; allowed: a folder or a "
+    assert jobs == [] and capsys.readouterr().err.startswith(message)
+    for there in (str(tmp_path), "owner/model", "old-model"):
+        argv = ["--student.kind=bag", f"--{setting}", there]
+        assert cli.entry(jobs.append, "", DistillSettings, argv) == 0
+    assert len(jobs) == 3
+
+
 def test_a_wrong_column_is_refused_before_the_job_is_imported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
