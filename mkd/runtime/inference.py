@@ -134,13 +134,13 @@ class Student:
         return student
 
     def predict(
-        self, texts: Iterable[Text], task: str, min_confidence: float = 0.0
+        self, texts: Iterable[Text], task: str = "", min_confidence: float = 0.0
     ) -> list[Prediction]:
         """Returns a prediction for each text, in the order of the texts.
 
         - `texts`: a list or another ordered collection, such as a column of a table. Each item is a
           string, or two strings for a pair task.
-        - `task`: the name of a task that the student knows.
+        - `task`: the name of a task that the student knows; may be left out if it knows one only.
         - `min_confidence`: a text whose answer has a smaller probability gets no answer: `label` is
           None and `answered` is False. For a multilabel task it is the probability that all labels
           are right, if they are independent. A regression has no confidence.
@@ -152,6 +152,8 @@ class Student:
         Raises ValueError for an unknown task, for a confidence that is not from 0 to 1, and if
         `texts` is a single string, a whole table, a dict or a set.
         """
+        if not task and len(self.heads) == 1:
+            (task,) = self.heads
         head, items = self.head(task), in_order(texts)
         check_confidence(min_confidence, head, task)
         if len(items) == 1 and problem(items[0], head.pair) is None:

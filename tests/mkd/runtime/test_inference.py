@@ -304,6 +304,14 @@ def test_an_unknown_task_is_refused(texts: list[str]) -> None:
         tiny_student().predict(texts, ["single"])  # type: ignore[arg-type]
 
 
+def test_a_student_of_one_task_needs_no_name() -> None:
+    student = tiny_student()
+    with pytest.raises(ValueError, match="^task is ''; allowed: single, pair, score, several$"):
+        student.predict(["7"])
+    student.heads = {"single": student.heads["single"]}
+    assert student.predict(["7"]) == student.predict(["7"], "single")
+
+
 def shuffled(texts: list[Any]) -> pd.Series:
     """A column of these texts in this order, whose index has another: what sample() and
     sort_values() leave."""
