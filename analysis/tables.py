@@ -70,16 +70,16 @@ def _budget_row(answer: BudgetAnswer) -> list[str]:
 
 
 def loss(lost: Difference | None) -> str:
-    """Returns a loss in points with its interval, and `no difference` if the interval contains 0.
+    """Returns a loss in points with its interval.
 
-    An unknown loss is a dash.
+    If the interval contains 0, `no clear difference` follows. An unknown loss is a dash.
     """
     if lost is None:
         return "-"
     if math.isnan(lost.low):
         return f"{lost.points:z.1f}"
     return f"{lost.points:z.1f} ({lost.low:z.1f} to {lost.high:z.1f})" + (
-        "" if lost.is_one else " no difference"
+        "" if lost.is_one else " no clear difference"
     )
 
 

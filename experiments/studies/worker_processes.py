@@ -52,7 +52,10 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
     try:
         for worker in workers:
             worker.start()
-        print(f"workers: {', '.join(str(worker.pid) for worker in workers)}", flush=True)
+        print(
+            f"process ids of the workers: {', '.join(str(worker.pid) for worker in workers)}",
+            flush=True,
+        )
         with progress.job_bar(search.trials, "trial") as show:
             while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
                 _show_progress(show, optuna_study, job.config)

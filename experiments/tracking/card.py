@@ -59,10 +59,7 @@ def version_description(result: Result, run: str) -> str:
 
 
 def _summary(seed: int, result: Result, run: str) -> list[str]:
-    one = [
-        f"One model for {len(result.datasets)} tasks: "
-        f"{', '.join(data.task for data in result.datasets)}."
-    ]
+    one = [f"One model for {', '.join(data.task for data in result.datasets)}."]
     if result.student:
         of = (
             f"a teacher, {result.teacher} (key `{result.teacher_key}`)"
@@ -116,7 +113,8 @@ def _limits(max_length: int, result: Result) -> list[str]:
         "for their calibration error on dev.",
         "Its scores are of one seed. Its speed is that of the processor named above.",
     ]
-    if names.export("int8", names.BYTES) in result.metrics:
+    bag = result.student.startswith("bag")  # computed in float32, row by row
+    if names.export("int8", names.BYTES) in result.metrics and not bag:
         limits.append(
             "In int8 an answer depends a little on the other texts of the same call, "
             "which share a range."

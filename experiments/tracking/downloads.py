@@ -55,7 +55,8 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
             raise
         raise ValueError(
             f"{setting} is {uri!r}: not found in {address()} ({error}); "
-            "allowed: runs:/RUN_ID/student of a finished run, or models:/NAME@ALIAS"
+            "allowed: runs:/RUN_ID/student of a finished run, or models:/NAME@ALIAS; a search's "
+            "trials keep no student: `mkd promote` trains one of them in full"
         ) from error
     try:
         about = mlflow.models.Model.load(model)

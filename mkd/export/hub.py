@@ -33,7 +33,7 @@ This folder holds the PyTorch weights of a model for {tasks}.
 It is no model of `transformers`: `AutoModel` does not load it. Export it, and load the export:
 
 ```sh
-python -m experiments.export --export.student THIS_FOLDER --export.to FOLDER
+mkd export --export.student THIS_FOLDER --export.to FOLDER
 ```
 
 ```python
@@ -144,7 +144,7 @@ def _card(
     lines = [
         f"# {hub.push or 'A student of MKD'}",
         "",
-        f"A small model for {len(tasks)} tasks: {', '.join(tasks)}. MKD has distilled it{of}.",
+        f"A small model for {', '.join(tasks)}. MKD has distilled it{of}.",
         "",
         "It is no model of `transformers`: `AutoModel` does not load it. MKD's runtime does, "
         "without PyTorch, and executes nothing from this folder:",
@@ -164,12 +164,19 @@ def _card(
         labels = ", ".join(head["labels"]) or "a number"
         shown = "-" if score is None else f"{score:.1f}"
         lines.append(f"| {task} | {1 + head['pair']} | {labels} | {shown} |".replace("\n", " "))
-    lines += ["", "| backend | file | median ms a text, one thread |", "| :-- | :-- | --: |"]
+    lines += ["", "| backend | file | median ms a text, one thread | points lost |"]
+    lines += ["| :-- | :-- | --: | --: |"]
     for backend in about["backends"]:
         file, time = _model_file(folder, backend), latency_ms(dict(metrics), backend)
-        lines.append(f"| {backend} | `{file}` | {time:.2f} |")
+        loss = metrics.get(names.export(backend, names.LOSS))
+        lost = "-" if loss is None else f"{loss:.2f}"
+        lines.append(f"| {backend} | `{file}` | {time:.2f} | {lost} |")
     lines += ["", f"The code above loads {about[BACKEND]}, the fastest."]
-    lines += ["", "Scores are in points from 0 to 100; each task's is the mean of its metrics."]
+    lines += [
+        "",
+        "Scores are in points from 0 to 100, and those of the model in PyTorch, beside which a "
+        "backend loses points; each task's is the mean of its metrics.",
+    ]
     return "\n".join(lines) + "\n"
 
 

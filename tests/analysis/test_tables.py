@@ -85,8 +85,8 @@ def test_an_interval_that_contains_0_is_reported_as_no_difference() -> None:
     answer = ANSWER._replace(lost=Difference(0.4, -0.6, 1.5, 2))
     message = "No difference to its teacher that holds (-0.4 points, 95 % interval -1.5 to +0.6 "
     assert loss_sentence(answer).startswith(message)
-    assert loss(answer.lost) == "0.4 (-0.6 to 1.5) no difference"
-    assert loss(Difference(-0.04, -0.6, 0.5, 2)) == "0.0 (-0.6 to 0.5) no difference"
+    assert loss(answer.lost) == "0.4 (-0.6 to 1.5) no clear difference"
+    assert loss(Difference(-0.04, -0.6, 0.5, 2)) == "0.0 (-0.6 to 0.5) no clear difference"
 
 
 def test_a_student_ahead_of_its_teacher_is_above_it() -> None:

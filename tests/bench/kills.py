@@ -237,7 +237,7 @@ def kill(place: Place, at: float, draw: random.Random) -> str:
         while child.process.is_alive() and processor_seconds(process) < at:
             time.sleep(0.01)
     printed = child.stdout.read_text()
-    workers = re.findall(r"^workers: ([\d, ]+)$", printed, re.MULTILINE)
+    workers = re.findall(r"^process ids of the workers: ([\d, ]+)$", printed, re.MULTILINE)
     target, what = child.process.pid, "command"
     if workers and draw.random() < 0.5:
         target, what = int(draw.choice(workers[0].split(", "))), "worker"

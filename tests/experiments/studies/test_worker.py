@@ -43,6 +43,8 @@ from tests.support.entry import (
 from tests.support.postgres import server
 from tests.support.searches import SEARCH, states, study_of, trial_runs
 
+WORKERS = "process ids of the workers: "
+"""Begin of the line that a search with several workers prints first."""
 SLOW = ["--train.steps=600", "--train.eval_every=30", "--checkpoint_seconds=0.2"]
 """For a trial that is long enough to be found running."""
 AWAY_SECONDS = 8
@@ -87,10 +89,10 @@ def workers(printed: Path) -> list[int]:
     """The process ids of a command's workers, from its printed output."""
 
     def worker_lines() -> list[str]:
-        return [line for line in printed.read_text().splitlines() if line.startswith("workers: ")]
+        return [line for line in printed.read_text().splitlines() if line.startswith(WORKERS)]
 
     wait_until(worker_lines)
-    return [int(pid) for pid in worker_lines()[0].removeprefix("workers: ").split(", ")]
+    return [int(pid) for pid in worker_lines()[0].removeprefix(WORKERS).split(", ")]
 
 
 def suspend(pids: list[int], folder: Path) -> None:
