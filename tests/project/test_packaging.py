@@ -1,6 +1,7 @@
 """Checks that pyproject.toml, requirements.txt, conda.yaml, MLproject and the environment agree."""
 
 import importlib.util
+import os
 import shlex
 import shutil
 import subprocess
@@ -149,3 +150,17 @@ def test_a_wheel_has_only_mkd_and_its_command(tmp_path: Path) -> None:
         ]
     assert {name.split("/")[0] for name in names} == {"mkd", scripts.split("/")[0]}
     assert "mkd/runtime/inference.py" in names
+
+
+def test_a_folder_of_the_same_name_beside_a_script_does_not_hide_the_installation(
+    tmp_path: Path,
+) -> None:
+    """Such as a clone: without `__init__.py` it is a namespace package to Python."""
+    (tmp_path / "mkd" / "docs").mkdir(parents=True)
+    script = tmp_path / "script.py"
+    script.write_text("import mkd, experiments\nprint(mkd.__version__, mkd.distil.__name__)\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert run.stdout.split()[1:] == ["distil"], run.stderr
