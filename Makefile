@@ -5,7 +5,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set every process would compile all that it imports, as the installation does not.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-all lint docs evidence
+.PHONY: install run test test-all lint docs evidence
+
+install: .venv/.run
 
 # One thread: the demo's models are too small to gain from a second one.
 run: .venv/.run
