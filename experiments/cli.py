@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -34,10 +35,10 @@ from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_signals
 from mkd.config import DataConfig
-from mkd.runtime.hub import CHECKPOINT_NAME, NO_CHECKPOINT
 from mkd.shell import COMPLETION, called_as, check_working_folder, escape_unprintable
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import one_line
+from mkd.storage.checkpoint_name import check_checkpoint_name
 from mkd.storage.disk import full_disk_errors, symlink_loops_named
 from mkd.storage.memory import memory_errors
 from mkd.storage.owners import own_temporary_folder
@@ -57,6 +58,11 @@ FIXED: dict[str, dict[str, tuple[object, str]]] = {
 """Settings that a command fixes, each with its value and an alternative. A file may not contradict
 it. Other settings that only other commands have are ignored in files.
 """
+
+STOPPED = "stopped; the same command continues"
+"""Printed when a command ends by Ctrl-C or SIGTERM."""
+SIGTERM_CODE = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, that of shells."""
 
 Own = TypeVar("Own", bound=Command)
 
@@ -110,8 +116,8 @@ def _check_checkpoints(config: Command) -> None:
     for setting in ("teacher.checkpoint", "student.init", "student.tokenizer"):
         group, name = setting.split(".")
         value = getattr(getattr(config, group, None), name, "")
-        if value and not Path(value).is_dir() and not CHECKPOINT_NAME.fullmatch(value):
-            raise ValueError(NO_CHECKPOINT.format(setting=setting, name=value))
+        if value:
+            check_checkpoint_name(setting, value)
 
 
 def _place_of(argv: list[str] | None, message: str) -> str:
@@ -602,8 +608,12 @@ def entry(
         empty_runs.discard_own_run(message)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
+    except SystemExit as end:
+        if end.code == SIGTERM_CODE:
+            print(STOPPED, file=sys.stderr)
+        raise
     return 0
 
 
@@ -638,7 +648,7 @@ def _silence_transformers() -> None:
 
 def _handle_sigterm(number: int, frame: object) -> None:
     """Handles SIGTERM: raises SystemExit, so that open runs and files are closed."""
-    raise SystemExit(128 + number)
+    raise SystemExit(SIGTERM_CODE)
 
 
 def _flat(settings: Any, prefix: str) -> dict[str, Any]:

@@ -12,11 +12,6 @@ CONFIG = "config.json"
 BACKEND = "backend"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 """A name on the hub: USER/NAME."""
-CHECKPOINT_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-"""The name of a checkpoint on the hub; some old ones have no user."""
-NO_CHECKPOINT = (
-    "{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging Face hub"
-)
 FILES = [CONFIG, "*/*.json", "*/*.onnx", "*/student.npz"]
 """Patterns of the files of a student that are downloaded from the hub."""
 

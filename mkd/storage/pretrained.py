@@ -34,7 +34,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from mkd.runtime.hub import NO_CHECKPOINT
+from mkd.storage.checkpoint_name import NO_CHECKPOINT
 from mkd.storage.damage import kind_of_file
 from mkd.storage.store import file_hash, key_of
 

@@ -78,6 +78,8 @@ def test_a_signal_during_garbage_collection_ends_the_process(
     ended = time.monotonic()
     assert done.stdout.count("ignored") == times, "Python has gone on after the signal"
     assert done.returncode == code, done.stderr
+    if work is command:
+        assert done.stderr.endswith("stopped; the same command continues\n")
     signalled = done.stdout.partition("signalled at ")[2].split()[0]
     assert ended - float(signalled) < 50 and "Exception ignored" not in done.stderr
 
