@@ -232,7 +232,7 @@ def front_legend(plot: FrontPlot) -> list[Line2D]:
     entries = [
         entry(kind, KINDS[kind].colour, KINDS[kind].marker) for kind in KINDS if kind in kinds
     ]
-    line = Line2D([], [], color=GREY, linewidth=1.6, label="chosen by selection for its cost")
+    line = Line2D([], [], color=GREY, linewidth=1.6, label="front (chosen on selection)")
     entries += [line] if plot.line else []
     if plot.teachers:
         entries.append(entry("teacher", TEACHER_LOOK.colour, TEACHER_LOOK.marker, 13))

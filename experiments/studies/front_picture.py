@@ -15,7 +15,7 @@ from experiments.studies.search_results import SearchResults
 
 
 def picture_data(results: SearchResults, axis: str) -> FrontPlot:
-    """Computes the picture's numbers: all trials, with their numbers on the front.
+    """Computes the picture's numbers: all trials, with the names of those on the front.
 
     axis: backend and setting that latency was measured in.
     """
@@ -24,7 +24,7 @@ def picture_data(results: SearchResults, axis: str) -> FrontPlot:
     # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
     points = [
         front_plot.ModelPoint(
-            label=point.name.split(" ")[0],
+            label=" ".join(point.name.split(" ")[:2]),
             kind=point.name.split(" ")[1].split("-")[0],
             cost=point.latency_ms,
             quality=point.quality,

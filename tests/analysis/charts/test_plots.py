@@ -42,7 +42,7 @@ def test_the_front_is_drawn_on_a_log_axis_with_names_that_do_not_overlap() -> No
     assert figure.legends[0].get_title().get_text() == f"3 models. {count_note(4, 4)}"
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
     assert shown == [
-        "transformer", "bilstm", "bag", "chosen by selection for its cost", "teacher",
+        "transformer", "bilstm", "bag", "front (chosen on selection)", "teacher",
         "same student, labels alone",
     ]  # fmt: skip
 

@@ -189,10 +189,10 @@ def test_the_chart_info_has_each_trial_by_kind_and_the_front() -> None:
     )
     plot = picture_data(results, "onnx, b1-text-t1")
     assert [(p.label, p.kind, p.cost, p.quality, p.front, p.named) for p in plot.points] == [
-        ("t000", "bag", 1, 60, True, True),
-        ("t002", "bilstm", 10, 80, True, True),
-        ("t005", "bag", 2, 50, False, True),
-        ("t003", "transformer", 20, 70, False, True),
+        ("t000 bag-1x16", "bag", 1, 60, True, True),
+        ("t002 bilstm-48", "bilstm", 10, 80, True, True),
+        ("t005 bag-1x32", "bag", 2, 50, False, True),
+        ("t003 transformer-1x32", "transformer", 20, 70, False, True),
     ]
     assert plot.line == [(1, 60), (10, 60), (10, 80)]
     assert (plot.teachers, plot.limits) == ([], (("teacher's latency", 100.0),))
@@ -227,10 +227,12 @@ def test_the_chart_has_a_dot_per_trial_and_a_legend_entry_per_kind() -> None:
         "transformer",
         "bilstm",
         "bag",
-        "chosen by selection for its cost",
+        "front (chosen on selection)",
         "teacher's latency",
     ]
-    assert {"t000", "t002", "t003", "t005"} == {text.get_text() for text in axes.texts}
+    assert {text.get_text() for text in axes.texts} == {
+        "t000 bag-1x16", "t002 bilstm-48", "t003 transformer-1x32", "t005 bag-1x32",
+    }  # fmt: skip
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"
 
