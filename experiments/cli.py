@@ -13,10 +13,11 @@ import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache, lru_cache, reduce
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -63,6 +64,9 @@ STOPPED = "stopped; the same command continues"
 """Printed when a command ends by Ctrl-C or SIGTERM."""
 SIGTERM_CODE = 128 + signal.SIGTERM
 """Exit code after SIGTERM, that of shells."""
+
+LIBRARIES = ("torch", "pandas", "scipy.stats", "sklearn.metrics", "transformers.modeling_utils")
+"""What takes longest to import, each a second or more; a bar counts them."""
 
 Own = TypeVar("Own", bound=Command)
 
@@ -534,26 +538,32 @@ def main(job: str, description: str | None, complete: str = "") -> int:
     command = job.partition(":")[0].rpartition(".")[2]
 
     def work(config: Command) -> object:
-        with _loading_shown():
-            function = pkgutil.resolve_name(job)
-        return function(config)
+        return pkgutil.resolve_name(job)(config)
 
     def completed(config: Command, explicit: set[str]) -> tuple[Command, str]:
         result: tuple[Command, str] = pkgutil.resolve_name(complete)(config, explicit)
         return result
 
     code = entry(
-        work, description or "", COMMANDS[command], complete=completed if complete else None
+        work,
+        description or "",
+        COMMANDS[command],
+        complete=completed if complete else None,
+        modules=(*LIBRARIES, job.partition(":")[0]),
     )
     gc.freeze()  # else the process takes seconds to end, as it visits all that was imported
     return code
 
 
-def _loading_shown() -> AbstractContextManager[None]:
-    """Returns a context for what takes seconds to import, which the first process shows."""
-    from mkd.progress import shown_while  # imports numpy, which --help does not need
+def _importing(modules: Sequence[str]) -> AbstractContextManager[None]:
+    """Returns a context that imports modules; the first process shows a bar until it ends."""
+    from mkd import progress  # imports numpy, which --help does not need
 
-    return shown_while("loading the libraries") if _is_first_process() else nullcontext()
+    if _is_first_process():
+        return progress.importing(modules)
+    for module in modules:
+        import_module(module)
+    return nullcontext()
 
 
 def entry(
@@ -562,11 +572,13 @@ def entry(
     kind: type[Own],
     argv: list[str] | None = None,
     complete: Callable[[Own, set[str]], tuple[Own, str]] | None = None,
+    modules: Sequence[str] = (),
 ) -> int:
     """Runs a command: reads its settings, prints those that differ from the defaults, calls `job`.
 
     complete: fills in settings that follow from others; it gets the settings and the names of the
     explicit ones, and returns the settings and a line for the user, or "".
+    modules: those that take seconds to import and that `job` needs.
 
     Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
     Ctrl-C.
@@ -586,7 +598,7 @@ def entry(
                 origins.check_file(data)  # now: the imports of the job take seconds
             _check_checkpoints(config)
             kept: list[str] = []  # a line beside a bar would not be read
-            with _loading_shown():
+            with _importing(modules):
                 if complete is not None:
                     config, line = complete(config, explicit_settings(argv, kind))
                     kept += [line] if line else []

@@ -10,8 +10,9 @@ shows its time only, and is gone when it ends.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from typing import Any, Protocol
 
 from tqdm import autonotebook, std
@@ -276,6 +277,21 @@ def shown_while(what: str) -> Iterator[None]:
     with phase_bars() as report:
         report_doing(report, what)
         yield
+
+
+@contextmanager
+def importing(modules: Sequence[str]) -> Iterator[None]:
+    """Imports modules, and shows a bar of them until the block ends."""
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+    bar = new_bar(len(modules), "loading the libraries", form=form, leave=False)
+    with ticking(lambda: bar):
+        try:
+            for module in modules:
+                import_module(module)
+                bar.update(1)
+            yield
+        finally:
+            bar.close()
 
 
 @contextmanager

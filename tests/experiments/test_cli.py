@@ -45,19 +45,27 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return printed
 
 
-def test_a_terminal_shows_that_libraries_are_loading_until_the_job_starts(
+def test_a_terminal_shows_a_bar_of_the_libraries_until_the_job_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The imports take seconds. The job's output starts on its own line."""
-    (tmp_path / "distill.py").write_text("def work(config): print('seed', config.seed)\n")
+    slow = "import time\ntime.sleep(0.2)\n"  # longer than the time between two states of a bar
+    (tmp_path / "library.py").write_text(slow)
+    (tmp_path / "distill.py").write_text(slow + "def work(config): print('seed', config.seed)\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cli, "LIBRARIES", ("library",))
     exact = ["--train.precision=float32", "--teacher.train.precision=float32"]
     monkeypatch.setattr(sys, "argv", ["mkd", "--seed=5", *exact])
     monkeypatch.setattr(sys, "stderr", screen := Screen())
     assert cli.main("distill:work", "") == 0
     assert gc.get_freeze_count() > 0, "the end of the process visits nothing of what was imported"
     gc.unfreeze()
-    assert set(bars(screen.getvalue())) == {"loading the libraries [00:00]"}
+    states = [" ".join(re.sub(r"\|.*\|", "", state).split()) for state in bars(screen.getvalue())]
+    assert [re.sub(r" \[.*", "", state) for state in states] == [
+        "loading the libraries: 0% 0/2",
+        "loading the libraries: 50% 1/2",
+        "loading the libraries: 100% 2/2",
+    ]
     assert re.search(r"\r +\r$", screen.getvalue())
     assert capsys.readouterr().out.splitlines()[1:] == ["seed 5"]
 
