@@ -119,7 +119,8 @@ def _volume(summary: Summary) -> volume.Info | None:
 
 
 def _importance(summary: Summary) -> importance.Info | None:
-    return importance.info(summary.study.get("importances", {}), summary.small)
+    trials = summary.study.get("states", {}).get("complete")
+    return importance.info(summary.study.get("importances", {}), summary.small, trials)
 
 
 def _marginals(summary: Summary) -> marginals.Info | None:

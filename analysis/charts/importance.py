@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.findings.summary import plural
 from analysis.presentation.figure import (
     add_legend,
     fix_layout,
@@ -17,6 +18,9 @@ from analysis.presentation.palette import FAINT, GREY, OBJECTIVES
 
 MOST = 16
 """Maximum number of settings; the others are summed up."""
+
+ENOUGH = 10
+"""Finished trials for each setting below which the small print warns; a rule of thumb."""
 
 
 class Info(NamedTuple):
@@ -31,8 +35,13 @@ class Info(NamedTuple):
     small: str
 
 
-def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | None:
-    """Computes the numbers from the importances of a study.json; None if there are none."""
+def info(
+    importances: dict[str, dict[str, float]], small: str = "", trials: int | None = None
+) -> Info | None:
+    """Computes the numbers from the importances of a study.json; None if there are none.
+
+    trials: number of finished trials, for the small print; None: not known.
+    """
     known: dict[str, dict[str, Any]] = {
         name: shares for name, shares in importances.items() if shares
     }
@@ -50,6 +59,9 @@ def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | No
             each: [*values, 100 * sum(known[each].get(name, 0.0) for name in rest)]
             for each, values in percents.items()
         }
+    if trials is not None:
+        small += f"; {plural(trials, 'finished trial')}, {plural(len(names), 'searched setting')}"
+        small += ": a hint at most" if trials < ENOUGH * len(names) else ""
     return Info([*kept, *([f"{len(rest)} others"] if rest else [])], percents, small)
 
 

@@ -124,5 +124,5 @@ def _front_plot(picture_data: PictureData, kinds: dict[str, str]) -> FrontPlot:
         ],
         twins=[],
         cost=f"median latency, ms ({picture_data.setting}, teacher in torch; log scale)",
-        quality="mean score on dev (points)",
+        quality="mean score on dev, in torch (points)",
     )

@@ -197,6 +197,11 @@ def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_u
     assert many is not None
     assert many.settings[-1] == "4 others"
     assert many.shares["quality"][-1] == pytest.approx(12.5)
+    few = importance.info({"quality": {"x": 0.5, "y": 0.5}}, "small", 19)
+    counts = "finished trials, 2 searched settings"
+    assert few is not None and few.small == f"small; 19 {counts}: a hint at most"
+    enough = importance.info({"quality": {"x": 0.5, "y": 0.5}}, "small", 20)
+    assert enough is not None and enough.small == f"small; 20 {counts}"
     assert importance.info({}) is None and importance.info({"quality": {}}) is None
 
 

@@ -116,7 +116,7 @@ def drawn(number: int, some: list[str]) -> Iterator[tuple[str, Any, Callable[[An
     yield "volume", volume.info(study(number), SMALL), volume.draw
     shares = {f"train.sampling.setting_{index}": 1 / (1 + index) for index in range(number)}
     both = {"quality": shares, "latency": dict(reversed(shares.items()))}
-    yield "importance", importance.info(both, SMALL), importance.draw
+    yield "importance", importance.info(both, SMALL, 8), importance.draw
     if number > 3:
         yield "marginals", marginals.info(shown, None, SMALL), marginals.draw
     yield "weights", weights.info(shown, some, SMALL), weights.draw
