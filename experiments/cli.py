@@ -66,7 +66,7 @@ SIGTERM_CODE = 128 + signal.SIGTERM
 """Exit code after SIGTERM, that of shells."""
 
 LIBRARIES = ("torch", "pandas", "scipy.stats", "sklearn.metrics", "transformers.modeling_utils")
-"""What takes longest to import, each a second or more; a bar counts them."""
+"""Most of the time before a command's work is spent to import these; a bar counts them."""
 
 Own = TypeVar("Own", bound=Command)
 
