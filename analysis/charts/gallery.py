@@ -74,9 +74,10 @@ def _frontier(summary: Summary, name: str) -> Chart:
     title = (
         f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
     )
-    plot = frontier.info(
-        summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes."
-    )
+    small = f"{summary.small}."
+    if summary.drawn["num_bytes"].notna().any():  # else all marks have one size
+        small += " A mark's area: bytes."
+    plot = frontier.info(summary.drawn, name, title=title, small=small)
     if plot is None:
         return Chart(name, f"Quality against {name}", f"No run has a {name}.", None, None)
     cut = f" {plot.below} models score below the picture." if plot.below else ""

@@ -13,7 +13,7 @@ import pytest
 from mlflow.entities import Experiment
 
 from analysis import arguments, report
-from analysis.charts.gallery import json_value
+from analysis.charts.gallery import charts, json_value
 from analysis.findings.summary import summarise
 from analysis.page.content import fronts, number, row_deviations, setting_texts
 from analysis.runs.runs import Runs, read_runs
@@ -267,6 +267,17 @@ def test_the_page_has_the_resampled_deviations_of_each_two_models(folder: Path) 
         assert shown.own[task] == [round(1000 * one.rows[1:].std(ddof=1)) for one in scores]
         less = scores[3].rows - scores[1].rows
         assert shown.pairs[task][3][1] == round(1000 * less[1:].std(ddof=1))
+
+
+def test_small_print_speaks_of_bytes_only_where_some_are_known(folder: Path) -> None:
+    def small() -> str:
+        (latency,) = (chart for chart in charts(summary) if chart.name == "latency")
+        return str(latency.info.small)
+
+    summary = summarise(read_runs("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
+    assert small().endswith(". A mark's area: bytes.")
+    summary = summary._replace(drawn=summary.drawn.assign(num_bytes=float("nan")))
+    assert "bytes" not in small() and small().endswith("cores.")
 
 
 def test_a_setting_with_a_value_per_task_is_shown_as_one_per_task() -> None:

@@ -52,9 +52,10 @@ function drawLegend() {
     ["teacher", "teacher"],
     ["baseline", "labels alone"],
   ].filter(([role]) => plot.shown.some((point) => point.role === role));
+  const largerSaysBytes = plot.shown.some((point) => point.role === "student" && point.one.num_bytes) ? " · larger: more bytes" : "";
   byId("legend").replaceChildren(
     ...[...kinds.map((kind) => [kind, kind]), ...roles].map(([kind, text]) => element("span", {}, icon(kind), text)),
-    element("span", { class: "muted" }, "line: chosen by the selection split for its cost, drawn at its score on dev · pale: not chosen · larger: more bytes"),
+    element("span", { class: "muted" }, `line: chosen by the selection split for its cost, drawn at its score on dev · pale: not chosen${largerSaysBytes}`),
   );
   byId("drawn").replaceChildren(...sentences().flatMap((sentence) => [sentence, " "]));
 }

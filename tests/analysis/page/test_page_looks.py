@@ -150,6 +150,17 @@ def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Pa
     assert len({mark.value_of_css_property("fill") for mark in marks}) == 4
 
 
+def test_the_legend_speaks_of_bytes_only_where_some_are_known(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    page = few()
+    opened_on(chrome, tmp_path, page)
+    assert "larger: more bytes" in chrome.find_element(By.ID, "legend").text
+    unknown = [one._replace(num_bytes=None) for one in page.models]
+    opened_on(chrome, tmp_path, page._replace(models=unknown))
+    assert "bytes" not in chrome.find_element(By.ID, "legend").text
+
+
 def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> None:
     opened_on(chrome, tmp_path, few(), scheme="dark")
     media(chrome, "dark", "print")
